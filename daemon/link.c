@@ -1,0 +1,86 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+#include "daemon/link.h"
+
+#include <errno.h>
+#include <string.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+
+int link_send(int link_fd, const struct link_message *message, int with_fd) {
+        union {
+                char bytes[CMSG_SPACE(sizeof(int))];
+                struct cmsghdr align;
+        } control = { 0 };
+        struct iovec part = { (void *) message, sizeof(*message) };
+        struct msghdr packet = { .msg_iov = &part, .msg_iovlen = 1 };
+
+        if (with_fd >= 0) {
+                struct cmsghdr *header;
+
+                packet.msg_control = control.bytes;
+                packet.msg_controllen = sizeof(control.bytes);
+                header = CMSG_FIRSTHDR(&packet);
+                header->cmsg_level = SOL_SOCKET;
+                header->cmsg_type = SCM_RIGHTS;
+                header->cmsg_len = CMSG_LEN(sizeof(int));
+                memcpy(CMSG_DATA(header), &with_fd, sizeof(int));
+        }
+        return sendmsg(link_fd, &packet, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+}
+
+/* Closes all descriptors of a packet but the first, which it returns; -1 when there is none. */
+static int link_take_fd(struct msghdr *packet) {
+        int first = -1;
+
+        for (struct cmsghdr *header = CMSG_FIRSTHDR(packet); header; header = CMSG_NXTHDR(packet, header)) {
+                size_t n;
+
+                if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
+                        continue;
+                n = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
+                for (size_t i = 0; i < n; i++) {
+                        int fd;
+
+                        memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
+                        if (first < 0)
+                                first = fd;
+                        else
+                                fd_close(fd);
+                }
+        }
+        return first;
+}
+
+int link_receive(int link_fd, struct link_message *ret_message, int *ret_fd) {
+        union {
+                char bytes[CMSG_SPACE(sizeof(int))];
+                struct cmsghdr align;
+        } control;
+        struct link_message message;
+        struct iovec part = { &message, sizeof(message) };
+        struct msghdr packet = {
+                .msg_iov = &part,
+                .msg_iovlen = 1,
+                .msg_control = control.bytes,
+                .msg_controllen = sizeof(control.bytes),
+        };
+        _cleanup_fd_ int fd = -1;
+        ssize_t n;
+
+        n = recvmsg(link_fd, &packet, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+        if (n < 0)
+                return -errno;
+        fd = link_take_fd(&packet);
+        if (n == 0)
+                return 0;
+        if (n != sizeof(message) || (packet.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+                return -EBADMSG;
+        message.text[sizeof(message.text) - 1] = '\0';
+        if (message.kind == LINK_READY)
+                message.body.ready.reason[sizeof(message.body.ready.reason) - 1] = '\0';
+        *ret_message = message;
+        *ret_fd = fd_take(&fd);
+        return 1;
+}

@@ -1,0 +1,92 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_LINK_H
+#define DAEMON_LINK_H
+
+/*
+ * The messages between the monitor and a worker: the only place where the two meet. One message is one packet of a
+ * SOCK_SEQPACKET pair; at most one descriptor rides with it. Both sides were built together, but the worker may have
+ * been taken over: the monitor checks every field.
+ */
+
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "proto/layout.h"
+
+enum link_kind {
+        /* monitor to worker */
+        LINK_CHANNEL = 1, /* fd: an accepted connection; body.peer */
+        LINK_ANSWER, /* the end of the request with this ticket: status, reason, text; fd where a socket was opened */
+        LINK_STOP,   /* finish: no more work is taken, records are sent, the worker exits */
+
+        /* worker to monitor */
+        LINK_READY,          /* the worker is locked down and serves; text: engine; body.ready */
+        LINK_CHANNEL_OPEN,   /* body.channel: the channel's first message was accepted */
+        LINK_CHANNEL_CLOSED, /* body.channel; text: why, empty for an orderly end */
+        LINK_SOCKET,         /* open a socket: body.socket; answered with the descriptor */
+        LINK_BIND,           /* fd; body.name */
+        LINK_LISTEN,         /* fd; body.listen */
+        LINK_CONNECT,        /* fd; body.name; answered when the connection is made, refused or cancelled */
+        LINK_CONNECT_CANCEL, /* ticket of the connect; the connect itself is answered, -ECANCELED unless it was done */
+};
+
+struct link_peer {
+        uint64_t channel; /* the monitor's number for the connection, used in what the worker reports of it */
+        uint64_t shard;   /* connections with the same shard may share a session */
+        uint32_t uid;
+        uint32_t gid;
+        int32_t pid;
+};
+
+struct link_message {
+        uint32_t kind;   /* enum link_kind */
+        int32_t status;  /* LINK_ANSWER: 0 or -errno */
+        uint32_t reason; /* LINK_ANSWER: enum ovl_reason */
+        uint32_t reserved;
+        uint64_t ticket; /* the worker's number for the request; returned in the answer */
+        union {
+                struct link_peer peer;
+                struct {
+                        uint64_t channel;
+                        uint64_t session; /* the session that it belongs to; 0: none */
+                        uint8_t is_first; /* the channel opened the session */
+                } channel;
+                struct {
+                        uint64_t session; /* on whose behalf: for the journal */
+                        int32_t family;   /* AF_* */
+                        int32_t type;     /* SOCK_* */
+                } socket;
+                struct {
+                        uint64_t session;
+                        struct ovl_address address;
+                } name;
+                struct {
+                        uint64_t session;
+                        uint32_t backlog;
+                } listen;
+                struct {
+                        char reason[160]; /* why this engine was chosen */
+                } ready;
+        } body;
+        char text[256]; /* for a person; NUL-terminated */
+};
+
+/*
+ * Sends one message.
+ *
+ * with_fd: a descriptor that rides along, or -1. Borrowed.
+ *
+ * Returns 0, -EAGAIN when the other side is behind (the message was not sent), or another -errno.
+ */
+int link_send(int link_fd, const struct link_message *message, int with_fd);
+
+/*
+ * Receives one message.
+ *
+ * Returns 1 and the message, with *ret_fd a close-on-exec descriptor or -1; 0 when the other side is gone; -EAGAIN when
+ * there is none; -EBADMSG for a packet that is no message (its descriptors are closed); or another -errno. Texts are
+ * NUL-terminated in every case.
+ */
+int link_receive(int link_fd, struct link_message *ret_message, int *ret_fd);
+
+#endif
