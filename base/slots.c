@@ -2,60 +2,49 @@
 
 /*
  * A number is (generation << 32 | index + 1). Generations start at 1 and grow with each removal; free slots form a
- * last-in first-out chain through next_free. The table doubles as it grows and never shrinks: its owner is a session or
- * a worker, which ends.
+ * last-in first-out chain through next_free. The table is one anonymous mapping of its full size, so that adding never
+ * allocates and an empty table costs no memory: growing with realloc() was rejected, because the accept of a connection
+ * would then allocate between an entry and its record.
  */
 
 #include "base/slots.h"
 
 #include <errno.h>
-#include <stdlib.h>
+#include <sys/mman.h>
 
 #define SLOTS_NONE UINT32_MAX
-#define SLOTS_AT_FIRST 16u
 
-void slots_init(struct slots *slots, uint32_t n_max) {
-        *slots = (struct slots){ .n_max = n_max, .first_free = SLOTS_NONE };
+int slots_init(struct slots *slots, uint32_t n_max) {
+        void *all = mmap(NULL, n_max * sizeof(struct slot), PROT_READ | PROT_WRITE,
+                         MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        if (all == MAP_FAILED)
+                return -ENOMEM;
+        *slots = (struct slots){ .all = all, .n_max = n_max, .first_free = SLOTS_NONE };
+        return 0;
 }
 
 void slots_deinit(struct slots *slots) {
-        free(slots->all);
+        if (slots->all)
+                munmap(slots->all, slots->n_max * sizeof(struct slot));
         *slots = (struct slots){ .first_free = SLOTS_NONE };
-}
-
-static int slots_grow(struct slots *slots) {
-        uint32_t n = slots->n_all ? slots->n_all * 2 : SLOTS_AT_FIRST;
-        struct slot *all;
-
-        if (slots->n_all >= slots->n_max)
-                return -ENFILE;
-        if (n > slots->n_max)
-                n = slots->n_max;
-        all = realloc(slots->all, n * sizeof(*all));
-        if (!all)
-                return -ENOMEM;
-        for (uint32_t i = n; i-- > slots->n_all;) {
-                all[i] = (struct slot){ .generation = 1, .next_free = slots->first_free };
-                slots->first_free = i;
-        }
-        slots->all = all;
-        slots->n_all = n;
-        return 0;
 }
 
 int slots_add(struct slots *slots, void *object, uint64_t *ret_number) {
         struct slot *slot;
         uint32_t index;
-        int r;
 
-        if (slots->first_free == SLOTS_NONE) {
-                r = slots_grow(slots);
-                if (r < 0)
-                        return r;
+        if (slots->first_free != SLOTS_NONE) {
+                index = slots->first_free;
+                slot = &slots->all[index];
+                slots->first_free = slot->next_free;
+        } else {
+                if (slots->n_high >= slots->n_max)
+                        return -ENFILE;
+                index = slots->n_high++;
+                slot = &slots->all[index];
+                slot->generation = 1;
         }
-        index = slots->first_free;
-        slot = &slots->all[index];
-        slots->first_free = slot->next_free;
         slot->object = object;
         slots->n_used++;
         *ret_number = ((uint64_t) slot->generation << 32) | (index + 1);
@@ -65,7 +54,7 @@ int slots_add(struct slots *slots, void *object, uint64_t *ret_number) {
 static struct slot *slots_at(const struct slots *slots, uint64_t number) {
         uint32_t index = (uint32_t) number - 1;
 
-        if (index >= slots->n_all)
+        if (index >= slots->n_high)
                 return NULL;
         if (!slots->all[index].object || slots->all[index].generation != number >> 32)
                 return NULL;
@@ -94,7 +83,7 @@ void *slots_remove(struct slots *slots, uint64_t number) {
 }
 
 void *slots_next(const struct slots *slots, uint32_t *index) {
-        while (*index < slots->n_all) {
+        while (*index < slots->n_high) {
                 void *object = slots->all[(*index)++].object;
 
                 if (object)

@@ -18,17 +18,21 @@ struct slot {
 
 struct slots {
         struct slot *all;
-        uint32_t n_all;
+        uint32_t n_max;  /* objects that the table can hold */
+        uint32_t n_high; /* slots below this were used at least once */
         uint32_t n_used;
-        uint32_t n_max;
         uint32_t first_free;
 };
 
-/* n_max: objects that the table may ever hold at once. Nothing is allocated before the first object comes. */
-void slots_init(struct slots *slots, uint32_t n_max);
+/*
+ * n_max: objects that the table may ever hold at once. All memory is reserved here, and touched as it is used.
+ *
+ * Returns 0 or -ENOMEM.
+ */
+int slots_init(struct slots *slots, uint32_t n_max);
 void slots_deinit(struct slots *slots);
 
-/* Returns 0 and the object's number (never 0), -ENFILE when n_max objects are there, or -ENOMEM. */
+/* Returns 0 and the object's number (never 0), or -ENFILE when n_max objects are there. Never allocates. */
 int slots_add(struct slots *slots, void *object, uint64_t *ret_number);
 
 /* Returns the object, or NULL when the number names none. */
