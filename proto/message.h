@@ -7,6 +7,7 @@
 #include <protobuf-c/protobuf-c.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define MESSAGE_ARENA_SIZE 65536u
 #define MESSAGE_DEPTH_MAX 4u
