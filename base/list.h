@@ -75,11 +75,12 @@ static inline void list_splice_back(struct list *to, struct list *from) {
         list_init(from);
 }
 
-#define list_for_each(link, list) for (struct list *link = (list)->next; link != (list); link = link->next)
+#define list_for_each(element, head)                                                                                   \
+        for (struct list *element = (head)->next; element != (head); element = element->next)
 
 /* The element may be unlinked, others may not. */
-#define list_for_each_safe(link, list)                                                                                 \
-        for (struct list *link = (list)->next, *link##_next = link->next; link != (list);                              \
-             link = link##_next, link##_next = link->next)
+#define list_for_each_safe(element, head)                                                                              \
+        for (struct list *element = (head)->next, *element##_next = element->next; element != (head);                  \
+             element = element##_next, element##_next = element->next)
 
 #endif
