@@ -1,0 +1,96 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef LEDGER_EVENT_H
+#define LEDGER_EVENT_H
+
+/*
+ * What the processes of a storm write down, and the ledger reads: events of 64 bytes, one file for each thread. These
+ * structures are the ledger's own; they follow no header of the daemon or the library.
+ */
+
+#include <assert.h>
+#include <stdint.h>
+
+enum event_kind {
+        EVENT_POST = 1, /* written before the posting call: body.post */
+        EVENT_RESULT,   /* the posting call did not say "pending": status is what it returned */
+        EVENT_RECORD,   /* a completion was seen: body.record; id is 0 where it names no operation */
+        EVENT_CLOSE,    /* written before a connection is closed: body.mark */
+        EVENT_SHUTDOWN, /* written before a connection is shut down: body.mark */
+        EVENT_CANCEL,   /* written before operations are cancelled: body.mark; id: the one operation, or 0 for all */
+        EVENT_KILLED,   /* by the driver, before it kills a client with SIGKILL: id is the client */
+        EVENT_STUCK,    /* by the driver: a client made no progress and had to be stopped: id is the client */
+        EVENT_CRASHED,  /* by the driver: a client ended in a way that nobody asked for: id, status */
+        EVENT_DAEMON,   /* by the driver, at the end: status 0 when the daemon lived to the end */
+        EVENT_LEFT,     /* the client is about to free its session with operations pending: id is the client */
+        EVENT_ABORTED,  /* the library gave the session up: status; body.mark.detail is the reason */
+        EVENT_END,      /* the thread ended in order */
+};
+
+enum event_op {
+        EVENT_OP_RECV = 1,
+        EVENT_OP_SEND,
+        EVENT_OP_ACCEPT,
+        EVENT_OP_CONNECT,
+};
+
+/* How an operation is to be indicated, and how a completion was seen. */
+enum event_mode {
+        EVENT_MODE_ROUTINE = 1,
+        EVENT_MODE_PORT,
+        EVENT_MODE_PLAIN,  /* polled or waited for */
+        EVENT_MODE_RAW,    /* a record read from the wire, without the library */
+        EVENT_MODE_KERNEL, /* an ordinary socket of the storm's own: no operation of the daemon */
+};
+
+enum event_flags {
+        EVENT_FLAG_VERDICT = 0x01,
+        EVENT_FLAG_WAITALL = 0x02,
+        EVENT_FLAG_PEEK = 0x04,
+};
+
+struct event {
+        uint8_t kind;     /* enum event_kind */
+        uint8_t op;       /* enum event_op */
+        uint8_t mode;     /* enum event_mode */
+        uint8_t flags;    /* enum event_flags */
+        int32_t status;   /* 0 or -errno */
+        uint64_t id;      /* of the operation: event_id() */
+        uint64_t time_ns; /* CLOCK_MONOTONIC: the same in all processes */
+        union {
+                struct {
+                        uint64_t conn;   /* number of the connection; never 0, never used twice */
+                        uint64_t offset; /* sends: of the first byte in the connection's pattern */
+                        uint32_t order;  /* counts the posts of this connection and direction from 0 */
+                        uint32_t len;    /* bytes of the buffers */
+                        uint64_t zero[2];
+                } post;
+                struct {
+                        uint64_t conn;
+                        uint64_t bytes; /* transferred */
+                        uint64_t hash;  /* receives: pattern_hash() of the bytes that arrived */
+                        uint64_t head;  /* receives: the first 8 of them */
+                        uint64_t key;   /* what the record said it belongs to, where the storm can tell; else 0 */
+                } record;
+                struct {
+                        uint64_t conn;
+                        uint64_t detail; /* EVENT_SHUTDOWN: SHUT_*; EVENT_ABORTED: reason */
+                        uint64_t zero[3];
+                } mark;
+        } body;
+};
+static_assert(sizeof(struct event) == 64, "an event");
+
+/* Operations are numbered by the file in which they were posted and their place in it, both from 0. */
+static inline uint64_t event_id(uint32_t journal, uint64_t place) {
+        return ((uint64_t) (journal + 1) << 40) | place;
+}
+
+static inline uint32_t event_id_journal(uint64_t id) {
+        return (uint32_t) (id >> 40) - 1;
+}
+
+static inline uint64_t event_id_place(uint64_t id) {
+        return id & ((UINT64_C(1) << 40) - 1);
+}
+
+#endif
