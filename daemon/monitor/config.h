@@ -1,0 +1,53 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_MONITOR_CONFIG_H
+#define DAEMON_MONITOR_CONFIG_H
+
+/* The daemon's settings: from a file, and from the command line, which wins. */
+
+#include <stdbool.h>
+
+#include "daemon/monitor/journal.h"
+
+#define CONFIG_PATH "/etc/overlapd/overlapd.conf"
+#define CONFIG_SOCKET "/run/overlapd/overlapd.sock"
+#define CONFIG_FILE_SIZE_MAX (1u << 20)
+#define CONFIG_WORKERS_MAX 64u
+#define CONFIG_SOCKET_PATH_MAX 107u
+
+enum config_key {
+        CONFIG_KEY_SOCKET,
+        CONFIG_KEY_ENGINE,
+        CONFIG_KEY_WORKERS,
+        CONFIG_KEY_LOG,
+        CONFIG_N_KEYS,
+};
+
+struct config {
+        bool is_set[CONFIG_N_KEYS]; /* somebody chose; else the value is the default */
+        char socket[CONFIG_SOCKET_PATH_MAX + 1];
+        char engine[16];
+        unsigned n_workers;
+        enum journal_target log;
+};
+
+void config_init(struct config *config);
+
+/*
+ * Sets one value.
+ *
+ * Returns 0, or -EINVAL and a static text that says what is allowed; the settings are then as before.
+ */
+int config_set(struct config *config, enum config_key key, const char *value, const char **ret_allowed);
+
+/*
+ * Reads a file of settings over those that are there.
+ *
+ * is_required: a missing file is an error.
+ *
+ * Returns 0, or -errno and a text of one line for each error (file, line, key, value, what is allowed), which the
+ * caller frees; it is NULL where there was no memory for it. The settings are changed only when the whole file is
+ * right.
+ */
+int config_load(struct config *config, const char *path, bool is_required, char **ret_errors);
+
+#endif

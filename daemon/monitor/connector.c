@@ -1,0 +1,521 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The connector: what a worker must not do itself, because whoever can make the worker do it would have the network.
+ *
+ * Invariant: each request is answered exactly once, with the ticket that it came with, and the monitor keeps its
+ * descriptor of the worker's socket only until then. What the kernel is given is the private copy that was checked and
+ * shown to the policy.
+ *
+ * Opening, binding and listening end at once. A connect has a life:
+ *
+ *   (none)      -> in progress  by LINK_CONNECT, when the kernel says that it goes on
+ *   in progress -> (answered)   by the kernel: made or refused
+ *   in progress -> (answered)   by LINK_CONNECT_CANCEL: the kernel is told to forget it, the answer is -ECANCELED
+ *   in progress -> (none)       by the worker's death
+ *
+ * The monitor must not wait, so the socket is non-blocking while it connects; the flag belongs to the open file, which
+ * the worker shares, and is put back before the answer leaves. Before a descriptor is closed its lingering is switched
+ * off: a worker that was taken over could otherwise make this close, if it is the last one, take as long as it likes.
+ *
+ * Rejected: connecting in the worker's ring (its filter would have to allow connect, and with it everything), and a
+ * process per connect.
+ */
+
+#include "daemon/monitor/connector.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "daemon/monitor/events.h"
+#include "daemon/monitor/policy.h"
+#include "proto/address.h"
+
+struct connector_connect {
+        struct list link;
+        struct connector *connector; /* borrowed */
+        struct connector_client client;
+        char unit[256]; /* the client may be gone before its connect is: client.unit points here */
+        uint64_t ticket;
+        struct ovl_address address;
+        sd_event_source *source;
+        int fd;
+        int flags; /* of the open file, as they were */
+};
+
+/* How a request ended. */
+struct connector_result {
+        int status;
+        uint32_t reason;
+        char text[256];
+};
+
+int connector_close(int fd) {
+        struct linger none = { 0 };
+
+        if (fd >= 0)
+                setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+        return fd_close(fd);
+}
+
+static struct connector_connect *connector_connect_free(struct connector_connect *connect) {
+        if (!connect)
+                return NULL;
+        if (list_is_linked(&connect->link)) {
+                list_unlink(&connect->link);
+                connect->connector->n_connects--;
+        }
+        sd_event_source_disable_unref(connect->source);
+        connector_close(connect->fd);
+        free(connect);
+        return NULL;
+}
+DEFINE_CLEANUP(struct connector_connect *, connector_connect_free)
+
+void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal) {
+        *connector = (struct connector){ .event = event, .outbox = outbox, .journal = journal };
+        list_init(&connector->connects);
+}
+
+void connector_deinit(struct connector *connector) {
+        if (!connector->connects.next)
+                return;
+        while (!list_is_empty(&connector->connects))
+                connector_connect_free(list_entry(connector->connects.next, struct connector_connect, link));
+}
+
+bool connector_wants(uint32_t kind) {
+        switch (kind) {
+        case LINK_SOCKET:
+        case LINK_BIND:
+        case LINK_LISTEN:
+        case LINK_CONNECT:
+        case LINK_CONNECT_CANCEL:
+                return true;
+        default:
+                return false;
+        }
+}
+
+__attribute__((format(printf, 4, 5))) static void connector_set(struct connector_result *result, int status,
+                                                                uint32_t reason, const char *format, ...) {
+        va_list arguments;
+
+        result->status = status;
+        result->reason = reason;
+        va_start(arguments, format);
+        vsnprintf(result->text, sizeof(result->text), format, arguments);
+        va_end(arguments);
+}
+
+/* take_fd: rides with the answer. Taken on success. */
+static int connector_answer(struct connector *connector, uint64_t ticket, const struct connector_result *result,
+                            int take_fd) {
+        struct link_message answer = {
+                .kind = LINK_ANSWER,
+                .status = result->status,
+                .reason = result->reason,
+                .ticket = ticket,
+        };
+        int r;
+
+        strcpy(answer.text, result->text);
+        r = outbox_push(connector->outbox, &answer, take_fd, OUTBOX_MAX);
+        if (r < 0)
+                outbox_fail(connector->outbox);
+        return r;
+}
+
+static void connector_log(struct connector *connector, const struct connector_client *client,
+                          const struct ovl_address *address, const struct connector_result *result) {
+        char remote[ADDRESS_TEXT_SIZE];
+        struct journal_fields fields = {
+                .message_id = EVENT_REQUEST_REFUSED,
+                .session = client->session,
+                .has_client = client->is_known,
+                .client_pid = client->pid,
+                .client_uid = client->uid,
+                .client_unit = client->unit,
+                .error = result->status,
+                .remote = address ? address_format(address, remote) : NULL,
+        };
+
+        if (result->status < 0 && result->status != -ECANCELED)
+                journal_write(connector->journal, result->reason == OVL_REASON_DENIED ? LOG_NOTICE : LOG_INFO, &fields,
+                              "%s", result->text);
+}
+
+static bool connector_asks_policy(enum policy_act act, const struct connector_client *client,
+                                  const struct ovl_address *address, struct connector_result *result) {
+        struct policy_request request = { .act = act, .uid = client->uid, .unit = client->unit, .address = address };
+
+        if (policy_allows(&request))
+                return true;
+        connector_set(result, -EACCES, OVL_REASON_DENIED, "the policy does not allow this");
+        return false;
+}
+
+/* --- Checks ----------------------------------------------------------------------------------------------------- */
+
+/* Whether the descriptor is a TCP socket, and of which family: a worker can send anything. */
+static int connector_check_fd(int fd, int *ret_family) {
+        int family, protocol;
+        socklen_t len = sizeof(int);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0)
+                return -errno;
+        if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0)
+                return -errno;
+        if ((family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP)
+                return -EINVAL;
+        *ret_family = family;
+        return 0;
+}
+
+/* Gives the kernel's form of an address that belongs to this family of sockets. */
+static int connector_check_address(const struct ovl_address *address, int family, struct sockaddr_storage *ret_kernel,
+                                   socklen_t *ret_len, struct connector_result *result) {
+        struct sockaddr_storage kernel;
+        socklen_t len;
+        int r;
+
+        r = address_to_kernel(address, &kernel, &len);
+        if (r < 0) {
+                connector_set(result, r, OVL_REASON_BAD_ADDRESS, "the address is malformed (family %u): %s",
+                              address->family, strerror(-r));
+                return r;
+        }
+        if (kernel.ss_family != family) {
+                connector_set(result, -EAFNOSUPPORT, OVL_REASON_BAD_ADDRESS, "an %s address does not fit an %s socket",
+                              kernel.ss_family == AF_INET ? "IPv4" : "IPv6", family == AF_INET ? "IPv4" : "IPv6");
+                return -EAFNOSUPPORT;
+        }
+        *ret_kernel = kernel;
+        *ret_len = len;
+        return 0;
+}
+
+/* --- What went wrong, in words ---------------------------------------------------------------------------------- */
+
+static void connector_explain_bind(int status, const char *act, const struct ovl_address *address,
+                                   struct connector_result *result) {
+        char text[ADDRESS_TEXT_SIZE];
+
+        address_format(address, text);
+        switch (-status) {
+        case EADDRINUSE:
+                connector_set(result, status, OVL_REASON_NONE,
+                              "%s %s: address in use: see who holds it with `ss -ltnp sport = :%u`", act, text,
+                              address->port);
+                break;
+        case EACCES:
+                connector_set(result, status, OVL_REASON_NONE,
+                              "%s %s: permission denied: ports below 1024 need CAP_NET_BIND_SERVICE for overlapd", act,
+                              text);
+                break;
+        case EADDRNOTAVAIL:
+                connector_set(result, status, OVL_REASON_NONE,
+                              "%s %s: this machine has no such address: see `ip address`", act, text);
+                break;
+        case EINVAL:
+                connector_set(result, status, OVL_REASON_NONE, "%s %s: invalid: the socket may have an address already",
+                              act, text);
+                break;
+        default:
+                connector_set(result, status, OVL_REASON_NONE, "%s %s: %s", act, text, strerror(-status));
+        }
+}
+
+static void connector_explain_connect(int status, const struct ovl_address *address, struct connector_result *result) {
+        uint32_t reason = OVL_REASON_NONE;
+        const char *hint = "";
+        char text[ADDRESS_TEXT_SIZE];
+
+        address_format(address, text);
+        switch (-status) {
+        case ECONNREFUSED:
+                hint = ": nobody listens there";
+                break;
+        case ETIMEDOUT:
+                hint = ": no answer from there";
+                break;
+        case EADDRNOTAVAIL:
+                hint = ": no local port is free for this destination";
+                break;
+        case EISCONN:
+                reason = OVL_REASON_ALREADY_CONNECTED;
+                break;
+        case EALREADY:
+                reason = OVL_REASON_CONNECT_PENDING;
+                break;
+        }
+        connector_set(result, status, reason, "connect to %s: %s%s", text, strerror(-status), hint);
+}
+
+/* --- Requests that end at once ---------------------------------------------------------------------------------- */
+
+static void connector_open(const struct link_message *message, const struct connector_client *client, int *ret_fd,
+                           struct connector_result *result) {
+        int family = message->body.socket.family, type = message->body.socket.type, fd;
+
+        if (family != AF_INET && family != AF_INET6) {
+                connector_set(result, -EAFNOSUPPORT, OVL_REASON_BAD_ADDRESS,
+                              "sockets of family %d cannot be opened: only IPv4 (%d) and IPv6 (%d)", family, AF_INET,
+                              AF_INET6);
+                return;
+        }
+        if (type != SOCK_STREAM) {
+                connector_set(result, -ESOCKTNOSUPPORT, OVL_REASON_NONE,
+                              "sockets of type %d cannot be opened: only streams (%d)", type, SOCK_STREAM);
+                return;
+        }
+        if (!connector_asks_policy(POLICY_OPEN, client, NULL, result))
+                return;
+        fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+        if (fd < 0) {
+                connector_set(result, -errno, OVL_REASON_NONE, "open a socket: %s", strerror(errno));
+                return;
+        }
+        *ret_fd = fd;
+}
+
+static void connector_bind(const struct link_message *message, int fd, int family,
+                           const struct connector_client *client, struct connector_result *result) {
+        const struct ovl_address *address = &message->body.name.address;
+        struct sockaddr_storage kernel;
+        socklen_t len;
+        int r;
+
+        r = connector_check_address(address, family, &kernel, &len, result);
+        if (r < 0)
+                return;
+        if (!connector_asks_policy(POLICY_BIND, client, address, result))
+                return;
+        if (bind(fd, (struct sockaddr *) &kernel, len) < 0)
+                connector_explain_bind(-errno, "bind to", address, result);
+}
+
+/* Listening on a socket without an address would bind it to any address and port behind the policy's back. */
+static void connector_listen(const struct link_message *message, int fd, const struct connector_client *client,
+                             struct ovl_address *ret_address, struct connector_result *result) {
+        uint32_t backlog = message->body.listen.backlog;
+        struct sockaddr_storage kernel;
+        socklen_t len = sizeof(kernel);
+        int r;
+
+        if (getsockname(fd, (struct sockaddr *) &kernel, &len) < 0)
+                r = -errno;
+        else
+                r = address_from_kernel((struct sockaddr *) &kernel, len, ret_address);
+        if (r < 0) {
+                connector_set(result, r, OVL_REASON_NONE, "listen: %s", strerror(-r));
+                return;
+        }
+        if (ret_address->port == 0) {
+                connector_set(result, -EINVAL, OVL_REASON_OUT_OF_ORDER, "listen: bind the socket to an address first");
+                return;
+        }
+        if (!connector_asks_policy(POLICY_LISTEN, client, ret_address, result))
+                return;
+        if (listen(fd, backlog > INT32_MAX ? INT32_MAX : (int) backlog) < 0)
+                connector_explain_bind(-errno, "listen on", ret_address, result);
+}
+
+/* --- Connects --------------------------------------------------------------------------------------------------- */
+
+/* Ends a connect that was in progress, or ended at once: the flags are put back before the worker hears of it. */
+static int connector_finish(struct connector_connect *take_connect, const struct connector_result *result) {
+        _cleanup_(connector_connect_free) struct connector_connect *connect = take_connect;
+
+        fcntl(connect->fd, F_SETFL, connect->flags);
+        connector_log(connect->connector, &connect->client, &connect->address, result);
+        return connector_answer(connect->connector, connect->ticket, result, -1);
+}
+
+/* The kernel is done with the connect: what came of it? */
+static int connector_collect(struct connector_connect *connect) {
+        struct connector_result result = { 0 };
+        socklen_t len = sizeof(int);
+        int error;
+
+        if (getsockopt(connect->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
+                error = errno;
+        if (error != 0)
+                connector_explain_connect(-error, &connect->address, &result);
+        return connector_finish(connect, &result);
+}
+
+static int connector_on_connected(sd_event_source *source, int fd, uint32_t events, void *data) {
+        connector_collect(data);
+        return 0;
+}
+
+static struct connector_connect *connector_find(struct connector *connector, uint64_t ticket) {
+        list_for_each(link, &connector->connects) {
+                struct connector_connect *connect = list_entry(link, struct connector_connect, link);
+
+                if (connect->ticket == ticket)
+                        return connect;
+        }
+        return NULL;
+}
+
+static int connector_connect_new(struct connector *connector, const struct link_message *message, int fd,
+                                 const struct connector_client *client, struct connector_connect **ret_connect) {
+        _cleanup_(connector_connect_free) struct connector_connect *connect = NULL;
+
+        connect = calloc(1, sizeof(*connect));
+        if (!connect)
+                return -ENOMEM;
+        list_init(&connect->link);
+        connect->connector = connector;
+        connect->ticket = message->ticket;
+        connect->address = message->body.name.address;
+        connect->client = *client;
+        if (client->unit) {
+                snprintf(connect->unit, sizeof(connect->unit), "%s", client->unit);
+                connect->client.unit = connect->unit;
+        }
+        connect->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
+        if (connect->fd < 0)
+                return -errno;
+        connect->flags = fcntl(connect->fd, F_GETFL);
+        if (connect->flags < 0)
+                return -errno;
+        *ret_connect = take_ptr(connect);
+        return 0;
+}
+
+/* Returns 1 when the connect goes on, else 0 and how it ended. */
+static int connector_start(struct connector_connect *started, const struct sockaddr_storage *kernel, socklen_t len,
+                           struct connector_result *result) {
+        struct connector *connector = started->connector;
+        int r;
+
+        if (fcntl(started->fd, F_SETFL, started->flags | O_NONBLOCK) < 0) {
+                connector_explain_connect(-errno, &started->address, result);
+                return 0;
+        }
+        if (connect(started->fd, (const struct sockaddr *) kernel, len) == 0)
+                return 0;
+        if (errno != EINPROGRESS) {
+                connector_explain_connect(-errno, &started->address, result);
+                return 0;
+        }
+        r = sd_event_add_io(connector->event, &started->source, started->fd, EPOLLOUT, connector_on_connected, started);
+        if (r < 0) {
+                connector_explain_connect(r, &started->address, result);
+                return 0;
+        }
+        list_push_back(&connector->connects, &started->link);
+        connector->n_connects++;
+        return 1;
+}
+
+static int connector_connect(struct connector *connector, const struct link_message *message, int fd, int family,
+                             const struct connector_client *client) {
+        const struct ovl_address *address = &message->body.name.address;
+        struct connector_result result = { 0 };
+        struct connector_connect *started = NULL;
+        struct sockaddr_storage kernel;
+        socklen_t len;
+        int r;
+
+        r = connector_check_address(address, family, &kernel, &len, &result);
+        if (r >= 0 && connector_asks_policy(POLICY_CONNECT, client, address, &result)) {
+                if (connector->n_connects >= CONNECTOR_CONNECTS_MAX)
+                        connector_set(&result, -ENOBUFS, OVL_REASON_QUOTA,
+                                      "%u connects are in progress, which is the limit: wait for some to end",
+                                      CONNECTOR_CONNECTS_MAX);
+                else {
+                        r = connector_connect_new(connector, message, fd, client, &started);
+                        if (r < 0)
+                                connector_explain_connect(r, address, &result);
+                }
+        }
+        if (!started) {
+                connector_log(connector, client, address, &result);
+                return connector_answer(connector, message->ticket, &result, -1);
+        }
+        if (connector_start(started, &kernel, len, &result) > 0)
+                return 0;
+        return connector_finish(started, &result);
+}
+
+/* A ticket that names nothing is a connect whose answer is already on its way. */
+static int connector_cancel(struct connector *connector, uint64_t ticket) {
+        struct connector_connect *cancelled = connector_find(connector, ticket);
+        struct sockaddr none = { .sa_family = AF_UNSPEC };
+        struct connector_result result = { 0 };
+        struct pollfd done = { .events = POLLOUT };
+
+        if (!cancelled)
+                return 0;
+        done.fd = cancelled->fd;
+        if (poll(&done, 1, 0) > 0)
+                return connector_collect(cancelled);
+        connect(cancelled->fd, &none, sizeof(none));
+        connector_set(&result, -ECANCELED, OVL_REASON_CANCELLED, "cancelled on request");
+        return connector_finish(cancelled, &result);
+}
+
+/* --- Dispatch --------------------------------------------------------------------------------------------------- */
+
+static int connector_handle_fd(struct connector *connector, const struct link_message *message, int fd,
+                               const struct connector_client *client, const char **ret_problem) {
+        struct connector_result result = { 0 };
+        struct ovl_address address = { 0 };
+        int family, r;
+
+        r = connector_check_fd(fd, &family);
+        if (r < 0) {
+                *ret_problem = "a descriptor that is no TCP socket";
+                return -EBADMSG;
+        }
+        if (message->kind == LINK_CONNECT && connector_find(connector, message->ticket)) {
+                *ret_problem = "the ticket of a connect that is in progress";
+                return -EBADMSG;
+        }
+        if (message->kind == LINK_CONNECT)
+                return connector_connect(connector, message, fd, family, client);
+        if (message->kind == LINK_BIND) {
+                address = message->body.name.address;
+                connector_bind(message, fd, family, client, &result);
+        } else {
+                connector_listen(message, fd, client, &address, &result);
+        }
+        connector_log(connector, client, &address, &result);
+        return connector_answer(connector, message->ticket, &result, -1);
+}
+
+int connector_handle(struct connector *connector, const struct link_message *message, int fd,
+                     const struct connector_client *client, const char **ret_problem) {
+        bool needs_fd = message->kind != LINK_SOCKET && message->kind != LINK_CONNECT_CANCEL;
+        struct connector_result result = { 0 };
+        _cleanup_fd_ int opened_fd = -1;
+        int r;
+
+        if (needs_fd != (fd >= 0)) {
+                *ret_problem = needs_fd ? "a request without its descriptor" : "a descriptor that nobody asked for";
+                return -EBADMSG;
+        }
+        if (message->kind == LINK_CONNECT_CANCEL)
+                return connector_cancel(connector, message->ticket);
+        if (needs_fd)
+                return connector_handle_fd(connector, message, fd, client, ret_problem);
+        connector_open(message, client, &opened_fd, &result);
+        connector_log(connector, client, NULL, &result);
+        r = connector_answer(connector, message->ticket, &result, opened_fd);
+        if (r < 0)
+                return r;
+        opened_fd = -1;
+        return 0;
+}

@@ -1,0 +1,55 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_MONITOR_CONNECTOR_H
+#define DAEMON_MONITOR_CONNECTOR_H
+
+/* The cold network calls on behalf of one worker: open, bind, listen, connect. */
+
+#include <systemd/sd-event.h>
+
+#include "base/list.h"
+#include "daemon/link.h"
+#include "daemon/monitor/journal.h"
+#include "daemon/monitor/outbox.h"
+
+#define CONNECTOR_CONNECTS_MAX 4096u /* in progress at once */
+
+struct connector {
+        sd_event *event;         /* borrowed */
+        struct outbox *outbox;   /* borrowed: where answers go */
+        struct journal *journal; /* borrowed */
+        struct list connects;
+        unsigned n_connects;
+};
+
+/* On whose behalf a request is made, as the monitor knows it. */
+struct connector_client {
+        bool is_known;
+        uint64_t session;
+        pid_t pid;
+        uid_t uid;
+        const char *unit; /* borrowed, or NULL */
+};
+
+void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal);
+
+/* Gives up what is in progress; nobody is answered. Takes a zeroed connector. */
+void connector_deinit(struct connector *connector);
+
+/* Whether this kind of message is a request that connector_handle() takes. */
+bool connector_wants(uint32_t kind);
+
+/*
+ * Carries out one request; its answer goes to the outbox, now or when a connect ends.
+ *
+ * fd: the descriptor that came with the message, or -1. Borrowed.
+ *
+ * Returns 0; -EBADMSG and a static text when no honest worker would have sent this; or another -errno when the answer
+ * could not be given.
+ */
+int connector_handle(struct connector *connector, const struct link_message *message, int fd,
+                     const struct connector_client *client, const char **ret_problem);
+
+/* Closes a descriptor that a worker sent, without lingering. Returns -1. */
+int connector_close(int fd);
+
+#endif

@@ -1,0 +1,441 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The crew: the workers.
+ *
+ * Invariant: a member has either nothing, or a process together with its link, outbox, connector and event sources;
+ * they come and go together. Channels in the tables of shards name only members that are alive. What a worker says is
+ * checked here or in the connector; a worker that says what no honest one would say is killed, and its successor
+ * starts.
+ *
+ *   off      -> starting  at start, and by the death of the one before it
+ *   starting -> ready     by LINK_READY
+ *   starting -> off       by LINK_READY with an error, by the time limit, by its death: it is not tried again
+ *   ready    -> off       by its death (a crash, a message that condemned it, the end that the monitor asked for)
+ *
+ * A successor starts at once: clients reconnect at once. Five deaths in a minute are no accident any more, and the
+ * service manager's back-off is better than ours, so the crew then reports that it failed and the monitor ends.
+ *
+ * Nothing here calls the monitor: it reads n_ready, n_alive and has_failed after each dispatch.
+ *
+ * Rejected: deciding by exit status whether a worker is worth a successor (a worker that was taken over chooses its
+ * own).
+ */
+
+#include "daemon/monitor/crew.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "base/time.h"
+#include "daemon/monitor/events.h"
+
+#define CREW_MESSAGES_PER_VISIT 64
+#define CREW_OUTBOX_PAUSE 64 /* messages that wait for a worker before no more of its requests are read */
+
+void crew_init(struct crew *crew, sd_event *event, struct journal *journal, struct shards *shards,
+               const struct spawn_worker *spawn, unsigned n_members) {
+        *crew = (struct crew){ .event = event, .journal = journal, .shards = shards, .n_members = n_members };
+        crew->spawn = *spawn;
+        for (unsigned i = 0; i < n_members; i++)
+                crew->members[i] = (struct crew_member){ .crew = crew, .index = i, .link_fd = -1 };
+}
+
+/* Everything of a process but the process; what it had in progress is given up. Returns how many channels ended. */
+static unsigned crew_member_clear(struct crew_member *member) {
+        struct crew *crew = member->crew;
+
+        member->link_source = sd_event_source_disable_unref(member->link_source);
+        member->child_source = sd_event_source_disable_unref(member->child_source);
+        member->deadline = sd_event_source_disable_unref(member->deadline);
+        connector_deinit(&member->connector);
+        outbox_deinit(&member->outbox);
+        member->link_fd = fd_close(member->link_fd);
+        if (member->state == CREW_READY)
+                crew->n_ready--;
+        if (member->state != CREW_OFF)
+                crew->n_alive--;
+        member->state = CREW_OFF;
+        member->is_condemned = false;
+        member->is_deaf = false;
+        member->pid = 0;
+        return shards_remove_worker(crew->shards, member->index);
+}
+
+void crew_deinit(struct crew *crew) {
+        for (unsigned i = 0; i < crew->n_members; i++) {
+                struct crew_member *member = &crew->members[i];
+
+                if (member->pid > 0) {
+                        kill(member->pid, SIGKILL);
+                        waitpid(member->pid, NULL, 0);
+                }
+                crew_member_clear(member);
+        }
+        crew->n_members = 0;
+}
+
+__attribute__((format(printf, 2, 3))) static void crew_condemn(struct crew_member *member, const char *format, ...) {
+        struct journal_fields fields = { .message_id = EVENT_WORKER_FAILED };
+        char text[256];
+        va_list arguments;
+
+        if (member->is_condemned)
+                return;
+        member->is_condemned = true;
+        va_start(arguments, format);
+        vsnprintf(text, sizeof(text), format, arguments);
+        va_end(arguments);
+        journal_write(member->crew->journal, LOG_ERR, &fields, "worker %d is killed: it %s", (int) member->pid, text);
+        if (member->state == CREW_STARTING && member->failure[0] == '\0')
+                snprintf(member->failure, sizeof(member->failure), "it %.250s", text);
+        sd_event_source_set_enabled(member->link_source, SD_EVENT_OFF);
+        kill(member->pid, SIGKILL);
+}
+
+/* --- What workers say ------------------------------------------------------------------------------------------- */
+
+static void crew_take_ready(struct crew_member *member, const struct link_message *message) {
+        struct journal_fields fields = { .message_id = EVENT_WORKER_READY };
+
+        if (member->state != CREW_STARTING) {
+                crew_condemn(member, "said twice that it is ready");
+                return;
+        }
+        if (message->status < 0) {
+                snprintf(member->failure, sizeof(member->failure), "%s",
+                         message->text[0] != '\0' ? message->text : strerror(-message->status));
+                return;
+        }
+        member->deadline = sd_event_source_disable_unref(member->deadline);
+        member->state = CREW_READY;
+        member->crew->n_ready++;
+        snprintf(member->engine, sizeof(member->engine), "%.31s", message->text);
+        snprintf(member->engine_reason, sizeof(member->engine_reason), "%s", message->body.ready.reason);
+        journal_write(member->crew->journal, LOG_INFO, &fields, "worker %d is ready: engine %s (%s)", (int) member->pid,
+                      member->engine, member->engine_reason);
+}
+
+static struct journal_fields crew_describe(const struct shards_channel *channel, const char *message_id) {
+        return (struct journal_fields){
+                .message_id = message_id,
+                .session = channel->session ? channel->session->number : 0,
+                .has_client = true,
+                .client_pid = channel->pid,
+                .client_uid = channel->shard->uid,
+                .client_unit = channel->shard->unit,
+        };
+}
+
+static void crew_take_channel(struct crew_member *member, const struct link_message *message) {
+        struct shards *shards = member->crew->shards;
+        struct shards_channel *channel = shards_channel(shards, member->index, message->body.channel.channel);
+        int r;
+
+        if (!channel) {
+                crew_condemn(member, "reported a channel that it does not have");
+                return;
+        }
+        if (message->kind == LINK_CHANNEL_OPEN) {
+                r = shards_open(shards, channel, message->body.channel.session);
+                if (r == -EALREADY)
+                        crew_condemn(member, "reported twice that a channel is open");
+                else if (r < 0)
+                        crew_condemn(member, "cannot be followed any more: %s", strerror(-r));
+                return;
+        }
+        if (message->text[0] != '\0') {
+                struct journal_fields fields = crew_describe(channel, EVENT_CHANNEL_KICKED);
+
+                journal_write(member->crew->journal, LOG_NOTICE, &fields, "connection ended: %s", message->text);
+        }
+        shards_remove(shards, channel);
+}
+
+static uint64_t crew_session_of(const struct link_message *message) {
+        switch (message->kind) {
+        case LINK_SOCKET:
+                return message->body.socket.session;
+        case LINK_BIND:
+        case LINK_CONNECT:
+                return message->body.name.session;
+        case LINK_LISTEN:
+                return message->body.listen.session;
+        default:
+                return 0;
+        }
+}
+
+static void crew_take_request(struct crew_member *member, const struct link_message *message, int fd) {
+        uint64_t number = crew_session_of(message);
+        const struct shards_session *session = shards_session(member->crew->shards, member->index, number);
+        struct connector_client client = { .is_known = session, .session = number };
+        const char *problem = "asked for something that could not be answered";
+        int r;
+
+        if (session) {
+                client.pid = session->pid;
+                client.uid = session->shard->uid;
+                client.unit = session->shard->unit;
+        }
+        r = connector_handle(&member->connector, message, fd, &client, &problem);
+        if (r == -EBADMSG)
+                crew_condemn(member, "sent %s", problem);
+}
+
+static void crew_take(struct crew_member *member, const struct link_message *message, int fd) {
+        if (connector_wants(message->kind) && member->state == CREW_READY) {
+                crew_take_request(member, message, fd);
+                return;
+        }
+        if (fd >= 0) {
+                crew_condemn(member, "sent a descriptor that nobody asked for");
+                return;
+        }
+        switch (message->kind) {
+        case LINK_READY:
+                crew_take_ready(member, message);
+                break;
+        case LINK_CHANNEL_OPEN:
+        case LINK_CHANNEL_CLOSED:
+                crew_take_channel(member, message);
+                break;
+        default:
+                crew_condemn(member, "sent a message of kind %u in state %d", message->kind, (int) member->state);
+        }
+}
+
+static int crew_on_late(sd_event_source *source, uint64_t now, void *data) {
+        struct crew_member *member = data;
+
+        if (member->state == CREW_STARTING)
+                crew_condemn(member, "was not ready within %u s", CREW_LATE_S);
+        else
+                crew_condemn(member, "closed its link and did not end within %u s", CREW_LATE_S);
+        return 0;
+}
+
+static int crew_set_deadline(struct crew_member *member) {
+        member->deadline = sd_event_source_disable_unref(member->deadline);
+        return sd_event_add_time_relative(member->crew->event, &member->deadline, CLOCK_MONOTONIC,
+                                          CREW_LATE_S * UINT64_C(1000000), 0, crew_on_late, member);
+}
+
+/* Returns 1 when a message was taken, 0 when there is none now or never again. */
+static int crew_read(struct crew_member *member) {
+        struct link_message message;
+        int fd = -1, r;
+
+        if (member->is_condemned)
+                return 0;
+        r = link_receive(member->link_fd, &message, &fd);
+        if (r == -EAGAIN || r == -EINTR)
+                return 0;
+        if (r == -EBADMSG) {
+                crew_condemn(member, "sent bytes that are no message");
+                return 0;
+        }
+        if (r <= 0) {
+                /* The process is about to end, or has ended: its exit says the rest. */
+                sd_event_source_set_enabled(member->link_source, SD_EVENT_OFF);
+                crew_set_deadline(member);
+                return 0;
+        }
+        crew_take(member, &message, fd);
+        connector_close(fd);
+        return 1;
+}
+
+static int crew_on_link(sd_event_source *source, int fd, uint32_t events, void *data) {
+        struct crew_member *member = data;
+
+        for (int i = 0; i < CREW_MESSAGES_PER_VISIT && member->outbox.n_queued < CREW_OUTBOX_PAUSE; i++)
+                if (crew_read(member) <= 0)
+                        break;
+        return 0;
+}
+
+/* --- The life of a worker --------------------------------------------------------------------------------------- */
+
+static int crew_on_child(sd_event_source *source, const siginfo_t *info, void *data);
+
+static int crew_watch(struct crew_member *member) {
+        sd_event *event = member->crew->event;
+        int r;
+
+        r = outbox_init(&member->outbox, event, member->link_fd);
+        if (r < 0)
+                return r;
+        connector_init(&member->connector, event, &member->outbox, member->crew->journal);
+        r = sd_event_add_io(event, &member->link_source, member->link_fd, EPOLLIN, crew_on_link, member);
+        if (r < 0)
+                return r;
+        r = crew_set_deadline(member);
+        if (r < 0)
+                return r;
+        return sd_event_add_child(event, &member->child_source, member->pid, WEXITED, crew_on_child, member);
+}
+
+static int crew_member_start(struct crew_member *member) {
+        struct crew *crew = member->crew;
+        int r;
+
+        member->failure[0] = '\0';
+        r = spawn_worker(&crew->spawn, &member->pid, &member->link_fd);
+        if (r < 0)
+                return r;
+        member->state = CREW_STARTING;
+        crew->n_alive++;
+        r = crew_watch(member);
+        if (r < 0) {
+                kill(member->pid, SIGKILL);
+                waitpid(member->pid, NULL, 0);
+                crew_member_clear(member);
+                return r;
+        }
+        return 0;
+}
+
+int crew_start(struct crew *crew) {
+        int r;
+
+        for (unsigned i = 0; i < crew->n_members; i++) {
+                r = crew_member_start(&crew->members[i]);
+                if (r < 0) {
+                        journal_write(crew->journal, LOG_ERR, NULL, "worker %u cannot be started: %s", i, strerror(-r));
+                        if (i == 0)
+                                return r;
+                }
+        }
+        return 0;
+}
+
+/* Whether so many workers died of late that it is no accident any more. */
+static bool crew_count_death(struct crew *crew) {
+        uint64_t now = now_ns(), oldest;
+
+        crew->deaths_ns[crew->n_deaths % CREW_DEATHS_MAX] = now;
+        crew->n_deaths++;
+        oldest = crew->deaths_ns[crew->n_deaths % CREW_DEATHS_MAX];
+        return crew->n_deaths >= CREW_DEATHS_MAX && now - oldest < CREW_DEATHS_S * NS_PER_S;
+}
+
+static void crew_replace(struct crew_member *member) {
+        struct crew *crew = member->crew;
+        int r;
+
+        if (crew_count_death(crew)) {
+                journal_write(crew->journal, LOG_CRIT, NULL, "%u workers died within %u s: overlapd stops",
+                              CREW_DEATHS_MAX, CREW_DEATHS_S);
+                crew->has_failed = true;
+                return;
+        }
+        r = crew_member_start(member);
+        if (r < 0)
+                journal_write(crew->journal, LOG_ERR, NULL, "a worker cannot be started: %s", strerror(-r));
+}
+
+static void crew_describe_exit(const siginfo_t *info, char *to, size_t size) {
+        if (info->si_code == CLD_EXITED)
+                snprintf(to, size, "exit status %d", info->si_status);
+        else
+                snprintf(to, size, "signal %d (%s)%s", info->si_status, strsignal(info->si_status),
+                         info->si_code == CLD_DUMPED ? ", core dumped" : "");
+}
+
+static int crew_on_child(sd_event_source *source, const siginfo_t *info, void *data) {
+        struct journal_fields fields = { .message_id = EVENT_WORKER_DIED };
+        struct crew_member *member = data;
+        struct crew *crew = member->crew;
+        bool was_ready;
+        unsigned n_channels;
+        char how[128];
+
+        /* Its last words may still be on the link. */
+        while (crew_read(member) > 0)
+                ;
+        was_ready = member->state == CREW_READY;
+        n_channels = crew_member_clear(member);
+        crew_describe_exit(info, how, sizeof(how));
+        if (crew->is_stopping) {
+                journal_write(crew->journal, LOG_DEBUG, NULL, "worker %d ended: %s", (int) info->si_pid, how);
+                return 0;
+        }
+        if (!was_ready) {
+                fields.message_id = EVENT_WORKER_FAILED;
+                journal_write(crew->journal, LOG_ERR, &fields, "worker %d could not start: %s (%s)", (int) info->si_pid,
+                              member->failure[0] != '\0' ? member->failure : "it did not say why", how);
+        } else {
+                journal_write(crew->journal, LOG_ERR, &fields,
+                              "worker %d died: %s; %u connections ended; another one is started", (int) info->si_pid,
+                              how, n_channels);
+                crew_replace(member);
+        }
+        if (crew->n_alive == 0)
+                crew->has_failed = true;
+        return 0;
+}
+
+/* --- What the monitor asks for ---------------------------------------------------------------------------------- */
+
+int crew_pick(const struct crew *crew, uid_t uid, const char *unit) {
+        const struct shard *shard = shards_find(crew->shards, uid, unit);
+        unsigned n_fewest = 0;
+        int best = -EAGAIN;
+
+        if (shard && !crew->members[shard->worker].is_condemned)
+                return (int) shard->worker;
+        for (unsigned i = 0; i < crew->n_members; i++) {
+                unsigned n;
+
+                if (crew->members[i].state != CREW_READY || crew->members[i].is_condemned)
+                        continue;
+                n = shards_count(crew->shards, i);
+                if (best >= 0 && n >= n_fewest)
+                        continue;
+                best = (int) i;
+                n_fewest = n;
+        }
+        return shard ? -EAGAIN : best;
+}
+
+int crew_give(struct crew *crew, unsigned index, const struct link_message *message, int take_fd) {
+        return outbox_push(&crew->members[index].outbox, message, take_fd, OUTBOX_CHANNELS_MAX);
+}
+
+void crew_settle(struct crew *crew) {
+        for (unsigned i = 0; i < crew->n_members; i++) {
+                struct crew_member *member = &crew->members[i];
+                bool is_deaf = member->outbox.n_queued >= CREW_OUTBOX_PAUSE;
+
+                if (member->state == CREW_OFF || member->is_condemned)
+                        continue;
+                if (member->outbox.is_broken && !crew->is_stopping)
+                        crew_condemn(member, "does not read what it is sent");
+                else if (is_deaf != member->is_deaf) {
+                        member->is_deaf = is_deaf;
+                        sd_event_source_set_enabled(member->link_source, is_deaf ? SD_EVENT_OFF : SD_EVENT_ON);
+                }
+        }
+}
+
+void crew_stop(struct crew *crew) {
+        struct link_message message = { .kind = LINK_STOP };
+
+        crew->is_stopping = true;
+        for (unsigned i = 0; i < crew->n_members; i++)
+                if (crew->members[i].state != CREW_OFF)
+                        outbox_push(&crew->members[i].outbox, &message, -1, OUTBOX_MAX);
+}
+
+void crew_kill(struct crew *crew) {
+        crew->is_stopping = true;
+        for (unsigned i = 0; i < crew->n_members; i++)
+                if (crew->members[i].state != CREW_OFF)
+                        kill(crew->members[i].pid, SIGKILL);
+}

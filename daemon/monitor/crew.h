@@ -1,0 +1,90 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_MONITOR_CREW_H
+#define DAEMON_MONITOR_CREW_H
+
+/* The workers, as the monitor sees them: processes, their links, and what they ask for. */
+
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "daemon/monitor/config.h"
+#include "daemon/monitor/connector.h"
+#include "daemon/monitor/journal.h"
+#include "daemon/monitor/outbox.h"
+#include "daemon/monitor/shards.h"
+#include "daemon/monitor/spawn.h"
+
+#define CREW_DEATHS_MAX 5u /* within CREW_DEATHS_S: starting again does not help */
+#define CREW_DEATHS_S 60u
+#define CREW_LATE_S 10u /* until a worker is ready, and until one that closed its link has ended */
+
+enum crew_state {
+        CREW_OFF,      /* no process */
+        CREW_STARTING, /* not ready yet */
+        CREW_READY,
+};
+
+struct crew;
+
+struct crew_member {
+        struct crew *crew; /* borrowed */
+        unsigned index;
+        enum crew_state state;
+        bool is_condemned; /* was killed; what it still says is not listened to */
+        bool is_deaf;      /* its link is not read until it has read some of what waits for it */
+        pid_t pid;
+        int link_fd;
+        sd_event_source *link_source;
+        sd_event_source *child_source;
+        sd_event_source *deadline;
+        struct outbox outbox;
+        struct connector connector;
+        char failure[256]; /* why it could not start; empty: it did not say */
+        char engine[32];
+        char engine_reason[160];
+};
+
+struct crew {
+        sd_event *event;         /* borrowed */
+        struct journal *journal; /* borrowed */
+        struct shards *shards;   /* borrowed */
+        struct spawn_worker spawn;
+        struct crew_member members[CONFIG_WORKERS_MAX];
+        unsigned n_members;
+        unsigned n_alive;
+        unsigned n_ready;
+        uint64_t deaths_ns[CREW_DEATHS_MAX]; /* a ring */
+        unsigned n_deaths;
+        bool is_stopping;
+        bool has_failed; /* it makes no sense to go on; the reason was written */
+};
+
+void crew_init(struct crew *crew, sd_event *event, struct journal *journal, struct shards *shards,
+               const struct spawn_worker *spawn, unsigned n_members);
+
+/* Kills who is left, without waiting for an end that anybody would report. Takes a zeroed crew. */
+void crew_deinit(struct crew *crew);
+
+/* Starts all workers. Returns 0, or -errno when the first could not be started. */
+int crew_start(struct crew *crew);
+
+/*
+ * Chooses a worker for a connection: where its shard is, else the one with the fewest channels.
+ *
+ * Returns its index, or -EAGAIN when no worker is ready.
+ */
+int crew_pick(const struct crew *crew, uid_t uid, const char *unit);
+
+/* Hands a connection to a worker. take_fd: taken on success. Returns 0, or -EAGAIN when the worker is behind. */
+int crew_give(struct crew *crew, unsigned index, const struct link_message *message, int take_fd);
+
+/* Looks after what no event of its own tells: called after each dispatch of the loop. */
+void crew_settle(struct crew *crew);
+
+/* Asks all workers to finish. */
+void crew_stop(struct crew *crew);
+
+/* Kills all workers. */
+void crew_kill(struct crew *crew);
+
+#endif

@@ -1,0 +1,496 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The monitor: the loop, and the life of the daemon.
+ *
+ * Invariant: connections are accepted only while a worker is ready to serve them; before that and between two workers
+ * they wait in the socket's queue. The monitor never waits for a client, a worker or the network: whatever may take
+ * time is an event of the loop.
+ *
+ *   starting -> serving   the first worker is ready: the service manager is told, or the command is started
+ *   serving  -> stopping  by SIGTERM or SIGINT, by the end of the command, by a crew that failed
+ *   starting -> stopping  likewise
+ *   stopping -> (end)     the last worker and the command are gone; after 5 s, or at a second signal, they are killed
+ *
+ * A private instance passes signals on to its command, whose end is its own. A Ctrl-C at the terminal reaches the
+ * command without help, so only signals that a process sent are passed on.
+ *
+ * The modules below never call the monitor: after each dispatch monitor_settle() reads what has become of them.
+ *
+ * Rejected: a thread for anything; reloading what only a new start can change (SIGHUP says so instead).
+ */
+
+#include "daemon/monitor/monitor.h"
+
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/resource.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <systemd/sd-daemon.h>
+#include <systemd/sd-event.h>
+
+#include "base/cleanup.h"
+#include "daemon/monitor/crew.h"
+#include "daemon/monitor/events.h"
+#include "daemon/monitor/journal.h"
+#include "daemon/monitor/listener.h"
+#include "daemon/monitor/policy.h"
+#include "daemon/monitor/shards.h"
+#include "daemon/monitor/spawn.h"
+
+#define MONITOR_ACCEPTS_PER_VISIT 16
+#define MONITOR_PAUSE_US (100 * UINT64_C(1000)) /* of the listener when descriptors are used up */
+#define MONITOR_STOP_US (5 * UINT64_C(1000000)) /* until workers that do not finish are killed */
+
+enum monitor_state {
+        MONITOR_STARTING,
+        MONITOR_SERVING,
+        MONITOR_STOPPING,
+};
+
+struct monitor {
+        const struct monitor_options *options; /* borrowed */
+        struct journal journal;
+        struct shards shards;
+        struct listener listener;
+        struct crew crew;
+        sd_event *event;
+        sd_event_source *listener_source;
+        sd_event_source *pause_timer; /* while it exists, nothing is accepted */
+        sd_event_source *stop_timer;
+        sd_event_source *command_source;
+        enum monitor_state state;
+        bool is_accepting;
+        pid_t command_pid; /* 0: not started, or ended */
+        int exit_status;
+        struct rlimit n_files; /* as the daemon found it */
+        char directory[64];    /* of a private instance; empty: none */
+};
+
+static bool monitor_is_private(const struct monitor *monitor) {
+        return monitor->options->command;
+}
+
+static void monitor_deinit(struct monitor *monitor) {
+        crew_deinit(&monitor->crew);
+        sd_event_source_disable_unref(monitor->listener_source);
+        sd_event_source_disable_unref(monitor->pause_timer);
+        sd_event_source_disable_unref(monitor->stop_timer);
+        sd_event_source_disable_unref(monitor->command_source);
+        listener_close(&monitor->listener);
+        shards_deinit(&monitor->shards);
+        if (monitor->directory[0] != '\0')
+                rmdir(monitor->directory);
+        sd_event_unref(monitor->event);
+}
+
+/* --- Stopping --------------------------------------------------------------------------------------------------- */
+
+static void monitor_kill(struct monitor *monitor) {
+        crew_kill(&monitor->crew);
+        if (monitor->command_pid > 0)
+                kill(monitor->command_pid, SIGKILL);
+}
+
+static int monitor_on_stop_timer(sd_event_source *source, uint64_t now, void *data) {
+        struct monitor *monitor = data;
+
+        journal_write(&monitor->journal, LOG_WARNING, NULL, "not everybody ended within 5 s: they are killed");
+        monitor_kill(monitor);
+        return 0;
+}
+
+static void monitor_stop(struct monitor *monitor, int exit_status, const char *why) {
+        struct journal_fields fields = { .message_id = EVENT_STOP };
+
+        if (monitor->state == MONITOR_STOPPING)
+                return;
+        monitor->state = MONITOR_STOPPING;
+        monitor->exit_status = exit_status;
+        journal_write(&monitor->journal, exit_status == 0 || monitor_is_private(monitor) ? LOG_INFO : LOG_ERR, &fields,
+                      "overlapd stops: %s", why);
+        sd_notifyf(0, "STOPPING=1\nSTATUS=Stopping: %s", why);
+        crew_stop(&monitor->crew);
+        if (monitor->command_pid > 0)
+                kill(monitor->command_pid, SIGTERM);
+        if (sd_event_add_time_relative(monitor->event, &monitor->stop_timer, CLOCK_MONOTONIC, MONITOR_STOP_US, 0,
+                                       monitor_on_stop_timer, monitor) < 0)
+                monitor_kill(monitor);
+}
+
+/* --- Connections ------------------------------------------------------------------------------------------------ */
+
+static void monitor_refuse(struct monitor *monitor, const struct listener_peer *peer, const char *text) {
+        struct journal_fields fields = {
+                .message_id = EVENT_CHANNEL_REFUSED,
+                .has_client = true,
+                .client_pid = peer->pid,
+                .client_uid = peer->uid,
+                .client_unit = peer->unit,
+                .error = -EBUSY,
+        };
+
+        journal_write(&monitor->journal, LOG_NOTICE, &fields, "connection refused: %s", text);
+        listener_refuse(peer->fd, text);
+}
+
+/* Gives the connection to a worker. On success its descriptor is the worker's. */
+static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer, const char **ret_text) {
+        struct link_message message = { .kind = LINK_CHANNEL };
+        struct shards_channel *channel;
+        int worker, r;
+
+        r = shards_admit(&monitor->shards, peer->uid, ret_text);
+        if (r < 0)
+                return r;
+        *ret_text = "overlapd is short of memory or of workers: try again in a moment";
+        worker = crew_pick(&monitor->crew, peer->uid, peer->unit);
+        if (worker < 0)
+                return worker;
+        r = shards_add(&monitor->shards, peer->uid, peer->unit, peer->pid, (unsigned) worker, &channel);
+        if (r < 0)
+                return r;
+        message.body.peer = (struct link_peer){
+                .channel = channel->number,
+                .shard = channel->shard->number,
+                .uid = peer->uid,
+                .gid = peer->gid,
+                .pid = peer->pid,
+        };
+        r = crew_give(&monitor->crew, (unsigned) worker, &message, peer->fd);
+        if (r < 0) {
+                shards_remove(&monitor->shards, channel);
+                return r;
+        }
+        peer->fd = -1;
+        return 0;
+}
+
+static int monitor_on_pause_end(sd_event_source *source, uint64_t now, void *data) {
+        struct monitor *monitor = data;
+
+        monitor->pause_timer = sd_event_source_disable_unref(monitor->pause_timer);
+        return 0;
+}
+
+static void monitor_pause(struct monitor *monitor, int error) {
+        struct journal_fields fields = { .message_id = EVENT_LISTENER_PAUSED, .error = error };
+
+        if (monitor->pause_timer)
+                return;
+        journal_write(&monitor->journal, LOG_WARNING, &fields, "accepting pauses for 100 ms: %s", strerror(-error));
+        sd_event_add_time_relative(monitor->event, &monitor->pause_timer, CLOCK_MONOTONIC, MONITOR_PAUSE_US, 0,
+                                   monitor_on_pause_end, monitor);
+}
+
+static int monitor_on_listener(sd_event_source *source, int fd, uint32_t events, void *data) {
+        struct monitor *monitor = data;
+
+        for (int i = 0; i < MONITOR_ACCEPTS_PER_VISIT; i++) {
+                cleanup(listener_peer_deinit) struct listener_peer peer = { .fd = -1 };
+                const char *text;
+                int r;
+
+                r = listener_accept(&monitor->listener, &peer);
+                if (r == -EAGAIN)
+                        break;
+                if (r == -EPERM)
+                        continue;
+                if (r < 0) {
+                        monitor_pause(monitor, r);
+                        break;
+                }
+                r = monitor_hand_over(monitor, &peer, &text);
+                if (r < 0)
+                        monitor_refuse(monitor, &peer, text);
+        }
+        return 0;
+}
+
+/* --- The command of a private instance -------------------------------------------------------------------------- */
+
+static int monitor_on_command(sd_event_source *source, const siginfo_t *info, void *data) {
+        struct monitor *monitor = data;
+        int status = info->si_code == CLD_EXITED ? info->si_status : 128 + info->si_status;
+
+        monitor->command_pid = 0;
+        monitor_stop(monitor, status, "the command ended");
+        return 0;
+}
+
+static int monitor_start_command(struct monitor *monitor) {
+        char *const *command = monitor->options->command;
+        int r;
+
+        r = spawn_command(command, monitor->listener.path, &monitor->n_files, &monitor->command_pid);
+        if (r < 0) {
+                fprintf(stderr, "overlapd: cannot execute %s: %s\n", command[0], strerror(-r));
+                monitor_stop(monitor, r == -ENOENT ? 127 : 126, "its command cannot be executed");
+                return r;
+        }
+        return sd_event_add_child(monitor->event, &monitor->command_source, monitor->command_pid, WEXITED,
+                                  monitor_on_command, monitor);
+}
+
+/* --- Signals ---------------------------------------------------------------------------------------------------- */
+
+static int monitor_on_end_signal(sd_event_source *source, const struct signalfd_siginfo *info, void *data) {
+        struct monitor *monitor = data;
+        char why[64];
+
+        if (monitor->state == MONITOR_STOPPING) {
+                monitor_kill(monitor);
+                return 0;
+        }
+        if (monitor->command_pid > 0) {
+                if (info->ssi_code != SI_KERNEL)
+                        kill(monitor->command_pid, (int) info->ssi_signo);
+                return 0;
+        }
+        snprintf(why, sizeof(why), "signal %s from process %u", sigabbrev_np((int) info->ssi_signo), info->ssi_pid);
+        monitor_stop(monitor, 0, why);
+        return 0;
+}
+
+static bool monitor_needs_restart(const struct config *now, const struct config *next) {
+        return strcmp(now->socket, next->socket) != 0 || strcmp(now->engine, next->engine) != 0 ||
+               now->n_workers != next->n_workers;
+}
+
+static void monitor_reload(struct monitor *monitor) {
+        const struct monitor_options *options = monitor->options;
+        _cleanup_free_ char *errors = NULL;
+        struct config config;
+        int r;
+
+        config_init(&config);
+        if (options->config_path) {
+                r = config_load(&config, options->config_path, options->is_config_required, &errors);
+                if (r < 0) {
+                        journal_write(&monitor->journal, LOG_ERR, NULL, "nothing was reloaded: %s",
+                                      errors ? errors : strerror(-r));
+                        return;
+                }
+        }
+        if (!options->is_log_given)
+                monitor->journal.target = config.log;
+        journal_write(&monitor->journal, LOG_INFO, NULL, "reloaded: only where lines are written can change%s",
+                      monitor_needs_restart(&options->config, &config)
+                              ? "; the other settings differ from the file or were given on the command line and stay"
+                              : "");
+}
+
+static int monitor_on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *data) {
+        struct monitor *monitor = data;
+
+        if (monitor_is_private(monitor))
+                return monitor_on_end_signal(source, info, data);
+        monitor_reload(monitor);
+        return 0;
+}
+
+static int monitor_add_signals(struct monitor *monitor) {
+        sigset_t signals;
+        int r;
+
+        sigemptyset(&signals);
+        sigaddset(&signals, SIGTERM);
+        sigaddset(&signals, SIGINT);
+        sigaddset(&signals, SIGHUP);
+        sigaddset(&signals, SIGCHLD);
+        if (sigprocmask(SIG_BLOCK, &signals, NULL) < 0)
+                return -errno;
+        signal(SIGPIPE, SIG_IGN);
+        r = sd_event_add_signal(monitor->event, NULL, SIGTERM, monitor_on_end_signal, monitor);
+        if (r < 0)
+                return r;
+        r = sd_event_add_signal(monitor->event, NULL, SIGINT, monitor_on_end_signal, monitor);
+        if (r < 0)
+                return r;
+        return sd_event_add_signal(monitor->event, NULL, SIGHUP, monitor_on_hangup, monitor);
+}
+
+/* --- Starting and serving --------------------------------------------------------------------------------------- */
+
+static const struct crew_member *monitor_first_ready(const struct monitor *monitor) {
+        for (unsigned i = 0; i < monitor->crew.n_members; i++)
+                if (monitor->crew.members[i].state == CREW_READY)
+                        return &monitor->crew.members[i];
+        return NULL;
+}
+
+static int monitor_serve(struct monitor *monitor) {
+        const struct crew_member *first = monitor_first_ready(monitor);
+        struct journal_fields fields = { .message_id = EVENT_START };
+
+        monitor->state = MONITOR_SERVING;
+        journal_write(&monitor->journal, LOG_INFO, &fields, "overlapd %s serves at %s: engine %s (%s), workers: %u",
+                      OVERLAPD_VERSION, monitor->listener.path, first->engine, first->engine_reason,
+                      monitor->crew.n_members);
+        if (monitor_is_private(monitor))
+                return monitor_start_command(monitor);
+        journal_write(&monitor->journal, LOG_NOTICE, NULL, "%s", policy_text());
+        sd_notifyf(0, "READY=1\nSTATUS=Serving at %s: engine %s (%s)", monitor->listener.path, first->engine,
+                   first->engine_reason);
+        return 0;
+}
+
+/* What the modules below have come to, after each dispatch. */
+static int monitor_settle(sd_event_source *source, void *data) {
+        struct monitor *monitor = data;
+        bool accepts;
+        int r;
+
+        crew_settle(&monitor->crew);
+        if (monitor->crew.has_failed)
+                monitor_stop(monitor, 1, "no worker can be kept running");
+        if (monitor->state == MONITOR_STARTING && monitor->crew.n_ready > 0) {
+                r = monitor_serve(monitor);
+                if (r < 0)
+                        monitor_stop(monitor, 1, strerror(-r));
+        }
+        if (monitor->state == MONITOR_STOPPING && monitor->crew.n_alive == 0 && monitor->command_pid == 0)
+                return sd_event_exit(monitor->event, monitor->exit_status);
+        accepts = monitor->state == MONITOR_SERVING && monitor->crew.n_ready > 0 && !monitor->pause_timer;
+        if (accepts != monitor->is_accepting) {
+                monitor->is_accepting = accepts;
+                return sd_event_source_set_enabled(monitor->listener_source, accepts ? SD_EVENT_ON : SD_EVENT_OFF);
+        }
+        return 0;
+}
+
+/* Returns 1 when a socket of the service manager was taken, 0 when there is none. */
+static int monitor_adopt(struct monitor *monitor) {
+        int n = sd_listen_fds(1), n_adopted = 0;
+
+        if (n < 0)
+                journal_write(&monitor->journal, LOG_WARNING, NULL, "LISTEN_FDS is ignored: %s", strerror(-n));
+        for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
+                if (n_adopted == 0 && listener_adopt(&monitor->listener, fd) >= 0) {
+                        n_adopted = 1;
+                        continue;
+                }
+                journal_write(
+                        &monitor->journal, LOG_WARNING, NULL,
+                        "descriptor %d of the service manager is ignored: one listening Unix stream socket is needed",
+                        fd);
+                fd_close(fd);
+        }
+        return n_adopted;
+}
+
+static int monitor_make_directory(struct monitor *monitor) {
+        const char *runtime = getenv("XDG_RUNTIME_DIR");
+
+        if (!runtime || runtime[0] != '/' || strlen(runtime) > 40 || access(runtime, W_OK) < 0)
+                runtime = "/tmp";
+        snprintf(monitor->directory, sizeof(monitor->directory), "%s/overlapd-XXXXXX", runtime);
+        if (!mkdtemp(monitor->directory)) {
+                int r = -errno;
+
+                journal_write(&monitor->journal, LOG_ERR, NULL, "cannot make a directory in %s: %s", runtime,
+                              strerror(-r));
+                monitor->directory[0] = '\0';
+                return r;
+        }
+        return 0;
+}
+
+static int monitor_listen(struct monitor *monitor) {
+        char path[CONFIG_SOCKET_PATH_MAX + 1], error[LISTENER_ERROR_SIZE];
+        int r;
+
+        if (monitor_is_private(monitor)) {
+                r = monitor_make_directory(monitor);
+                if (r < 0)
+                        return r;
+                snprintf(path, sizeof(path), "%s/overlapd.sock", monitor->directory);
+        } else {
+                r = monitor_adopt(monitor);
+                if (r > 0)
+                        return 0;
+                snprintf(path, sizeof(path), "%s", monitor->options->config.socket);
+        }
+        r = listener_open(&monitor->listener, path, monitor_is_private(monitor), error);
+        if (r < 0)
+                journal_write(&monitor->journal, LOG_ERR, NULL, "%s", error);
+        return r;
+}
+
+static int monitor_arm(struct monitor *monitor) {
+        int r;
+
+        r = sd_event_add_io(monitor->event, &monitor->listener_source, monitor->listener.fd, EPOLLIN,
+                            monitor_on_listener, monitor);
+        if (r < 0)
+                return r;
+        r = sd_event_source_set_enabled(monitor->listener_source, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        r = sd_event_add_post(monitor->event, NULL, monitor_settle, monitor);
+        if (r < 0)
+                return r;
+        r = sd_event_set_watchdog(monitor->event, true);
+        return r < 0 ? r : 0;
+}
+
+/* The monitor holds one descriptor for each connect in progress: as many as this process is allowed at most. */
+static void monitor_raise_files(struct monitor *monitor) {
+        struct rlimit limit;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) < 0)
+                return;
+        monitor->n_files = limit;
+        limit.rlim_cur = limit.rlim_max;
+        setrlimit(RLIMIT_NOFILE, &limit);
+}
+
+static int monitor_init(struct monitor *monitor, const struct monitor_options *options) {
+        const struct config *config = &options->config;
+        struct spawn_worker spawn = { config->engine, options->plant, options->killpoint };
+        int r;
+
+        monitor->options = options;
+        journal_init(&monitor->journal, config->log,
+                     options->command && !options->is_log_given ? LOG_WARNING : LOG_INFO);
+        monitor_raise_files(monitor);
+        r = shards_init(&monitor->shards);
+        if (r < 0)
+                return r;
+        r = sd_event_new(&monitor->event);
+        if (r < 0)
+                return r;
+        crew_init(&monitor->crew, monitor->event, &monitor->journal, &monitor->shards, &spawn, config->n_workers);
+        r = monitor_add_signals(monitor);
+        if (r < 0)
+                return r;
+        r = monitor_listen(monitor);
+        if (r < 0)
+                return r;
+        r = monitor_arm(monitor);
+        if (r < 0)
+                return r;
+        return crew_start(&monitor->crew);
+}
+
+int monitor_run(const struct monitor_options *options) {
+        cleanup(monitor_deinit) struct monitor monitor = { 0 };
+        int r;
+
+        r = monitor_init(&monitor, options);
+        if (r < 0) {
+                journal_write(&monitor.journal, LOG_ERR, NULL, "overlapd cannot start: %s", strerror(-r));
+                return 1;
+        }
+        r = sd_event_loop(monitor.event);
+        if (r < 0) {
+                journal_write(&monitor.journal, LOG_ERR, NULL, "overlapd ends: %s", strerror(-r));
+                return 1;
+        }
+        return r;
+}

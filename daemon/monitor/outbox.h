@@ -1,0 +1,41 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_MONITOR_OUTBOX_H
+#define DAEMON_MONITOR_OUTBOX_H
+
+/* What the monitor has to tell a worker: sent at once where the link has room, else kept in order. */
+
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "base/list.h"
+#include "daemon/link.h"
+
+#define OUTBOX_CHANNELS_MAX 256u /* messages beyond which no new channel is taken */
+#define OUTBOX_MAX 8192u         /* messages beyond which the worker is held to be stuck */
+
+struct outbox {
+        int link_fd; /* a duplicate: the event loop watches the link's own number for what comes in */
+        sd_event_source *writable;
+        struct list queue;
+        unsigned n_queued;
+        bool is_broken; /* the worker is gone or stuck: everything is discarded */
+};
+
+/* link_fd: the monitor's end of the link. Borrowed: it is duplicated. Returns 0 or -errno. */
+int outbox_init(struct outbox *outbox, sd_event *event, int link_fd);
+void outbox_deinit(struct outbox *outbox);
+
+/*
+ * Sends a message, or queues it.
+ *
+ * n_max:   -EAGAIN when so many messages wait already.
+ * take_fd: a descriptor that rides along, or -1. Taken, on success only.
+ *
+ * Returns 0, -EAGAIN, -ENOMEM, or -EPIPE when the worker is gone.
+ */
+int outbox_push(struct outbox *outbox, const struct link_message *message, int take_fd, unsigned n_max);
+
+/* What could not be pushed must not be missing in the middle: the worker is given up. */
+void outbox_fail(struct outbox *outbox);
+
+#endif

@@ -1,0 +1,32 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_MONITOR_POLICY_H
+#define DAEMON_MONITOR_POLICY_H
+
+/* Who may use the network, and how: the one place where the daemon says yes or no. */
+
+#include <stdbool.h>
+#include <sys/types.h>
+
+#include "proto/layout.h"
+
+enum policy_act {
+        POLICY_OPEN,
+        POLICY_BIND,
+        POLICY_LISTEN,
+        POLICY_CONNECT,
+};
+
+struct policy_request {
+        enum policy_act act;
+        uid_t uid;
+        const char *unit;                  /* of the client, or NULL. Borrowed. */
+        const struct ovl_address *address; /* what the kernel will be given; NULL for POLICY_OPEN. Borrowed. */
+};
+
+/* Whether the request may be carried out. */
+bool policy_allows(const struct policy_request *request);
+
+/* What the policy is, in a line for the journal. Static storage. */
+const char *policy_text(void);
+
+#endif
