@@ -10,8 +10,8 @@
 #include <poll.h>
 #include <sys/socket.h>
 
-#include "overlapd.pb-c.h"
 #include "proto/frame.h"
+#include "proto/overlapd.pb-c.h"
 #include "tests/harness/harness.h"
 
 static void layout_families_agree(void **state) {

@@ -13,8 +13,8 @@
 #include <string.h>
 
 #include "message.pb-c.h"
-#include "overlapd.pb-c.h"
 #include "proto/frame.h"
+#include "proto/overlapd.pb-c.h"
 #include "tests/harness/harness.h"
 
 /* --- Writing the wire format ------------------------------------------------------------------------------------ */
