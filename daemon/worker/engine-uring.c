@@ -1,0 +1,468 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The engine on io_uring.
+ *
+ * Address-family limits and system-call filters do not see what a ring does, so the ring itself is narrow: it starts
+ * disabled, is restricted to the few operations below and to registered files, and is enabled for good. The worker's
+ * system-call filter then forbids new rings.
+ *
+ * Invariant: no more requests are in flight than the completion queue holds, so that it cannot overflow. Requests
+ * beyond it wait in `deferred`, in order, until others have ended.
+ *
+ * What the user_data of a completion means: the address of an op (its request ended) or of a file with the low bits
+ * FILE_IN or FILE_OUT (an arm fired), or 0 (a cancel was carried out; nobody waits for that).
+ *
+ * Readiness is asked for once at a time. A multishot poll would save the renewal, but may report more often than
+ * anybody asked, and then the completion queue has no bound.
+ */
+
+#include "daemon/worker/engine.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <liburing.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+
+#include "base/cleanup.h"
+#include "base/time.h"
+
+#define URING_SUBMISSIONS 256u
+#define URING_COMPLETIONS 32768u
+#define URING_COMPLETIONS_MIN 256u
+#define URING_FILES 65536u
+
+enum {
+        URING_FILE_IN = 1,
+        URING_FILE_OUT = 2,
+        URING_TAG_MASK = 3,
+};
+
+struct engine_uring {
+        struct engine engine;
+        struct io_uring ring;
+        bool is_set_up;
+        uint32_t n_in_flight;
+        uint32_t n_max;        /* requests in flight at once */
+        struct list deferred;  /* requests that wait for room */
+        struct list cancelled; /* requests that were cancelled before they started */
+        int *free_files;       /* a stack of free indices of the file table */
+        uint32_t n_free_files;
+};
+
+static struct engine_uring *uring_of(struct engine *engine) {
+        return list_entry(engine, struct engine_uring, engine);
+}
+
+static struct engine *uring_free(struct engine *engine) {
+        struct engine_uring *uring = uring_of(engine);
+
+        if (uring->is_set_up)
+                io_uring_queue_exit(&uring->ring);
+        free(uring->free_files);
+        free(uring);
+        return NULL;
+}
+
+static int uring_submit(struct engine_uring *uring) {
+        uring->engine.stats->system_calls++;
+        return io_uring_submit(&uring->ring);
+}
+
+/* The submission queue is emptied into the kernel when it is full: no entry is ever dropped. */
+static struct io_uring_sqe *uring_sqe(struct engine_uring *uring) {
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+
+        while (!sqe) {
+                uring_submit(uring);
+                sqe = io_uring_get_sqe(&uring->ring);
+        }
+        return sqe;
+}
+
+static int uring_attach(struct engine *engine, struct engine_file *file) {
+        struct engine_uring *uring = uring_of(engine);
+        int flags, index, r;
+
+        if (uring->n_free_files == 0)
+                return -ENFILE;
+        /* A non-blocking file makes the ring return -EAGAIN instead of waiting. */
+        flags = fcntl(file->fd, F_GETFL);
+        if (flags < 0)
+                return -errno;
+        if ((flags & O_NONBLOCK) && fcntl(file->fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
+                return -errno;
+        index = uring->free_files[uring->n_free_files - 1];
+        uring->engine.stats->system_calls++;
+        r = io_uring_register_files_update(&uring->ring, (unsigned) index, &file->fd, 1);
+        if (r < 0)
+                return r;
+        uring->n_free_files--;
+        file->index = index;
+        return 0;
+}
+
+static void uring_detach(struct engine *engine, struct engine_file *file) {
+        struct engine_uring *uring = uring_of(engine);
+        int none = -1;
+
+        if (file->index < 0)
+                return;
+        uring->engine.stats->system_calls++;
+        io_uring_register_files_update(&uring->ring, (unsigned) file->index, &none, 1);
+        uring->free_files[uring->n_free_files++] = file->index;
+        file->index = -1;
+}
+
+static void uring_prepare_poll(struct io_uring_sqe *sqe, const struct engine_file *file, enum direction direction) {
+        unsigned events = direction == DIRECTION_IN ? POLLIN | POLLRDHUP : POLLOUT;
+
+        io_uring_prep_poll_add(sqe, file->index, file->only_hang_up ? 0 : events); /* a hang-up is always reported */
+        sqe->flags |= IOSQE_FIXED_FILE;
+}
+
+static void uring_arm(struct engine *engine, struct engine_file *file, enum direction direction) {
+        struct engine_uring *uring = uring_of(engine);
+        struct io_uring_sqe *sqe = uring_sqe(uring);
+
+        uring_prepare_poll(sqe, file, direction);
+        io_uring_sqe_set_data64(sqe, (uintptr_t) file | (direction == DIRECTION_IN ? URING_FILE_IN : URING_FILE_OUT));
+        file->armed[direction] = true;
+        file->n_in_flight++;
+        uring->n_in_flight++;
+}
+
+static void uring_cancel_data(struct engine_uring *uring, uint64_t data) {
+        struct io_uring_sqe *sqe = uring_sqe(uring);
+
+        io_uring_prep_cancel64(sqe, data, 0);
+        sqe->flags |= IOSQE_FIXED_FILE; /* required of every submission; a cancel has no file */
+        io_uring_sqe_set_data64(sqe, 0);
+}
+
+static void uring_disarm(struct engine *engine, struct engine_file *file, enum direction direction) {
+        if (file->armed[direction])
+                uring_cancel_data(uring_of(engine),
+                                  (uintptr_t) file | (direction == DIRECTION_IN ? URING_FILE_IN : URING_FILE_OUT));
+}
+
+static void uring_prepare(struct io_uring_sqe *sqe, struct request *request) {
+        int index = request->file->index;
+
+        switch (request->kind) {
+        case REQUEST_RECV:
+                if (request->n_parts == 1)
+                        io_uring_prep_recv(sqe, index, request->parts->iov_base, request->parts->iov_len,
+                                           request->flags);
+                else
+                        io_uring_prep_recvmsg(sqe, index, &request->message, (unsigned) request->flags);
+                break;
+        case REQUEST_SEND:
+                if (request->n_parts == 1)
+                        io_uring_prep_send(sqe, index, request->parts->iov_base, request->parts->iov_len,
+                                           request->flags);
+                else
+                        io_uring_prep_sendmsg(sqe, index, &request->message, (unsigned) request->flags);
+                break;
+        case REQUEST_ACCEPT:
+                io_uring_prep_accept(sqe, index, NULL, NULL, SOCK_CLOEXEC);
+                break;
+        case REQUEST_POLL_IN:
+                uring_prepare_poll(sqe, request->file, DIRECTION_IN);
+                break;
+        }
+        sqe->flags |= IOSQE_FIXED_FILE;
+}
+
+static void uring_put(struct engine_uring *uring, struct op *op) {
+        struct io_uring_sqe *sqe = uring_sqe(uring);
+        struct request *request = &op->request;
+
+        request->message = (struct msghdr){ .msg_iov = request->parts, .msg_iovlen = request->n_parts };
+        uring_prepare(sqe, request);
+        io_uring_sqe_set_data64(sqe, (uintptr_t) op);
+        uring->n_in_flight++;
+}
+
+static void uring_start(struct engine *engine, struct op *op) {
+        struct engine_uring *uring = uring_of(engine);
+
+        list_init(&op->request.link);
+        op->request.file->n_in_flight++;
+        if (uring->n_in_flight < uring->n_max)
+                uring_put(uring, op);
+        else
+                list_push_back(&uring->deferred, &op->request.link);
+}
+
+static void uring_cancel(struct engine *engine, struct op *op) {
+        struct engine_uring *uring = uring_of(engine);
+
+        if (list_is_linked(&op->request.link)) {
+                list_unlink(&op->request.link);
+                list_push_back(&uring->cancelled, &op->request.link);
+        } else {
+                uring_cancel_data(uring, (uintptr_t) op);
+        }
+}
+
+static int uring_shutdown(struct engine *engine, struct engine_file *file, int how) {
+        engine->stats->system_calls++;
+        return shutdown(file->fd, how) < 0 ? -errno : 0;
+}
+
+static int uring_wait(struct engine *engine, uint64_t timeout_ns) {
+        struct engine_uring *uring = uring_of(engine);
+        struct __kernel_timespec timeout = {
+                .tv_sec = (long long) (timeout_ns / NS_PER_S),
+                .tv_nsec = (long long) (timeout_ns % NS_PER_S),
+        };
+        struct io_uring_cqe *cqe;
+        int r;
+
+        if (!list_is_empty(&uring->cancelled) || io_uring_cq_ready(&uring->ring) > 0)
+                timeout.tv_sec = timeout.tv_nsec = 0;
+        else if (timeout_ns == ENGINE_FOREVER)
+                timeout.tv_sec = INT32_MAX;
+        engine->stats->system_calls++;
+        r = io_uring_submit_and_wait_timeout(&uring->ring, &cqe, 1, &timeout, NULL);
+        if (r >= 0 || r == -ETIME || r == -EINTR || r == -EAGAIN || r == -EBUSY)
+                return 0;
+        return r;
+}
+
+/* Room was made: the first request that waits for it is started. */
+static void uring_undefer(struct engine_uring *uring) {
+        struct list *link;
+
+        if (uring->n_in_flight >= uring->n_max)
+                return;
+        link = list_pop_front(&uring->deferred);
+        if (link)
+                uring_put(uring, list_entry(link, struct op, request.link));
+}
+
+static void uring_event_of_op(struct op *op, int32_t result, struct engine_event *ret_event) {
+        op->request.file->n_in_flight--;
+        *ret_event = (struct engine_event){ .op = op, .file = op->request.file, .result = result };
+}
+
+static void uring_event_of_file(uint64_t data, int32_t result, struct engine_event *ret_event) {
+        struct engine_file *file = (struct engine_file *) (uintptr_t) (data & ~(uint64_t) URING_TAG_MASK);
+        enum direction direction = (data & URING_TAG_MASK) == URING_FILE_IN ? DIRECTION_IN : DIRECTION_OUT;
+
+        file->armed[direction] = false;
+        file->n_in_flight--;
+        *ret_event = (struct engine_event){
+                .file = file,
+                .direction = direction,
+                .result = result < 0 ? result : 0,
+        };
+}
+
+static int uring_reap(struct engine *engine, struct engine_event *ret_event) {
+        struct engine_uring *uring = uring_of(engine);
+        struct list *link = list_pop_front(&uring->cancelled);
+        struct io_uring_cqe *cqe;
+
+        if (link) {
+                uring_event_of_op(list_entry(link, struct op, request.link), -ECANCELED, ret_event);
+                return 1;
+        }
+        while (io_uring_cq_ready(&uring->ring) > 0 && io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
+                uint64_t data = cqe->user_data;
+                int32_t result = cqe->res;
+
+                io_uring_cqe_seen(&uring->ring, cqe);
+                if (data == 0)
+                        continue;
+                uring->n_in_flight--;
+                uring_undefer(uring);
+                if (data & URING_TAG_MASK)
+                        uring_event_of_file(data, result, ret_event);
+                else
+                        uring_event_of_op((struct op *) (uintptr_t) data, result, ret_event);
+                return 1;
+        }
+        return 0;
+}
+
+static const struct engine_ops uring_ops = {
+        .name = "uring",
+        .free = uring_free,
+        .attach = uring_attach,
+        .detach = uring_detach,
+        .arm = uring_arm,
+        .disarm = uring_disarm,
+        .start = uring_start,
+        .cancel = uring_cancel,
+        .shutdown = uring_shutdown,
+        .wait = uring_wait,
+        .reap = uring_reap,
+};
+
+/* --- Set-up ----------------------------------------------------------------------------------------------------- */
+
+/* The flags are tried from the best to what every supported kernel (5.15) has; a queue that is too large is halved. */
+static int uring_set_up(struct engine_uring *uring) {
+        static const unsigned flags[] = {
+                IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, /* 6.1 */
+                IORING_SETUP_COOP_TASKRUN,                               /* 5.19 */
+                0,
+        };
+        uint32_t n_completions = URING_COMPLETIONS;
+        int r = -EINVAL;
+
+        for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]);) {
+                struct io_uring_params params = {
+                        .flags = flags[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE,
+                        .cq_entries = n_completions,
+                };
+
+                r = io_uring_queue_init_params(URING_SUBMISSIONS, &uring->ring, &params);
+                if (r == 0) {
+                        uring->is_set_up = true;
+                        /* Cancels complete, too: the submissions of one call always have room. */
+                        uring->n_max = params.cq_entries - URING_SUBMISSIONS / 2;
+                        return 0;
+                }
+                if (r == -ENOMEM && n_completions > URING_COMPLETIONS_MIN)
+                        n_completions /= 2;
+                else if (r == -EINVAL)
+                        i++;
+                else
+                        break;
+        }
+        return r;
+}
+
+static int uring_register_files(struct engine_uring *uring) {
+        struct rlimit limit;
+        _cleanup_free_ int *none = NULL;
+        uint32_t n = URING_FILES;
+        int r;
+
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < n)
+                n = (uint32_t) limit.rlim_cur;
+        none = malloc(n * sizeof(*none));
+        uring->free_files = malloc(n * sizeof(*uring->free_files));
+        if (!none || !uring->free_files)
+                return -ENOMEM;
+        for (uint32_t i = 0; i < n; i++) {
+                none[i] = -1;
+                uring->free_files[i] = (int) (n - 1 - i);
+        }
+        uring->n_free_files = n;
+        r = io_uring_register_files(&uring->ring, none, n);
+        return r < 0 ? r : 0;
+}
+
+/* liburing 2.3 declares calls for these two and does not export them. */
+static int uring_register(struct engine_uring *uring, unsigned opcode, void *argument, unsigned n) {
+        return io_uring_register((unsigned) uring->ring.ring_fd, opcode, argument, n);
+}
+
+static int uring_restrict(struct engine_uring *uring) {
+        static const uint8_t allowed[] = {
+                IORING_OP_RECV,   IORING_OP_SEND,     IORING_OP_RECVMSG,      IORING_OP_SENDMSG,
+                IORING_OP_ACCEPT, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
+        };
+        struct io_uring_restriction restrictions[sizeof(allowed) + 3] = { 0 };
+        unsigned n = 0;
+
+        for (size_t i = 0; i < sizeof(allowed); i++) {
+                restrictions[n].opcode = IORING_RESTRICTION_SQE_OP;
+                restrictions[n++].sqe_op = allowed[i];
+        }
+        restrictions[n].opcode = IORING_RESTRICTION_REGISTER_OP;
+        restrictions[n++].register_op = IORING_REGISTER_FILES_UPDATE;
+        restrictions[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
+        restrictions[n++].sqe_flags = IOSQE_FIXED_FILE;
+        restrictions[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
+        restrictions[n++].sqe_flags = IOSQE_FIXED_FILE;
+        return uring_register(uring, IORING_REGISTER_RESTRICTIONS, restrictions, n);
+}
+
+/* Some kernels before 6.0 refuse the required flag on a cancel, which has no file. A cancel of nothing shows it. */
+static int uring_probe_cancel(struct engine_uring *uring) {
+        struct io_uring_cqe *cqe;
+        int r;
+
+        uring_cancel_data(uring, UINT64_MAX);
+        r = io_uring_submit_and_wait(&uring->ring, 1);
+        if (r < 0)
+                return r;
+        r = io_uring_peek_cqe(&uring->ring, &cqe);
+        if (r < 0)
+                return r;
+        r = cqe->res == -ENOENT ? 0 : cqe->res;
+        io_uring_cqe_seen(&uring->ring, cqe);
+        return r;
+}
+
+static int uring_prepare_ring(struct engine_uring *uring, const char **ret_step) {
+        int r;
+
+        *ret_step = "setting up a ring";
+        r = uring_set_up(uring);
+        if (r < 0)
+                return r;
+        *ret_step = "registering the file table";
+        r = uring_register_files(uring);
+        if (r < 0)
+                return r;
+        *ret_step = "restricting the ring";
+        r = uring_restrict(uring);
+        if (r < 0)
+                return r;
+        *ret_step = "enabling the ring";
+        r = uring_register(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
+        if (r < 0)
+                return r;
+        *ret_step = "cancelling on a restricted ring";
+        return uring_probe_cancel(uring);
+}
+
+static const char *uring_advice(int error) {
+        switch (-error) {
+        case EPERM:
+        case EACCES:
+                return "io_uring is forbidden here: look at the sysctl kernel.io_uring_disabled and at system-call "
+                       "filters";
+        case ENOSYS:
+                return "this kernel has no io_uring, or a system-call filter hides it";
+        case ENOMEM:
+                return "not enough memory, or RLIMIT_MEMLOCK is too small";
+        case EMFILE:
+        case ENFILE:
+                return "too many open files: raise RLIMIT_NOFILE";
+        default:
+                return "the kernel is too old: overlapd needs Linux 5.15 or later";
+        }
+}
+
+int engine_uring_new(struct stats *stats, struct engine **ret_engine, char *ret_problem, size_t problem_size) {
+        struct engine_uring *uring = calloc(1, sizeof(*uring));
+        const char *step = NULL;
+        int r;
+
+        if (!uring) {
+                snprintf(ret_problem, problem_size, "out of memory");
+                return -ENOMEM;
+        }
+        uring->engine = (struct engine){ .ops = &uring_ops, .stats = stats };
+        list_init(&uring->deferred);
+        list_init(&uring->cancelled);
+        r = uring_prepare_ring(uring, &step);
+        if (r < 0) {
+                snprintf(ret_problem, problem_size, "%s failed: %s; %s", step, strerror(-r), uring_advice(r));
+                uring_free(&uring->engine);
+                return r;
+        }
+        *ret_engine = &uring->engine;
+        return 0;
+}

@@ -1,0 +1,91 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_WORKER_ENGINE_H
+#define DAEMON_WORKER_ENGINE_H
+
+/*
+ * The engine performs I/O in the kernel: `uring`, and `sim` in tests. The only vtable of the daemon.
+ *
+ * Calls go down: attach a file, start a request, ask for readiness. What comes up is pulled: wait, then reap one event
+ * after the other. The engine calls nobody back and knows ops only through their requests.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "daemon/worker/op.h"
+#include "daemon/worker/stats.h"
+
+#define ENGINE_FOREVER UINT64_MAX
+
+/* A descriptor that the engine works on. Embedded in its owner, who finds itself again through `kind` and list_entry().
+ */
+struct engine_file {
+        int fd;               /* borrowed; -1: none */
+        int index;            /* the engine's own; -1: not attached */
+        int kind;             /* the owner's own */
+        bool only_hang_up;    /* readable means: the other side is gone altogether */
+        bool armed[2];        /* by direction: readiness was asked for and not reported yet */
+        uint32_t n_in_flight; /* requests and arms that the engine has not given back yet */
+};
+
+struct engine_event {
+        struct op *op;            /* whose request ended; NULL: readiness of a file */
+        struct engine_file *file; /* the file of either */
+        enum direction direction; /* of the readiness */
+        int32_t result;           /* of the request: bytes, a descriptor, or -errno; of an arm: 0 or -ECANCELED */
+};
+
+struct engine {
+        const struct engine_ops *ops;
+        struct stats *stats; /* borrowed */
+};
+
+struct engine_ops {
+        const char *name;
+
+        struct engine *(*free)(struct engine *engine);
+
+        /* Makes a file known. Returns 0, or -ENFILE when the engine can take no more. */
+        int (*attach)(struct engine *engine, struct engine_file *file);
+
+        /* Forgets a file that has nothing in flight. Does not close it. */
+        void (*detach)(struct engine *engine, struct engine_file *file);
+
+        /* Asks to be told once when the file can be read (or has ended), or written. Never twice at a time. */
+        void (*arm)(struct engine *engine, struct engine_file *file, enum direction direction);
+
+        /* Takes an arm back: its event comes with -ECANCELED, or the readiness was faster. */
+        void (*disarm)(struct engine *engine, struct engine_file *file, enum direction direction);
+
+        /* Starts op->request. Ends in exactly one event. At most one request a file and direction is in flight. */
+        void (*start)(struct engine *engine, struct op *op);
+
+        /* Asks for the end of a request that was started: its event comes in any case, with -ECANCELED if in time. */
+        void (*cancel)(struct engine *engine, struct op *op);
+
+        /* As shutdown(2). */
+        int (*shutdown)(struct engine *engine, struct engine_file *file, int how);
+
+        /* Gives the kernel what was started and sleeps until there is an event, at most so long. 0 or -errno. */
+        int (*wait)(struct engine *engine, uint64_t timeout_ns);
+
+        /* Returns 1 and the next event, or 0 when there is none. */
+        int (*reap)(struct engine *engine, struct engine_event *ret_event);
+};
+
+static inline void engine_file_init(struct engine_file *file, int fd, int kind) {
+        *file = (struct engine_file){ .fd = fd, .index = -1, .kind = kind };
+}
+
+static inline struct engine *engine_free(struct engine *engine) {
+        return engine ? engine->ops->free(engine) : NULL;
+}
+
+/*
+ * Makes the engine on io_uring, restricted to the operations that a worker needs.
+ *
+ * Returns 0 and the engine, or -errno and a text that says which step the kernel refused and what that means.
+ */
+int engine_uring_new(struct stats *stats, struct engine **ret_engine, char *ret_problem, size_t problem_size);
+
+#endif

@@ -1,0 +1,123 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_WORKER_OP_H
+#define DAEMON_WORKER_OP_H
+
+/*
+ * An op: one overlapped operation from its entry to its record.
+ *
+ *   FREE -> QUEUED      the session takes the entry, checks it, and gives the op to its socket
+ *   FREE -> ENDED       the session refuses the entry: the record says so
+ *   QUEUED -> ACTIVE    the socket starts it (alone, or with others as one request of the engine)
+ *   QUEUED -> ENDED     it is cancelled, or the socket fails, before its turn comes
+ *   ACTIVE -> QUEUED    its request ended without giving it a result: it waits for the next one
+ *   ACTIVE -> ENDED     the engine, or the monitor for a connect, gave the result
+ *   ENDED -> FREE       its record was sent, or nobody is left to read it
+ *
+ * The op is its own record: everything that the record says is in it from the moment that it has ended, so that a
+ * record is reserved as soon as there is an op. While it is not FREE it pins its socket and the regions that its
+ * buffers lie in.
+ */
+
+#include <stdbool.h>
+#include <stdint.h>
+#include <sys/socket.h>
+#include <sys/uio.h>
+
+#include "base/list.h"
+#include "daemon/worker/ticket.h"
+#include "proto/layout.h"
+
+struct engine_file;
+struct peer;
+struct session;
+struct socket;
+
+enum direction {
+        DIRECTION_IN,
+        DIRECTION_OUT,
+};
+
+enum op_state {
+        OP_FREE,
+        OP_QUEUED,
+        OP_ACTIVE,
+        OP_ENDED,
+};
+
+/* What the engine performs. */
+enum request_kind {
+        REQUEST_RECV,
+        REQUEST_SEND,
+        REQUEST_ACCEPT,
+        REQUEST_POLL_IN, /* ends when the file is readable; consumes nothing */
+};
+
+/* The request that an op makes of the engine, for itself and for those that were merged into it. */
+struct request {
+        enum request_kind kind;
+        int flags; /* MSG_* */
+        struct iovec *parts;
+        uint32_t n_parts;
+        struct msghdr message;    /* stays as it is while the request is in flight */
+        struct engine_file *file; /* borrowed */
+        struct list link;         /* in a list of the engine */
+};
+
+struct op {
+        struct list link; /* in its socket's queue, or among the records of its peer */
+        enum op_state state;
+        struct session *session; /* borrowed: the owner */
+        struct socket *socket;   /* borrowed, pinned; NULL once the op has ended */
+        struct peer *peer;       /* borrowed: where the record goes; NULL: nobody is left to read it */
+        uint64_t serial;         /* grows with every op of the worker */
+        uint64_t turn;           /* the turn in which its entry was taken */
+        uint64_t regions;        /* bit n: region n + 1 of the session is pinned */
+        struct request request;
+
+        /* from the entry */
+        uint64_t tag;
+        uint64_t thread;
+        uint8_t code; /* enum ovl_op */
+        uint8_t indication;
+        bool has_credit;          /* counts against the session's credits */
+        bool holds_socket_charge; /* an accept: paid for the socket that it will make */
+        uint32_t message_flags;   /* enum ovl_message_flags */
+        struct iovec one;         /* the buffer, when there is just one */
+        struct iovec *parts;      /* all buffers: &one, or in the scratch of the op */
+        uint32_t n_parts;
+        uint64_t len;  /* bytes of all buffers */
+        uint64_t done; /* of these, transferred */
+
+        /* while it is pending */
+        uint32_t n_merged;    /* ops after it in the queue that its request serves, too */
+        uint8_t n_retries;    /* after a want of kernel memory */
+        uint16_t cancel;      /* enum ovl_reason: why it is to end; 0: it is not */
+        struct ticket ticket; /* a connect: what the monitor was asked */
+        uint32_t *cancelled;  /* borrowed: counts the ops that one cancel request ended; NULL: none asked */
+        void *scratch;        /* OP_SCRATCH_SIZE bytes, the op's own for its whole life */
+
+        /* the record */
+        uint64_t key;
+        uint64_t sequence;
+        uint64_t value;
+        uint64_t bytes;
+        int32_t status;
+        uint16_t reason;
+        uint16_t record_flags; /* enum ovl_record_flags */
+};
+
+/* Each op owns as many bytes of scratch: room for all its buffers and those of ops that are merged into it. */
+#define OP_SCRATCH_SIZE (OVL_SLICES_MAX * sizeof(struct iovec))
+
+static inline bool op_is_free(const struct op *op) {
+        return op->state == OP_FREE;
+}
+
+static inline void op_end(struct op *op, int status, unsigned reason, uint64_t bytes) {
+        op->state = OP_ENDED;
+        op->status = status;
+        op->reason = (uint16_t) reason;
+        op->bytes = bytes;
+}
+
+#endif

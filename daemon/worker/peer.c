@@ -1,0 +1,341 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Input. Bytes are read into the inbox, which holds at least one whole frame of any kind, and frames are served from
+ * there; when a frame cannot be served yet (its session has no room for more ops, or too many replies are unsent), it
+ * stays, and nothing more is read: the client is held by its own socket.
+ *
+ * Output. Records are not copied into a buffer when they come into being: the ended ops are the queue. A frame of them
+ * is packed when there is room to send; if the socket takes only a part, the same ops are packed again for the rest, so
+ * that a client that does not read costs no memory beyond its ops. Replies leave after the records that preceded them.
+ *
+ * Life.  open -> ended (the client shut down its sending side: records still go out)
+ *        open, ended -> dead (end of both sides, an error, or a kick; by peer_die()) -> buried by the worker
+ */
+
+#include "daemon/worker/peer.h"
+
+#include <errno.h>
+#include <poll.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/killpoint.h"
+
+/* A frame that is to be sent. */
+struct reply {
+        struct list link;
+        uint8_t *frame;
+        size_t len;
+        size_t n_sent;
+};
+
+static struct reply *reply_free(struct reply *reply) {
+        if (!reply)
+                return NULL;
+        list_unlink(&reply->link);
+        free(reply->frame);
+        free(reply);
+        return NULL;
+}
+
+int peer_new(struct engine *engine, struct reaper *reaper, struct list *graveyard, int *take_fd,
+             const struct link_peer *identity, int kind, struct peer **ret_peer) {
+        struct peer *peer = calloc(1, sizeof(*peer));
+        int r;
+
+        if (!peer)
+                return -ENOMEM;
+        *peer = (struct peer){ .engine = engine, .reaper = reaper, .graveyard = graveyard, .identity = *identity };
+        list_init(&peer->link);
+        list_init(&peer->marked);
+        list_init(&peer->publish);
+        list_init(&peer->settle);
+        list_init(&peer->dying);
+        list_init(&peer->in_session);
+        list_init(&peer->records);
+        list_init(&peer->replies);
+        engine_file_init(&peer->file, *take_fd, kind);
+        peer->inbox = malloc(FRAME_SIZE_MAX);
+        r = peer->inbox ? engine->ops->attach(engine, &peer->file) : -ENOMEM;
+        if (r < 0) {
+                free(peer->inbox);
+                free(peer);
+                return r;
+        }
+        fd_take(take_fd);
+        *ret_peer = peer;
+        return 0;
+}
+
+struct peer *peer_free(struct peer *peer) {
+        struct list *link;
+
+        if (!peer)
+                return NULL;
+        while ((link = list_first(&peer->replies)))
+                reply_free(list_entry(link, struct reply, link));
+        for (size_t i = 0; i < peer->n_fds; i++)
+                reaper_close(peer->reaper, peer->fds[i]);
+        list_unlink(&peer->link);
+        list_unlink(&peer->marked);
+        list_unlink(&peer->publish);
+        list_unlink(&peer->settle);
+        list_unlink(&peer->dying);
+        list_unlink(&peer->in_session);
+        peer->engine->ops->detach(peer->engine, &peer->file);
+        fd_close(peer->file.fd);
+        free(peer->inbox);
+        free(peer);
+        return NULL;
+}
+
+void peer_die(struct peer *peer, const char *why) {
+        if (peer->is_dead)
+                return;
+        peer->is_dead = true;
+        list_push_back(peer->graveyard, &peer->dying);
+        snprintf(peer->why, sizeof(peer->why), "%s", why);
+}
+
+/* --- Input ------------------------------------------------------------------------------------------------------ */
+
+/* The client sends no more. If it does not listen either, the connection is over. */
+static void peer_end_input(struct peer *peer) {
+        struct pollfd hang_up = { .fd = peer->file.fd };
+
+        peer->has_ended = true;
+        if (poll(&hang_up, 1, 0) > 0)
+                peer_die(peer, "");
+}
+
+static void peer_compact(struct peer *peer) {
+        memmove(peer->inbox, peer->inbox + peer->n_taken, peer->n_filled - peer->n_taken);
+        peer->n_filled -= peer->n_taken;
+        peer->n_taken = 0;
+}
+
+/* Descriptors that no frame claims are held until one does; more than one frame may need is an attack. */
+static void peer_keep_fds(struct peer *peer, const int *fds, size_t n) {
+        for (size_t i = 0; i < n; i++) {
+                if (peer->n_fds < CHANNEL_FDS_MAX) {
+                        peer->fds[peer->n_fds++] = fds[i];
+                        continue;
+                }
+                reaper_close(peer->reaper, fds[i]);
+                peer_die(peer, "more descriptors than its frames announce");
+        }
+}
+
+void peer_fill(struct peer *peer) {
+        int fds[CHANNEL_FDS_MAX];
+        size_t n_fds = 0;
+        ssize_t n;
+
+        if (peer->is_dead || peer->has_ended)
+                return;
+        peer_compact(peer);
+        if (peer->n_filled == FRAME_SIZE_MAX)
+                return;
+        peer->engine->stats->system_calls++;
+        n = channel_receive(peer->file.fd, peer->inbox + peer->n_filled, FRAME_SIZE_MAX - peer->n_filled, fds, &n_fds);
+        if (n > 0)
+                peer->n_filled += (size_t) n;
+        else if (n == 0)
+                peer_end_input(peer);
+        else if (n == -EMSGSIZE)
+                peer_die(peer, "more descriptors at once than any frame may carry");
+        else if (n != -EAGAIN && n != -EINTR)
+                peer_die(peer, n == -ECONNRESET ? "" : strerror((int) -n));
+        if (n >= 0)
+                peer_keep_fds(peer, fds, n_fds);
+}
+
+int peer_next_frame(struct peer *peer, struct ovl_frame_header *ret_header, const uint8_t **ret_body,
+                    const char **ret_problem) {
+        const uint8_t *bytes = peer->inbox + peer->n_taken;
+        int r;
+
+        r = frame_find(bytes, peer->n_filled - peer->n_taken, FRAME_FROM_CLIENT, ret_header, ret_problem);
+        if (r <= 0)
+                return r;
+        if (ret_header->n_fds > peer->n_fds) {
+                *ret_problem = "a frame announces descriptors that did not come with it";
+                return -EPROTO;
+        }
+        *ret_body = bytes + sizeof(*ret_header);
+        return 1;
+}
+
+void peer_consume_frame(struct peer *peer, const struct ovl_frame_header *header) {
+        peer->n_taken += sizeof(*header) + header->body_len;
+        peer->n_slots_done = 0;
+}
+
+int peer_claim_fd(struct peer *peer) {
+        int fd;
+
+        if (peer->n_fds == 0)
+                return -1;
+        fd = peer->fds[0];
+        memmove(peer->fds, peer->fds + 1, --peer->n_fds * sizeof(*peer->fds));
+        return fd;
+}
+
+void peer_await_input(struct peer *peer) {
+        if (peer->is_dead || peer->file.armed[DIRECTION_IN])
+                return;
+        peer->file.only_hang_up = peer->has_ended;
+        peer->engine->ops->arm(peer->engine, &peer->file, DIRECTION_IN);
+}
+
+/* --- Output ----------------------------------------------------------------------------------------------------- */
+
+int peer_push_frame(struct peer *peer, void *take_frame, size_t len) {
+        struct reply *reply = calloc(1, sizeof(*reply));
+
+        if (!reply) {
+                free(take_frame);
+                return -ENOMEM;
+        }
+        reply->frame = take_frame;
+        reply->len = len;
+        list_push_back(&peer->replies, &reply->link);
+        peer->n_replies++;
+        return 0;
+}
+
+bool peer_settle(struct peer *peer, uint64_t turn) {
+        if (peer->settle_turn < turn)
+                peer->settle_mark = peer->settle_wish;
+        if (peer->n_wished <= peer->settle_mark)
+                return false;
+        peer->settle_turn = turn;
+        peer->settle_wish = peer->n_entries;
+        return true;
+}
+
+static void op_pack_record(const struct op *op, struct ovl_record *ret_record) {
+        *ret_record = (struct ovl_record){
+                .tag = op->tag,
+                .thread = op->thread,
+                .key = op->key,
+                .sequence = op->sequence,
+                .bytes = op->bytes,
+                .value = op->value,
+                .status = op->status,
+                .flags = op->record_flags,
+                .reason = op->reason,
+                .kind = OVL_RECORD_COMPLETION,
+                .op = op->code,
+                .indication = op->indication,
+        };
+}
+
+/* Chooses what the next frame says: as many ended ops as it holds, and at the end of them a verdict that is due. */
+static void peer_begin_frame(struct peer *peer) {
+        list_for_each(link, &peer->records) {
+                if (peer->n_framed == PEER_FRAME_RECORDS - 1)
+                        return;
+                peer->n_framed++;
+        }
+        if (peer->n_settled < peer->settle_mark) {
+                peer->frame_settles = true;
+                peer->n_settled = peer->settle_mark;
+        }
+}
+
+/* Packs that frame; always the same bytes until it was sent. */
+static size_t peer_pack_frame(struct peer *peer, uint8_t *scratch) {
+        size_t n_records = peer->n_framed + (peer->frame_settles ? 1 : 0);
+        size_t body_len = sizeof(struct ovl_records_header) + n_records * sizeof(struct ovl_record);
+        struct ovl_records_header header = { .n_records = (uint32_t) n_records };
+        uint8_t *to = scratch + sizeof(struct ovl_frame_header);
+        struct list *link = peer->records.next;
+        struct ovl_record record;
+
+        frame_pack_header(scratch, OVL_FRAME_RECORDS, (uint32_t) body_len, 0);
+        memcpy(to, &header, sizeof(header));
+        to += sizeof(header);
+        for (size_t i = 0; i < peer->n_framed; i++, link = link->next, to += sizeof(record)) {
+                op_pack_record(list_entry(link, struct op, link), &record);
+                memcpy(to, &record, sizeof(record));
+        }
+        if (peer->frame_settles) {
+                record = (struct ovl_record){ .kind = OVL_RECORD_SETTLED, .value = peer->n_settled };
+                memcpy(to, &record, sizeof(record));
+        }
+        return sizeof(struct ovl_frame_header) + body_len;
+}
+
+/* Sends what is left of a frame. Returns whether all of it has left. */
+static bool peer_send(struct peer *peer, const uint8_t *frame, size_t len, size_t *n_sent) {
+        while (*n_sent < len) {
+                struct iovec part = { (void *) (frame + *n_sent), len - *n_sent };
+                ssize_t n;
+
+                peer->engine->stats->system_calls++;
+                n = channel_send(peer->file.fd, &part, 1, -1);
+                if (n == -EINTR)
+                        continue;
+                if (n < 0) {
+                        if (n != -EAGAIN)
+                                peer_die(peer, n == -EPIPE || n == -ECONNRESET ? "" : strerror((int) -n));
+                        else if (!peer->file.armed[DIRECTION_OUT])
+                                peer->engine->ops->arm(peer->engine, &peer->file, DIRECTION_OUT);
+                        return false;
+                }
+                *n_sent += (size_t) n;
+        }
+        return true;
+}
+
+static void peer_end_frame(struct peer *peer, struct list *sent) {
+        peer->engine->stats->records += peer->n_framed;
+        for (; peer->n_framed > 0; peer->n_framed--)
+                list_push_back(sent, list_pop_front(&peer->records));
+        peer->frame_settles = false;
+        peer->n_sent = 0;
+}
+
+/* A reply of which a part has left must be finished before any record. */
+static bool peer_is_within_reply(const struct peer *peer) {
+        struct list *first = list_first(&peer->replies);
+
+        return first && list_entry(first, struct reply, link)->n_sent > 0;
+}
+
+void peer_publish_records(struct peer *peer, uint8_t *scratch, struct list *sent) {
+        if (peer_is_within_reply(peer))
+                peer_publish_replies(peer);
+        while (!peer->is_dead && !peer_is_within_reply(peer)) {
+                size_t len;
+
+                if (peer->n_framed == 0 && !peer->frame_settles)
+                        peer_begin_frame(peer);
+                if (peer->n_framed == 0 && !peer->frame_settles)
+                        return;
+                KILLPOINT("peer-publish");
+                len = peer_pack_frame(peer, scratch);
+                if (!peer_send(peer, scratch, len, &peer->n_sent))
+                        return;
+                peer_end_frame(peer, sent);
+        }
+}
+
+void peer_publish_replies(struct peer *peer) {
+        struct list *link;
+
+        if (peer->n_framed > 0 || peer->frame_settles)
+                return;
+        while (!peer->is_dead && (link = list_first(&peer->replies))) {
+                struct reply *reply = list_entry(link, struct reply, link);
+
+                if (!peer_send(peer, reply->frame, reply->len, &reply->n_sent))
+                        return;
+                reply_free(reply);
+                peer->n_replies--;
+        }
+}

@@ -1,0 +1,802 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Down: an entry is copied out of the frame once, checked, becomes an op, and goes to its socket. Up: ops that have
+ * ended are completed here (an accept becomes a socket, the record learns where it goes) and wait at their peer for the
+ * end of the turn.
+ *
+ * Credits. A session has as many ops as credits and a few more. An entry beyond the credits takes one of the few for
+ * the record that refuses it; when they are used up too, because the client does not read its records, its connections
+ * are held. Nothing is ever allocated for an entry.
+ *
+ * Where a record goes: with a port, if the socket has one when the op ends and the entry left the indication plain;
+ * else to the connection of the posting thread; if that is gone, to the first connection of the session; if that is
+ * gone, the client has given up its records.
+ *
+ *   serving -> ending   its last connection is gone, or it was kicked
+ *   ending -> over      the kernel is done with every op: then memory is unmapped, and not before
+ */
+
+#include "daemon/worker/session.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/random.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/killpoint.h"
+#include "proto/shm.h"
+
+static void session_settle_ended(struct session *session, struct list *ended);
+
+/* --- Life ------------------------------------------------------------------------------------------------------- */
+
+static void *session_map(size_t size) {
+        void *memory = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+
+        return memory == MAP_FAILED ? NULL : memory;
+}
+
+static int session_init_ops(struct session *session, uint32_t credits) {
+        if (credits == 0)
+                credits = SESSION_CREDITS_DEFAULT;
+        if (credits > SESSION_CREDITS_MAX)
+                credits = SESSION_CREDITS_MAX;
+        session->n_credits = credits;
+        session->n_ops_max = credits + SESSION_SPARE_OPS;
+        session->ops = session_map(session->n_ops_max * sizeof(*session->ops));
+        session->scratch = session_map(session->n_ops_max * OP_SCRATCH_SIZE);
+        return session->ops && session->scratch ? 0 : -ENOMEM;
+}
+
+int session_new(struct resources *resources, const struct link_peer *identity, uint32_t credits,
+                struct session **ret_session) {
+        struct session *session = calloc(1, sizeof(*session));
+        int r;
+
+        if (!session)
+                return -ENOMEM;
+        *session = (struct session){
+                .resources = resources,
+                .identity = *identity,
+                .region_bytes.limit = SESSION_REGION_BYTES_MAX,
+                .n_sockets.limit = SESSION_SOCKETS_MAX,
+        };
+        list_init(&session->link);
+        list_init(&session->touched);
+        list_init(&session->peers);
+        list_init(&session->threads);
+        list_init(&session->ports);
+        list_init(&session->sockets);
+        list_init(&session->closing);
+        list_init(&session->free_ops);
+        r = session_init_ops(session, credits);
+        if (r == 0)
+                r = slots_init(&session->socket_numbers, SESSION_SOCKETS_MAX);
+        if (r == 0 && getrandom(session->secret, sizeof(session->secret), 0) != sizeof(session->secret))
+                r = -EIO;
+        if (r < 0) {
+                session_free(session);
+                return r;
+        }
+        session->number = ((uint64_t) (uint32_t) getpid() << 32) | ++resources->session_number;
+        list_push_back(&resources->sessions, &session->link);
+        resources->stats.n_sessions++;
+        *ret_session = session;
+        return 0;
+}
+
+struct session *session_free(struct session *session) {
+        if (!session)
+                return NULL;
+        if (list_is_linked(&session->link))
+                session->resources->stats.n_sessions--;
+        list_unlink(&session->link);
+        list_unlink(&session->touched);
+        for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
+                region_deinit(&session->regions[i]);
+        slots_deinit(&session->socket_numbers);
+        if (session->ops)
+                munmap(session->ops, session->n_ops_max * sizeof(*session->ops));
+        if (session->scratch)
+                munmap(session->scratch, session->n_ops_max * OP_SCRATCH_SIZE);
+        free(session);
+        return NULL;
+}
+
+void session_touch(struct session *session) {
+        if (!list_is_linked(&session->touched))
+                list_push_back(&session->resources->touched, &session->touched);
+}
+
+static void session_mark_publish(struct session *session, struct peer *peer) {
+        if (!list_is_linked(&peer->publish))
+                list_push_back(&session->resources->publish, &peer->publish);
+}
+
+/* --- Threads, ports and their connections ----------------------------------------------------------------------- */
+
+static void session_join(struct session *session, struct peer *peer) {
+        peer->session = session;
+        list_unlink(&peer->in_session);
+        list_push_back(&session->peers, &peer->in_session);
+        session->n_peers++;
+        if (!session->first)
+                session->first = peer;
+}
+
+static struct thread *session_find_thread(const struct session *session, uint64_t number) {
+        list_for_each(link, &session->threads) {
+                struct thread *thread = list_entry(link, struct thread, link);
+
+                if (thread->number == number)
+                        return thread;
+        }
+        return NULL;
+}
+
+struct port *session_find_port(const struct session *session, uint64_t number) {
+        list_for_each(link, &session->ports) {
+                struct port *port = list_entry(link, struct port, link);
+
+                if (port->number == number)
+                        return port;
+        }
+        return NULL;
+}
+
+int session_add_thread(struct session *session, struct peer *peer, uint64_t number, uint32_t tid) {
+        struct thread *thread;
+
+        if (session_find_thread(session, number))
+                return -EEXIST;
+        thread = malloc(sizeof(*thread));
+        if (!thread)
+                return -ENOMEM;
+        *thread = (struct thread){ .number = number, .tid = tid, .peer = peer };
+        list_push_back(&session->threads, &thread->link);
+        peer->thread = thread;
+        session_join(session, peer);
+        return 0;
+}
+
+int session_add_port(struct session *session, struct peer *peer, uint64_t number) {
+        struct port *port;
+
+        if (session_find_port(session, number))
+                return -EEXIST;
+        port = malloc(sizeof(*port));
+        if (!port)
+                return -ENOMEM;
+        *port = (struct port){ .number = number, .peer = peer };
+        list_push_back(&session->ports, &port->link);
+        peer->port = port;
+        session_join(session, peer);
+        return 0;
+}
+
+static bool op_is_posted_by(const struct op *op, const void *argument) {
+        return op->peer == argument;
+}
+
+/* What a thread posted ends with it; ops that will be indicated at a port go on. */
+static void session_end_thread(struct session *session, struct peer *peer) {
+        list_for_each_safe(link, &session->sockets) {
+                struct socket *socket = list_entry(link, struct socket, link);
+
+                if (!socket->port)
+                        session_cancel(socket, op_is_posted_by, peer, OVL_REASON_THREAD_ENDED, NULL);
+        }
+        list_unlink(&peer->thread->link);
+        free(peer->thread);
+        peer->thread = NULL;
+}
+
+static void session_end_port(struct session *session, struct peer *peer) {
+        list_for_each(link, &session->sockets) {
+                struct socket *socket = list_entry(link, struct socket, link);
+
+                if (socket->port == peer->port)
+                        socket->port = NULL;
+        }
+        list_unlink(&peer->port->link);
+        free(peer->port);
+        peer->port = NULL;
+}
+
+/*
+ * Records that the connection has not sent go to the first one, those of a frame that was cut off, too: the client can
+ * have used none of them.
+ */
+static void session_move_records(struct session *session, struct peer *peer) {
+        struct peer *heir = session->first;
+
+        for (uint32_t i = 0; i < session->n_ops_high; i++) {
+                if (!op_is_free(&session->ops[i]) && session->ops[i].peer == peer)
+                        session->ops[i].peer = heir;
+        }
+        if (heir) {
+                list_splice_back(&heir->records, &peer->records);
+                session_mark_publish(session, heir);
+                return;
+        }
+        while (!list_is_empty(&peer->records))
+                session_recycle(list_entry(list_pop_front(&peer->records), struct op, link));
+}
+
+static void session_begin_end(struct session *session) {
+        session->is_ending = true;
+        list_for_each_safe(link, &session->sockets) {
+                struct socket *socket = list_entry(link, struct socket, link);
+
+                session_close_socket(session, socket, OVL_REASON_SESSION_ENDED);
+        }
+}
+
+void session_remove_peer(struct session *session, struct peer *peer) {
+        if (peer == session->first)
+                session->first = NULL;
+        list_unlink(&peer->in_session);
+        session->n_peers--;
+        if (peer->thread)
+                session_end_thread(session, peer);
+        if (peer->port)
+                session_end_port(session, peer);
+        session_move_records(session, peer);
+        peer->session = NULL;
+        if (session->n_peers == 0)
+                session_begin_end(session);
+        session_touch(session);
+}
+
+void session_kick(struct session *session, const char *why) {
+        list_for_each(link, &session->peers)
+                peer_die(list_entry(link, struct peer, in_session), why);
+}
+
+/* --- Sockets ---------------------------------------------------------------------------------------------------- */
+
+int session_add_socket(struct session *session, int *take_fd, int family, int type, enum socket_state state,
+                       struct charge *charge, struct socket **ret_socket) {
+        struct resources *resources = session->resources;
+        struct socket *socket = resources_take_socket(resources);
+        int r;
+
+        if (!socket)
+                return -ENFILE;
+        r = socket_init(socket, resources->engine, &resources->ask, take_fd, family, type, state);
+        if (r < 0) {
+                list_init(&socket->link);
+                resources_give_socket(resources, socket);
+                return r;
+        }
+        socket->session = session;
+        socket->charge = charge_move(charge);
+        /* As many numbers as charges: there is one left. */
+        r = slots_add(&session->socket_numbers, socket, &socket->number);
+        if (r < 0)
+                abort();
+        list_push_back(&session->sockets, &socket->link);
+        resources->stats.n_sockets++;
+        *ret_socket = socket;
+        return 0;
+}
+
+struct socket *session_find_socket(const struct session *session, uint64_t number) {
+        return slots_find(&session->socket_numbers, number);
+}
+
+void session_close_socket(struct session *session, struct socket *socket, unsigned reason) {
+        struct list ended;
+
+        list_init(&ended);
+        slots_remove(&session->socket_numbers, socket->number);
+        socket->number = 0;
+        list_unlink(&socket->link);
+        list_push_back(&session->closing, &socket->link);
+        socket_close(socket, reason, &ended);
+        session_settle_ended(session, &ended);
+        session_touch(session);
+}
+
+void session_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
+                    const void *argument, unsigned reason, uint32_t *cancelled) {
+        struct list ended;
+
+        list_init(&ended);
+        socket_cancel(socket, matches, argument, reason, cancelled, &ended);
+        session_settle_ended(socket->session, &ended);
+}
+
+static void session_bury_socket(struct session *session, struct socket *socket) {
+        list_unlink(&socket->link);
+        list_unlink(&socket->retry);
+        socket_deinit(socket);
+        session->resources->stats.n_sockets--;
+        resources_give_socket(session->resources, socket);
+}
+
+bool session_bury(struct session *session) {
+        list_for_each_safe(link, &session->closing) {
+                struct socket *socket = list_entry(link, struct socket, link);
+
+                if (socket_is_idle(socket))
+                        session_bury_socket(session, socket);
+        }
+        return session->is_ending && session->n_ops == 0 && session->n_calls == 0 && list_is_empty(&session->closing);
+}
+
+/* --- Down: entries ---------------------------------------------------------------------------------------------- */
+
+static struct op *session_take_op(struct session *session) {
+        struct list *link = list_pop_front(&session->free_ops);
+        struct op *op = NULL;
+
+        if (link) {
+                op = list_entry(link, struct op, link);
+        } else if (session->n_ops_high < session->n_ops_max) {
+                op = &session->ops[session->n_ops_high];
+                op->scratch = session->scratch + session->n_ops_high * OP_SCRATCH_SIZE;
+                session->n_ops_high++;
+        } else {
+                return NULL;
+        }
+        *op = (struct op){ .session = session, .scratch = op->scratch, .state = OP_QUEUED };
+        list_init(&op->link);
+        session->n_ops++;
+        session->resources->stats.n_ops++;
+        return op;
+}
+
+static void session_unpin(struct session *session, struct op *op) {
+        for (uint64_t left = op->regions; left != 0; left &= left - 1)
+                session->regions[__builtin_ctzll(left)].n_loans--;
+        op->regions = 0;
+}
+
+void session_recycle(struct op *op) {
+        struct session *session = op->session;
+
+        op->state = OP_FREE;
+        list_push_front(&session->free_ops, &op->link);
+        session->n_ops--;
+        session->resources->stats.n_ops--;
+        if (session->is_held || session->is_ending || session->n_ops == 0)
+                session_touch(session);
+}
+
+static int refuse(int status, unsigned reason, unsigned *ret_reason) {
+        *ret_reason = reason;
+        return status;
+}
+
+/* Resolves one slice and pins its region. */
+static int session_resolve(struct session *session, struct op *op, const struct ovl_slice *slice,
+                           struct iovec *ret_part, unsigned *ret_reason) {
+        struct region *region;
+        uint64_t bit;
+
+        if (slice->len > OVL_SLICE_LEN_MAX)
+                return refuse(-EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG, ret_reason);
+        if (slice->region == 0 || slice->region > SESSION_REGIONS_MAX)
+                return refuse(-EFAULT, OVL_REASON_UNKNOWN_REGION, ret_reason);
+        region = &session->regions[slice->region - 1];
+        if (!region->data || region->is_leaving)
+                return refuse(-EFAULT, OVL_REASON_UNKNOWN_REGION, ret_reason);
+        if (!region_resolve(region, slice->offset, slice->len, ret_part))
+                return refuse(-EFAULT, OVL_REASON_OUTSIDE_REGION, ret_reason);
+        bit = UINT64_C(1) << (slice->region - 1);
+        if (!(op->regions & bit)) {
+                op->regions |= bit;
+                region->n_loans++;
+        }
+        return 0;
+}
+
+/* The array of slices is in memory that the client may change at any instant: it is copied, then checked. */
+static int session_resolve_vector(struct session *session, struct op *op, const struct ovl_slice *vector,
+                                  unsigned *ret_reason) {
+        struct ovl_slice slices[OVL_SLICES_MAX];
+        struct iovec *parts = op->scratch;
+        struct iovec place;
+        uint32_t n = vector->len / sizeof(*slices);
+        int r;
+
+        if (vector->len % sizeof(*slices) != 0 || vector->offset % sizeof(uint64_t) != 0)
+                return refuse(-EINVAL, OVL_REASON_BAD_VECTOR, ret_reason);
+        if (n > OVL_SLICES_MAX)
+                return refuse(-EMSGSIZE, OVL_REASON_TOO_MANY_BUFFERS, ret_reason);
+        r = session_resolve(session, op, vector, &place, ret_reason);
+        if (r < 0)
+                return r;
+        shm_copy(slices, place.iov_base, vector->len);
+        for (uint32_t i = 0; i < n; i++) {
+                r = session_resolve(session, op, &slices[i], &parts[i], ret_reason);
+                if (r < 0)
+                        return r;
+                op->len += parts[i].iov_len;
+        }
+        if (op->len > OVL_SLICE_LEN_MAX)
+                return refuse(-EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG, ret_reason);
+        op->parts = parts;
+        op->n_parts = n;
+        return 0;
+}
+
+static int session_take_buffers(struct session *session, struct op *op, const struct ovl_entry *entry,
+                                unsigned *ret_reason) {
+        int r;
+
+        op->parts = &op->one;
+        op->n_parts = 1;
+        if (entry->flags & OVL_ENTRY_VECTOR) {
+                r = session_resolve_vector(session, op, &entry->buffer, ret_reason);
+                if (r < 0)
+                        return r;
+        } else if (entry->buffer.region != 0 || entry->buffer.len != 0 || entry->buffer.offset != 0) {
+                r = session_resolve(session, op, &entry->buffer, &op->one, ret_reason);
+                if (r < 0)
+                        return r;
+                op->len = op->one.iov_len;
+        }
+        if (op->n_parts == 0 && op->code == OVL_OP_RECV)
+                return refuse(-EINVAL, OVL_REASON_BAD_VECTOR, ret_reason);
+        return 0;
+}
+
+static bool slice_is_empty(const struct ovl_slice *slice) {
+        return slice->offset == 0 && slice->len == 0 && slice->region == 0;
+}
+
+static int op_take_connect(struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
+        struct link_message *message = op->scratch;
+        uint32_t n_slots_needed = entry->address.family == OVL_FAMILY_UNIX ? 3 : 2;
+
+        _Static_assert(sizeof(*message) <= OP_SCRATCH_SIZE, "the question to the monitor fits the scratch");
+        if (entry->n_slots != n_slots_needed || entry->address.family != op->socket->family)
+                return refuse(-EAFNOSUPPORT, OVL_REASON_BAD_ADDRESS, ret_reason);
+        *message = (struct link_message){ .kind = LINK_CONNECT };
+        message->body.name.session = op->session->number;
+        message->body.name.address = entry->address;
+        return 0;
+}
+
+/* The fields that an operation does not use are zero: so that they can get a meaning one day. */
+static int op_take_fields(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
+        const uint8_t flags =
+                OVL_ENTRY_WANT_VERDICT | (op->code == OVL_OP_RECV || op->code == OVL_OP_SEND ? OVL_ENTRY_VECTOR : 0);
+        const uint32_t messages = op->code == OVL_OP_RECV ? OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL : 0;
+
+        if ((entry->flags & ~flags) || (entry->op_flags & ~messages))
+                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
+        if (entry->op_flags == (OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL))
+                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
+        if (entry->other != 0 || !slice_is_empty(&entry->aux))
+                return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
+        if (entry->indication > OVL_INDICATE_QUIET)
+                return refuse(-EINVAL, OVL_REASON_BAD_INDICATION, ret_reason);
+        if (op->code == OVL_OP_CONNECT)
+                return slice_is_empty(&entry->buffer) ? op_take_connect(op, entry, ret_reason)
+                                                      : refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
+        if (entry->n_slots != 1)
+                return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
+        if (op->code == OVL_OP_ACCEPT)
+                return slice_is_empty(&entry->buffer) ? 0 : refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
+        return session_take_buffers(session, op, entry, ret_reason);
+}
+
+static int op_check_code(const struct op *op, unsigned *ret_reason) {
+        switch (op->code) {
+        case OVL_OP_CONNECT:
+        case OVL_OP_ACCEPT:
+        case OVL_OP_RECV:
+        case OVL_OP_SEND:
+                return 0;
+        default:
+                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_OP, ret_reason);
+        }
+}
+
+/* An accept pays for the socket that it will make. */
+static int session_charge_accept(struct session *session, struct op *op, unsigned *ret_reason) {
+        struct charge charge;
+
+        if (op->code != OVL_OP_ACCEPT)
+                return 0;
+        if (charge_take(&charge, &session->n_sockets, 1) < 0)
+                return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
+        op->holds_socket_charge = true;
+        return 0;
+}
+
+/* Everything that can refuse an entry. Returns 0 when the op can be given to its socket. */
+static int session_check(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
+        int r;
+
+        r = op_check_code(op, ret_reason);
+        if (r < 0)
+                return r;
+        op->socket = session_find_socket(session, entry->socket);
+        if (!op->socket)
+                return refuse(-EBADF, OVL_REASON_UNKNOWN_SOCKET, ret_reason);
+        if (session->n_started >= session->n_credits)
+                return refuse(-ENOBUFS, OVL_REASON_CREDITS, ret_reason);
+        r = op_take_fields(session, op, entry, ret_reason);
+        if (r < 0)
+                return r;
+        if (op->indication == OVL_INDICATE_ROUTINE && op->socket->port)
+                return refuse(-EINVAL, OVL_REASON_ROUTINE_ON_PORT, ret_reason);
+        r = socket_check(op->socket, op, ret_reason);
+        if (r < 0)
+                return r;
+        return session_charge_accept(session, op, ret_reason);
+}
+
+/* One entry becomes one op. Returns 1, or 0 when there is no free op. */
+static int session_post(struct session *session, struct peer *peer, const struct ovl_entry *entry, struct list *ended) {
+        struct op *op = session_take_op(session);
+        unsigned reason = OVL_REASON_NONE;
+        int r;
+
+        if (!op)
+                return 0;
+        op->peer = peer;
+        op->thread = peer->thread ? peer->thread->number : 0;
+        op->serial = ++session->resources->op_serial;
+        op->turn = session->resources->turn;
+        op->tag = entry->tag;
+        op->key = entry->socket;
+        op->code = entry->op;
+        op->indication = entry->indication;
+        op->message_flags = entry->op_flags;
+        session->resources->stats.entries++;
+        peer->n_entries++;
+        r = session_check(session, op, entry, &reason);
+        if (r < 0) {
+                op_end(op, r, reason, 0);
+                op->record_flags |= OVL_RECORD_REFUSED;
+                list_push_back(ended, &op->link);
+                return 1;
+        }
+        op->has_credit = true;
+        session->n_started++;
+        KILLPOINT("session-post");
+        socket_post(op->socket, op, ended);
+        return 1;
+}
+
+/* Copies the slots of the entry that begins at `slots`, once. Returns how many those are, or -EPROTO. */
+static int entry_copy(const uint8_t *slots, size_t n_left, struct ovl_entry *ret_entry) {
+        struct ovl_entry entry = { 0 };
+
+        memcpy(&entry, slots, OVL_SLOT_SIZE);
+        if (entry.n_slots == 0 || entry.n_slots > OVL_ENTRY_SLOTS_MAX || entry.n_slots > n_left)
+                return -EPROTO;
+        memcpy((uint8_t *) &entry + OVL_SLOT_SIZE, slots + OVL_SLOT_SIZE, (entry.n_slots - 1) * OVL_SLOT_SIZE);
+        *ret_entry = entry;
+        return entry.n_slots;
+}
+
+static int post_check_frame(const uint8_t *body, size_t len, size_t *ret_n_slots, const char **ret_problem) {
+        struct ovl_post_header header;
+
+        if (len < sizeof(header)) {
+                *ret_problem = "a POST frame is shorter than its header";
+                return -EPROTO;
+        }
+        memcpy(&header, body, sizeof(header));
+        if (header.reserved != 0 || header.n_slots == 0 ||
+            (uint64_t) header.n_slots * OVL_SLOT_SIZE != len - sizeof(header)) {
+                *ret_problem = "the number of slots of a POST frame does not fit its length";
+                return -EPROTO;
+        }
+        *ret_n_slots = header.n_slots;
+        return 0;
+}
+
+static void session_want_verdict(struct session *session, struct peer *peer) {
+        peer->n_wished = peer->n_entries;
+        if (list_is_linked(&peer->settle))
+                return;
+        peer->settle_turn = session->resources->turn;
+        list_push_back(&session->resources->settle, &peer->settle);
+}
+
+int session_post_frame(struct session *session, struct peer *peer, const uint8_t *body, size_t len, size_t *n_done,
+                       const char **ret_problem) {
+        const uint8_t *slots = body + sizeof(struct ovl_post_header);
+        struct ovl_entry entry;
+        struct list ended;
+        size_t n_slots;
+        int r;
+
+        r = post_check_frame(body, len, &n_slots, ret_problem);
+        if (r < 0)
+                return r;
+        list_init(&ended);
+        r = 1;
+        while (*n_done < n_slots) {
+                int n = entry_copy(slots + *n_done * OVL_SLOT_SIZE, n_slots - *n_done, &entry);
+
+                if (n < 0) {
+                        *ret_problem = "an entry has no slots, more than three, or ends beyond its frame";
+                        r = n;
+                        break;
+                }
+                r = session_post(session, peer, &entry, &ended);
+                if (r == 0) {
+                        session->is_held = true;
+                        break;
+                }
+                *n_done += (size_t) n;
+                if (entry.flags & OVL_ENTRY_WANT_VERDICT)
+                        session_want_verdict(session, peer);
+        }
+        session_settle_ended(session, &ended);
+        return r;
+}
+
+/* --- Up: records ------------------------------------------------------------------------------------------------ */
+
+/* An accepted descriptor becomes a socket; what was charged for it when the accept was posted goes with it. */
+static void session_finish_accept(struct session *session, struct op *op) {
+        struct charge charge = { .quota = &session->n_sockets, .amount = 1 };
+        struct socket *listener = op->socket;
+        struct socket *socket;
+        int fd = op->status == 0 ? (int) op->value : -1;
+        int r;
+
+        op->value = 0;
+        op->holds_socket_charge = false;
+        if (fd < 0 || session->is_ending) {
+                charge_release(&charge);
+                fd_close(fd);
+                return;
+        }
+        r = session_add_socket(session, &fd, listener->family, listener->type, SOCKET_CONNECTED, &charge, &socket);
+        if (r < 0) {
+                charge_release(&charge);
+                fd_close(fd);
+                op_end(op, r, OVL_REASON_QUOTA, 0);
+                return;
+        }
+        op->value = socket->number;
+}
+
+static void session_count(struct session *session, const struct op *op) {
+        if (op->code == OVL_OP_RECV)
+                session->resources->stats.bytes_received += op->bytes;
+        else if (op->code == OVL_OP_SEND)
+                session->resources->stats.bytes_sent += op->bytes;
+        if (op->cancelled && op->status == -ECANCELED)
+                ++*op->cancelled;
+}
+
+#ifdef OVL_TEST_HOOKS
+/* Faults that the ledger must find. Returns whether the record is lost. */
+static bool session_plant(struct session *session, struct op *op, struct peer *peer) {
+        struct resources *resources = session->resources;
+        struct op *twin;
+
+        if (resources->plant == PLANT_NONE || op->code != OVL_OP_RECV || op->bytes < 2 || resources->n_planted > 0)
+                return false;
+        if (op->serial < 1000)
+                return false;
+        if (resources->plant == PLANT_LOST_RECORD) {
+                resources->n_planted++;
+                return true;
+        }
+        if (resources->plant == PLANT_DOUBLED_RECORD && (twin = session_take_op(session))) {
+                struct op copy = *op;
+
+                copy.scratch = twin->scratch;
+                copy.regions = 0;
+                *twin = copy;
+                list_init(&twin->link);
+                list_push_back(&peer->records, &twin->link);
+                resources->n_planted++;
+        }
+        return false;
+}
+
+static void session_plant_swap(struct session *session, const struct op *op) {
+        struct resources *resources = session->resources;
+        uint8_t *end = op->one.iov_base; /* what was received ends where the rest of the buffer begins */
+        uint8_t byte;
+
+        if (resources->plant != PLANT_SWAPPED_BYTES || resources->n_planted > 0 || op->serial < 1000)
+                return;
+        if (op->code != OVL_OP_RECV || op->parts != &op->one || op->done < 2 || end[-1] == end[-2])
+                return;
+        byte = end[-1];
+        end[-1] = end[-2];
+        end[-2] = byte;
+        resources->n_planted++;
+}
+#endif
+
+/* Where the record goes. */
+static struct peer *session_route(struct op *op) {
+        struct socket *socket = op->socket;
+
+        if (socket && socket->port && op->indication == OVL_INDICATE_PLAIN &&
+            !(op->record_flags & OVL_RECORD_REFUSED)) {
+                op->record_flags |= OVL_RECORD_PORT;
+                op->key = socket->port_key;
+                return socket->port->peer;
+        }
+        return op->peer;
+}
+
+/* An op has ended: it is a record from here on, and holds nothing but itself. */
+static void session_indicate(struct session *session, struct op *op) {
+        struct peer *peer;
+
+        if (op->holds_socket_charge)
+                session_finish_accept(session, op);
+        session_count(session, op);
+        peer = session_route(op);
+#ifdef OVL_TEST_HOOKS
+        session_plant_swap(session, op);
+#endif
+        if (op->turn + 1 >= session->resources->turn)
+                op->record_flags |= OVL_RECORD_IMMEDIATE;
+        op->sequence = ++session->sequence;
+        if (op->has_credit)
+                session->n_started--;
+        op->has_credit = false;
+        op->socket = NULL;
+        op->cancelled = NULL;
+        op->peer = peer;
+        session_unpin(session, op);
+        KILLPOINT("session-indicate");
+#ifdef OVL_TEST_HOOKS
+        if (peer && session_plant(session, op, peer))
+                peer = NULL;
+#endif
+        if (!peer) {
+                session_recycle(op);
+                return;
+        }
+        list_push_back(&peer->records, &op->link);
+        session_mark_publish(session, peer);
+}
+
+static void session_settle_ended(struct session *session, struct list *ended) {
+        struct list *link;
+
+        while ((link = list_pop_front(ended)))
+                session_indicate(session, list_entry(link, struct op, link));
+}
+
+/* What a socket gave up is indicated; what it put off is remembered. */
+static void session_after(struct socket *socket, struct list *ended) {
+        struct session *session = socket->session;
+
+        if (socket_retry_at(socket) != UINT64_MAX && !list_is_linked(&socket->retry))
+                list_push_back(&session->resources->retrying, &socket->retry);
+        session_settle_ended(session, ended);
+        if (socket->is_closing)
+                session_touch(session);
+}
+
+void session_finish(struct op *op, int32_t result, unsigned reason) {
+        struct socket *socket = op->socket;
+        struct list ended;
+
+        list_init(&ended);
+        socket_finish(socket, op, result, reason, &ended);
+        session_after(socket, &ended);
+}
+
+void session_retry(struct socket *socket, uint64_t now) {
+        struct list ended;
+
+        list_init(&ended);
+        list_unlink(&socket->retry);
+        socket_retry(socket, now, &ended);
+        session_after(socket, &ended);
+}

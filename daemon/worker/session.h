@@ -1,0 +1,134 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_WORKER_SESSION_H
+#define DAEMON_WORKER_SESSION_H
+
+/* A session: one client process, all that it owns, and the way of its entries to ops and of its ops to records. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "base/slots.h"
+#include "daemon/worker/op.h"
+#include "daemon/worker/peer.h"
+#include "daemon/worker/port.h"
+#include "daemon/worker/quota.h"
+#include "daemon/worker/region.h"
+#include "daemon/worker/resources.h"
+#include "daemon/worker/socket.h"
+#include "daemon/worker/thread.h"
+
+#define SESSION_SECRET_SIZE 16
+#define SESSION_REGIONS_MAX 64u /* one bit each in op->regions */
+#define SESSION_REGION_BYTES_MAX (UINT64_C(256) << 20)
+#define SESSION_SOCKETS_MAX 4096u
+#define SESSION_PEERS_MAX 1024u
+#define SESSION_CREDITS_MAX 16384u
+#define SESSION_CREDITS_DEFAULT 4096u
+#define SESSION_SPARE_OPS 64u /* for the records of entries that are refused beyond the credits */
+
+struct session {
+        struct list link;            /* among all sessions of the worker */
+        struct list touched;         /* among those that may have become empty */
+        struct resources *resources; /* borrowed */
+        struct link_peer identity;   /* of its first connection */
+        uint64_t number;
+        uint8_t secret[SESSION_SECRET_SIZE];
+        struct list peers;
+        struct peer *first; /* borrowed: takes the records of threads and ports that are gone; NULL: it is gone, too */
+        struct list threads;
+        struct list ports;
+        size_t n_peers;
+        struct region regions[SESSION_REGIONS_MAX]; /* number n is at n - 1 */
+        struct quota region_bytes;
+        struct slots socket_numbers;
+        struct list sockets;
+        struct list closing; /* sockets whose number is gone, and with which the kernel is not done */
+        struct quota n_sockets;
+
+        struct op *ops; /* a mapping: credits and spare */
+        uint8_t *scratch;
+        uint32_t n_ops_max;
+        uint32_t n_credits;
+        uint32_t n_ops_high; /* ops below this were used at least once */
+        uint32_t n_ops;      /* that are not free */
+        uint32_t n_started;  /* of these, that hold a credit */
+        struct list free_ops;
+        uint32_t n_calls; /* requests of the client that are under way */
+        uint64_t sequence;
+        bool is_held;   /* an entry found no free op */
+        bool is_ending; /* the client is gone; waits for the kernel */
+};
+
+/*
+ * Makes a session.
+ *
+ * credits: that the client wishes; 0: the default.
+ *
+ * Returns 0 or -ENOMEM.
+ */
+int session_new(struct resources *resources, const struct link_peer *identity, uint32_t credits,
+                struct session **ret_session);
+
+/* All is over: no op is in flight, no peer and no socket is left. Returns NULL. */
+struct session *session_free(struct session *session);
+
+/* Makes a connection the channel of a new thread or port. Returns 0, -EEXIST when the number is in use, -ENOMEM. */
+int session_add_thread(struct session *session, struct peer *peer, uint64_t number, uint32_t tid);
+int session_add_port(struct session *session, struct peer *peer, uint64_t number);
+struct port *session_find_port(const struct session *session, uint64_t number);
+
+/*
+ * A connection is gone: what its thread posted ends, and records that nobody read go to the first connection. With the
+ * last connection the session begins to end.
+ */
+void session_remove_peer(struct session *session, struct peer *peer);
+
+/* The client is to be thrown out: all its connections are. */
+void session_kick(struct session *session, const char *why);
+
+/*
+ * Serves the slots of one POST frame, from the n-th on.
+ *
+ * Returns 1 when all were served, 0 when the session has no free op: it goes on from *n_done when one is free again;
+ * -EPROTO and a static text when the frame is malformed.
+ */
+int session_post_frame(struct session *session, struct peer *peer, const uint8_t *body, size_t len, size_t *n_done,
+                       const char **ret_problem);
+
+/* The request of an op ended: finishes it and those that it served, and starts what queued behind them. */
+void session_finish(struct op *op, int32_t result, unsigned reason);
+
+/* Gives back an op whose record was sent. */
+void session_recycle(struct op *op);
+
+/*
+ * Takes over a descriptor as a socket of the session.
+ *
+ * charge: taken on success. fd: taken on success.
+ *
+ * Returns 0 and the socket, or -ENFILE.
+ */
+int session_add_socket(struct session *session, int *take_fd, int family, int type, enum socket_state state,
+                       struct charge *charge, struct socket **ret_socket);
+
+struct socket *session_find_socket(const struct session *session, uint64_t number);
+
+/* The number is invalid at once; the socket goes when the kernel is done with it. */
+void session_close_socket(struct session *session, struct socket *socket, unsigned reason);
+
+/* As socket_cancel(). */
+void session_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
+                    const void *argument, unsigned reason, uint32_t *cancelled);
+
+/* As socket_retry(). */
+void session_retry(struct socket *socket, uint64_t now);
+
+/* Something of the session may be over: it is looked at at the end of the turn. */
+void session_touch(struct session *session);
+
+/* Buries what is over; returns whether the session itself is. */
+bool session_bury(struct session *session);
+
+#endif

@@ -1,0 +1,529 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Order. Each direction has a queue; only its first op has a request in flight, so that receives fill and sends leave
+ * in posting order, and bytes that the kernel moved can always be attributed. Ops behind the first may be served by the
+ * same request: their buffers are appended to its own (`n_merged`), and what comes back is dealt out in order. Every op
+ * still gets its own exact result.
+ *
+ *   OPEN -> CONNECTING        a connect is posted
+ *   CONNECTING -> CONNECTED   the monitor says that the connection is made
+ *   CONNECTING -> OPEN        ... that it is not
+ *   OPEN -> LISTENING         the monitor was asked to listen, and did
+ *   (accepted sockets begin as CONNECTED)
+ *
+ * A broken connection. The kernel reports the error once and the end of the stream from then on. The first error is
+ * kept: sends end with it from then on, receives as soon as the kernel has no more data, so that what arrived before is
+ * not lost.
+ *
+ * Sends are all or nothing. What the kernel took of an op is counted in op->done, and the rest is sent by the next
+ * request. A request for a single op asks the kernel to do that by itself (MSG_WAITALL); one for several must not,
+ * because the first record would then wait for the last byte.
+ *
+ * Shutting down the receiving side is never told to the kernel: that would end receives that are pending.
+ */
+
+#include "daemon/worker/socket.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/killpoint.h"
+#include "base/time.h"
+
+#define SOCKET_RETRIES_MAX 3u
+#define SOCKET_ERESTARTSYS 512 /* kernel-internal; must never be seen, and is harmless if it is */
+
+static enum direction op_direction(const struct op *op) {
+        switch (op->code) {
+        case OVL_OP_SEND:
+        case OVL_OP_CONNECT:
+                return DIRECTION_OUT;
+        default:
+                return DIRECTION_IN;
+        }
+}
+
+static struct queue *queue_of(struct socket *socket, const struct op *op) {
+        return &socket->queues[op_direction(op)];
+}
+
+int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, int *take_fd, int family, int type,
+                enum socket_state state) {
+        int r;
+
+        *socket = (struct socket){
+                .engine = engine,
+                .ask = ask,
+                .family = family,
+                .type = type,
+                .state = state,
+        };
+        list_init(&socket->link);
+        list_init(&socket->retry);
+        list_init(&socket->queues[DIRECTION_IN].ops);
+        list_init(&socket->queues[DIRECTION_OUT].ops);
+        engine_file_init(&socket->file, *take_fd, 0);
+        r = engine->ops->attach(engine, &socket->file);
+        if (r < 0)
+                return r;
+        fd_take(take_fd);
+        return 0;
+}
+
+void socket_deinit(struct socket *socket) {
+        socket->engine->ops->detach(socket->engine, &socket->file);
+        socket->engine->stats->system_calls++;
+        socket->file.fd = fd_close(socket->file.fd);
+        charge_release(&socket->charge);
+}
+
+/* --- Checks ----------------------------------------------------------------------------------------------------- */
+
+static int refuse(int status, unsigned reason, unsigned *ret_reason) {
+        *ret_reason = reason;
+        return status;
+}
+
+static int socket_check_connect(const struct socket *socket, unsigned *ret_reason) {
+        switch (socket->state) {
+        case SOCKET_CONNECTED:
+                return refuse(-EISCONN, OVL_REASON_ALREADY_CONNECTED, ret_reason);
+        case SOCKET_CONNECTING:
+                return refuse(-EALREADY, OVL_REASON_CONNECT_PENDING, ret_reason);
+        case SOCKET_LISTENING:
+                return refuse(-EINVAL, OVL_REASON_LISTENING, ret_reason);
+        case SOCKET_OPEN:
+                break;
+        }
+        return 0;
+}
+
+static int socket_check_transfer(const struct socket *socket, enum direction direction, unsigned *ret_reason) {
+        const struct queue *queue = &socket->queues[direction];
+
+        if (socket->state == SOCKET_LISTENING)
+                return refuse(-ENOTCONN, OVL_REASON_LISTENING, ret_reason);
+        if (socket->state != SOCKET_CONNECTED)
+                return refuse(-ENOTCONN, OVL_REASON_NOT_CONNECTED, ret_reason);
+        if (queue->is_shut)
+                return refuse(-ESHUTDOWN, direction == DIRECTION_IN ? OVL_REASON_RECV_SHUT : OVL_REASON_SEND_SHUT,
+                              ret_reason);
+        if (socket->error && (direction == DIRECTION_OUT || queue->has_failed))
+                return refuse(socket->error, OVL_REASON_NONE, ret_reason);
+        return 0;
+}
+
+int socket_check(const struct socket *socket, const struct op *op, unsigned *ret_reason) {
+        switch (op->code) {
+        case OVL_OP_CONNECT:
+                return socket_check_connect(socket, ret_reason);
+        case OVL_OP_ACCEPT:
+                if (socket->state != SOCKET_LISTENING)
+                        return refuse(-EINVAL, OVL_REASON_NOT_LISTENING, ret_reason);
+                return 0;
+        default:
+                return socket_check_transfer(socket, op_direction(op), ret_reason);
+        }
+}
+
+/* --- Requests --------------------------------------------------------------------------------------------------- */
+
+/* Whether an op's bytes may share a request with those of its neighbours. */
+static bool op_can_merge(const struct op *op) {
+        return op->len > op->done && op->message_flags == 0 && op->cancel == 0 &&
+               (op->code == OVL_OP_RECV || op->code == OVL_OP_SEND);
+}
+
+/* Appends the buffers of the ops behind the first to the request of the first. */
+static void queue_merge(struct queue *queue, struct op *first, struct stats *stats) {
+        struct iovec *parts = first->scratch;
+        uint64_t len = first->len - first->done;
+        uint32_t n = first->n_parts;
+
+        if (!op_can_merge(first) || first->link.next == &queue->ops)
+                return;
+        memmove(parts, first->parts, n * sizeof(*parts));
+        for (struct list *link = first->link.next; link != &queue->ops; link = link->next) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if (!op_can_merge(op) || n + op->n_parts > OVL_SLICES_MAX || len + op->len > OVL_SLICE_LEN_MAX)
+                        break;
+                memcpy(&parts[n], op->parts, op->n_parts * sizeof(*parts));
+                n += op->n_parts;
+                len += op->len;
+                op->state = OP_ACTIVE;
+                first->n_merged++;
+                stats->merged_ops++;
+        }
+        if (first->parts != &first->one)
+                first->parts = parts;
+        first->request.parts = parts;
+        first->request.n_parts = n;
+}
+
+static int request_flags(const struct op *op) {
+        int flags = op->code == OVL_OP_SEND ? MSG_NOSIGNAL : 0;
+
+        if (op->message_flags & OVL_MESSAGE_PEEK)
+                flags |= MSG_PEEK;
+        if ((op->message_flags & OVL_MESSAGE_WAITALL) || (op->code == OVL_OP_SEND && op->n_merged == 0))
+                flags |= MSG_WAITALL;
+        return flags;
+}
+
+static void socket_request(struct socket *socket, struct queue *queue, struct op *op) {
+        struct request *request = &op->request;
+
+        request->file = &socket->file;
+        request->parts = op->parts;
+        request->n_parts = op->n_parts;
+        op->n_merged = 0;
+        switch (op->code) {
+        case OVL_OP_ACCEPT:
+                request->kind = REQUEST_ACCEPT;
+                break;
+        case OVL_OP_SEND:
+                request->kind = REQUEST_SEND;
+                queue_merge(queue, op, socket->engine->stats);
+                break;
+        default:
+                request->kind = op->len > 0 ? REQUEST_RECV : REQUEST_POLL_IN;
+                queue_merge(queue, op, socket->engine->stats);
+                break;
+        }
+        request->flags = request_flags(op);
+}
+
+static void socket_end(struct socket *socket, struct op *op, int status, unsigned reason, uint64_t bytes,
+                       struct list *ended) {
+        list_unlink(&op->link);
+        socket->n_ops--;
+        op_end(op, status, reason, bytes);
+        list_push_back(ended, &op->link);
+}
+
+/* What a connect asks of the monitor was put into the scratch of the op when its entry was taken. */
+static void socket_start_connect(struct socket *socket, struct op *op, struct list *ended) {
+        int r;
+
+        op->ticket.owner = TICKET_OP;
+        op->ticket.message = op->scratch;
+        op->ticket.fd = socket->file.fd;
+        r = ask_send(socket->ask, &op->ticket);
+        if (r < 0) {
+                socket->queues[DIRECTION_OUT].active = NULL;
+                socket->state = SOCKET_OPEN;
+                socket_end(socket, op, r, OVL_REASON_QUOTA, 0, ended);
+        }
+}
+
+static void socket_finish_send_side(struct socket *socket) {
+        struct queue *queue = &socket->queues[DIRECTION_OUT];
+
+        if (queue->is_shut && list_is_empty(&queue->ops) && !socket->is_closing)
+                socket->engine->ops->shutdown(socket->engine, &socket->file, SHUT_WR);
+}
+
+/* Starts the first op of a queue, if none is in flight. */
+static void queue_start(struct socket *socket, struct queue *queue, struct list *ended) {
+        struct list *link;
+
+        while (!queue->active && (link = list_first(&queue->ops))) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if (queue->retry_at > 0)
+                        return;
+                if (op->code == OVL_OP_SEND && socket->error) {
+                        socket_end(socket, op, socket->error, OVL_REASON_NONE, 0, ended);
+                        continue;
+                }
+                if (op->code == OVL_OP_SEND && op->len == 0) {
+                        socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
+                        continue;
+                }
+                queue->active = op;
+                op->state = OP_ACTIVE;
+                if (op->code == OVL_OP_CONNECT) {
+                        socket_start_connect(socket, op, ended);
+                        continue;
+                }
+                socket_request(socket, queue, op);
+                KILLPOINT("socket-start");
+                socket->engine->ops->start(socket->engine, op);
+        }
+        if (queue == &socket->queues[DIRECTION_OUT])
+                socket_finish_send_side(socket);
+}
+
+void socket_post(struct socket *socket, struct op *op, struct list *ended) {
+        struct queue *queue = queue_of(socket, op);
+
+        op->state = OP_QUEUED;
+        op->socket = socket;
+        op->n_merged = 0;
+        list_push_back(&queue->ops, &op->link);
+        socket->n_ops++;
+        if (op->code == OVL_OP_CONNECT)
+                socket->state = SOCKET_CONNECTING;
+        queue_start(socket, queue, ended);
+}
+
+/* --- Results ---------------------------------------------------------------------------------------------------- */
+
+/* The bytes of an op that were transferred leave its buffers: a further request begins behind them. */
+static void op_advance(struct op *op, uint64_t bytes) {
+        op->done += bytes;
+        while (bytes > 0) {
+                size_t step = bytes < op->parts->iov_len ? (size_t) bytes : op->parts->iov_len;
+
+                op->parts->iov_base = (uint8_t *) op->parts->iov_base + step;
+                op->parts->iov_len -= step;
+                bytes -= step;
+                if (op->parts->iov_len == 0 && op->n_parts > 1) {
+                        op->parts++;
+                        op->n_parts--;
+                }
+        }
+}
+
+static bool op_is_done(const struct op *op) {
+        if (op->done == op->len)
+                return true;
+        return op->code == OVL_OP_RECV && op->done > 0 && !(op->message_flags & OVL_MESSAGE_WAITALL);
+}
+
+/* Deals out what one request transferred to the ops that it served, in order. */
+static void socket_deal(struct socket *socket, struct op *first, uint64_t bytes, struct list *ended) {
+        struct queue *queue = queue_of(socket, first);
+        uint32_t n_served = first->n_merged + 1;
+        struct list *link = queue->ops.next;
+
+        first->n_merged = 0;
+        for (; n_served > 0; n_served--) {
+                struct op *op = list_entry(link, struct op, link);
+                uint64_t left = op->len - op->done;
+                uint64_t step = bytes < left ? bytes : left;
+
+                link = link->next;
+                op->state = OP_QUEUED;
+                bytes -= step;
+                op_advance(op, step);
+                if (op_is_done(op))
+                        socket_end(socket, op, 0, OVL_REASON_NONE, op->done, ended);
+        }
+}
+
+/* The request of these ops transferred nothing more: they are in the queue again. */
+static void socket_undo(struct socket *socket, struct op *first) {
+        struct list *link = queue_of(socket, first)->ops.next;
+
+        for (uint32_t n = first->n_merged + 1; n > 0; n--, link = link->next)
+                list_entry(link, struct op, link)->state = OP_QUEUED;
+        first->n_merged = 0;
+}
+
+/* Ops that were to be cancelled and whose request is over end now, with what was transferred before. */
+static void queue_end_cancelled(struct socket *socket, struct queue *queue, struct list *ended) {
+        list_for_each_safe(link, &queue->ops) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if (op->cancel != 0 && op->state == OP_QUEUED)
+                        socket_end(socket, op, -ECANCELED, op->cancel, op->done, ended);
+        }
+}
+
+static bool error_breaks_connection(int error) {
+        switch (-error) {
+        case ECONNRESET:
+        case ECONNABORTED:
+        case EPIPE:
+        case ETIMEDOUT:
+        case EHOSTUNREACH:
+        case EHOSTDOWN:
+        case ENETUNREACH:
+        case ENETDOWN:
+        case ENOTCONN:
+                return true;
+        default:
+                return false;
+        }
+}
+
+/* A reset that finds our side already closed by the peer shows as EPIPE on a send. */
+static int socket_fail(struct socket *socket, struct queue *queue, int error) {
+        if (!error_breaks_connection(error))
+                return error;
+        if (!socket->error)
+                socket->error = error == -EPIPE || error == -ENOTCONN ? -ECONNRESET : error;
+        queue->has_failed = true;
+        return socket->error;
+}
+
+/* Whether the kernel only lacks memory for the moment: the op is tried again, after 1, 10 and 100 ms. */
+static bool socket_retries(struct queue *queue, struct op *op, int32_t result) {
+        static const uint64_t pauses_ns[SOCKET_RETRIES_MAX] = { NS_PER_MS, 10 * NS_PER_MS, 100 * NS_PER_MS };
+
+        if (result == -EINTR || result == -EAGAIN || result == -SOCKET_ERESTARTSYS)
+                return true;
+        if (op->code == OVL_OP_ACCEPT && result == -ECONNABORTED)
+                return true;
+        if (op->code == OVL_OP_ACCEPT && (result == -EMFILE || result == -ENFILE)) {
+                queue->retry_at = now_ns() + 100 * NS_PER_MS;
+                return true;
+        }
+        if ((result != -ENOBUFS && result != -ENOMEM) || op->n_retries >= SOCKET_RETRIES_MAX)
+                return false;
+        queue->retry_at = now_ns() + pauses_ns[op->n_retries++];
+        return true;
+}
+
+static void socket_finish_failure(struct socket *socket, struct op *op, int32_t result, struct list *ended) {
+        struct queue *queue = queue_of(socket, op);
+        int status;
+
+        socket_undo(socket, op);
+        if (result == -ECANCELED || socket_retries(queue, op, result))
+                return;
+        status = op->code == OVL_OP_ACCEPT ? result : socket_fail(socket, queue, result);
+        socket_end(socket, op, status, OVL_REASON_NONE, 0, ended);
+}
+
+/* The end of the stream reaches all receives that the request served. */
+static void socket_finish_end_of_stream(struct socket *socket, struct op *first, struct list *ended) {
+        struct queue *queue = queue_of(socket, first);
+        uint32_t n_served = first->n_merged + 1;
+
+        if (socket->error)
+                queue->has_failed = true;
+        for (; n_served > 0; n_served--) {
+                struct op *op = list_entry(queue->ops.next, struct op, link);
+
+                socket_end(socket, op, socket->error && op->done == 0 ? socket->error : 0, OVL_REASON_NONE, op->done,
+                           ended);
+        }
+}
+
+static void socket_finish_connect(struct socket *socket, struct op *op, int32_t result, unsigned reason,
+                                  struct list *ended) {
+        socket->state = result == 0 ? SOCKET_CONNECTED : SOCKET_OPEN;
+        if (result == -ECANCELED)
+                reason = op->cancel;
+        socket_end(socket, op, result, reason, 0, ended);
+}
+
+static void socket_finish_transfer(struct socket *socket, struct op *op, int32_t result, struct list *ended) {
+        if (op->code == OVL_OP_RECV)
+                socket->bytes_received += (uint32_t) result;
+        else
+                socket->bytes_sent += (uint32_t) result;
+        if (op->message_flags & OVL_MESSAGE_PEEK)
+                socket_end(socket, op, 0, OVL_REASON_NONE, (uint32_t) result, ended);
+        else
+                socket_deal(socket, op, (uint32_t) result, ended);
+}
+
+void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigned reason, struct list *ended) {
+        struct queue *queue = queue_of(socket, op);
+
+        KILLPOINT("socket-finish");
+        queue->active = NULL;
+        if (op->code == OVL_OP_CONNECT) {
+                socket_finish_connect(socket, op, result, reason, ended);
+        } else if (result < 0) {
+                socket_finish_failure(socket, op, result, ended);
+        } else if (op->request.kind == REQUEST_ACCEPT) {
+                op->value = (uint32_t) result;
+                socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
+        } else if (op->request.kind == REQUEST_POLL_IN) {
+                socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
+        } else if (result == 0 && op->code == OVL_OP_RECV) {
+                socket_finish_end_of_stream(socket, op, ended);
+        } else {
+                socket_finish_transfer(socket, op, result, ended);
+        }
+        queue_end_cancelled(socket, queue, ended);
+        queue_start(socket, queue, ended);
+}
+
+/* --- Ends ------------------------------------------------------------------------------------------------------- */
+
+/* Marks what is to end; returns whether some of it is in flight. */
+static bool queue_mark_cancelled(struct queue *queue, bool (*matches)(const struct op *op, const void *argument),
+                                 const void *argument, unsigned reason, uint32_t *cancelled) {
+        bool is_in_flight = false;
+
+        list_for_each(link, &queue->ops) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if (op->cancel != 0 || (matches && !matches(op, argument)))
+                        continue;
+                op->cancel = (uint16_t) reason;
+                op->cancelled = cancelled;
+                if (op->state == OP_ACTIVE)
+                        is_in_flight = true;
+        }
+        return is_in_flight;
+}
+
+void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
+                   const void *argument, unsigned reason, uint32_t *cancelled, struct list *ended) {
+        for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++) {
+                struct queue *queue = &socket->queues[direction];
+                bool is_in_flight = queue_mark_cancelled(queue, matches, argument, reason, cancelled);
+
+                queue_end_cancelled(socket, queue, ended);
+                if (!queue->active)
+                        queue->retry_at = 0;
+                if (is_in_flight && queue->active->code == OVL_OP_CONNECT)
+                        ask_cancel(socket->ask, &queue->active->ticket);
+                else if (is_in_flight)
+                        socket->engine->ops->cancel(socket->engine, queue->active);
+                queue_start(socket, queue, ended);
+        }
+}
+
+int socket_shut_send(struct socket *socket) {
+        if (socket->state != SOCKET_CONNECTED)
+                return -ENOTCONN;
+        if (!socket->queues[DIRECTION_OUT].is_shut) {
+                socket->queues[DIRECTION_OUT].is_shut = true;
+                socket_finish_send_side(socket);
+        }
+        return 0;
+}
+
+int socket_shut_receive(struct socket *socket) {
+        if (socket->state != SOCKET_CONNECTED)
+                return -ENOTCONN;
+        socket->queues[DIRECTION_IN].is_shut = true;
+        return 0;
+}
+
+void socket_close(struct socket *socket, unsigned reason, struct list *ended) {
+        socket->is_closing = true;
+        socket_cancel(socket, NULL, NULL, reason, NULL, ended);
+}
+
+void socket_retry(struct socket *socket, uint64_t now, struct list *ended) {
+        for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++) {
+                struct queue *queue = &socket->queues[direction];
+
+                if (queue->retry_at == 0 || queue->retry_at > now)
+                        continue;
+                queue->retry_at = 0;
+                queue_start(socket, queue, ended);
+        }
+}
+
+uint64_t socket_retry_at(const struct socket *socket) {
+        uint64_t in = socket->queues[DIRECTION_IN].retry_at;
+        uint64_t out = socket->queues[DIRECTION_OUT].retry_at;
+
+        if (in == 0)
+                in = UINT64_MAX;
+        if (out == 0)
+                out = UINT64_MAX;
+        return in < out ? in : out;
+}

@@ -1,0 +1,113 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_WORKER_SOCKET_H
+#define DAEMON_WORKER_SOCKET_H
+
+/* A socket: one kernel socket, and the order of the operations on it. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "daemon/worker/ask.h"
+#include "daemon/worker/engine.h"
+#include "daemon/worker/op.h"
+#include "daemon/worker/quota.h"
+
+struct port;
+struct session;
+
+enum socket_state {
+        SOCKET_OPEN,       /* neither connected nor listening; perhaps bound */
+        SOCKET_CONNECTING, /* the monitor was asked */
+        SOCKET_CONNECTED,
+        SOCKET_LISTENING,
+};
+
+/* The ops of one direction, in posting order. */
+struct queue {
+        struct list ops;
+        struct op *active; /* borrowed: the first op, while a request of it is in flight */
+        bool is_shut;      /* no further op is taken */
+        bool has_failed;   /* an op of this direction has reported the error of the connection */
+        uint64_t retry_at; /* ns: the first op is not started before; 0: at once */
+};
+
+struct socket {
+        struct list link;  /* in a list of the session */
+        struct list retry; /* among those that start an op again later */
+        struct engine_file file;
+        struct engine *engine;   /* borrowed */
+        struct ask *ask;         /* borrowed */
+        struct session *session; /* borrowed: the owner */
+        uint64_t number;         /* the id that the client knows; 0 once it is closed */
+        int family;
+        int type;
+        enum socket_state state;
+        struct queue queues[2]; /* by direction */
+        uint32_t n_ops;         /* in the queues */
+        int error;              /* the connection is broken: what everything ends with; 0: it is not */
+        bool is_closing;
+        struct port *port; /* borrowed; NULL: none */
+        uint64_t port_key;
+        struct charge charge;
+        uint64_t bytes_received;
+        uint64_t bytes_sent;
+};
+
+/*
+ * Embeds a kernel socket.
+ *
+ * fd: taken on success.
+ *
+ * Returns 0, or -ENFILE when the engine can take no more.
+ */
+int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, int *take_fd, int family, int type,
+                enum socket_state state);
+
+/* Closes the kernel socket. Nothing is in flight. */
+void socket_deinit(struct socket *socket);
+
+/* Whether an op can start in the socket's present state. Returns 0, or -errno and the reason. */
+int socket_check(const struct socket *socket, const struct op *op, unsigned *ret_reason);
+
+/*
+ * Takes an op, which was checked, and starts it when its turn comes.
+ *
+ * ended: ops that have ended are appended to it, here and below, in the order of their records.
+ */
+void socket_post(struct socket *socket, struct op *op, struct list *ended);
+
+/* The request of an op ended with this result. */
+void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigned reason, struct list *ended);
+
+/*
+ * Asks for the end of the ops for which `matches` returns true (NULL: of all). Those that are queued end at once, those
+ * that are in flight when the engine or the monitor says so.
+ *
+ * reason:    what their records will say; an op that is already being ended keeps its first reason.
+ * cancelled: remembered in each such op, for whoever counts them. NULL if nobody does.
+ */
+void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
+                   const void *argument, unsigned reason, uint32_t *cancelled, struct list *ended);
+
+/* No more sends: the end of the stream leaves after those that are queued. Returns 0 or -ENOTCONN. */
+int socket_shut_send(struct socket *socket);
+
+/* No more receives are taken; those that are pending go on. Returns 0 or -ENOTCONN. */
+int socket_shut_receive(struct socket *socket);
+
+/* The socket is on its way out: all its ops end with this reason. */
+void socket_close(struct socket *socket, unsigned reason, struct list *ended);
+
+/* Starts what waited for `retry_at`. */
+void socket_retry(struct socket *socket, uint64_t now, struct list *ended);
+
+/* When it wants to be retried, or UINT64_MAX. */
+uint64_t socket_retry_at(const struct socket *socket);
+
+/* Whether nothing is queued or in flight. */
+static inline bool socket_is_idle(const struct socket *socket) {
+        return socket->n_ops == 0 && socket->file.n_in_flight == 0;
+}
+
+#endif

@@ -1,0 +1,555 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The turn: wait -> reap (ops finish; wake-ups only mark) -> serve the marked peers, each at most what its inbox holds
+ * -> publish what has come about -> bury what is over. Nothing dies within a turn but at its end.
+ *
+ * Within publish: all records first, then the calls that waited for them, then replies, so that a reply never overtakes
+ * the records that it speaks of. What has been served in this turn reaches the kernel with the wait of the next one; a
+ * verdict is therefore given at the end of the next turn, which does not sleep.
+ */
+
+#include "daemon/worker/worker.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "base/cleanup.h"
+#include "base/time.h"
+#include "daemon/worker/lockdown.h"
+#include "daemon/worker/session.h"
+
+#define WORKER_HELLO_NS (5 * NS_PER_S)
+#define WORKER_HELLO_FRESH_NS (30 * NS_PER_S) /* while many connect at once because the daemon has just started */
+#define WORKER_FRESH_NS (120 * NS_PER_S)
+#define WORKER_ENTRIES_MAX 64 /* POST frames and messages that are served for one peer in one turn */
+
+/* What an engine_file belongs to. */
+enum file_kind {
+        FILE_SOCKET,
+        FILE_PEER,
+        FILE_LINK,
+};
+
+/* --- Life ------------------------------------------------------------------------------------------------------- */
+
+static int worker_init(struct worker *worker, struct engine *engine, const char *engine_reason, int link_fd,
+                       enum plant plant) {
+        struct resources *resources = &worker->resources;
+        int r;
+
+        r = resources_init(resources);
+        if (r < 0)
+                return r;
+        resources->engine = engine;
+        resources->plant = plant;
+        engine->stats = &resources->stats;
+        control_init(&worker->control, resources, engine_reason);
+        r = reaper_new(&resources->reaper);
+        if (r < 0)
+                return r;
+        return ask_init(&resources->ask, engine, link_fd, FILE_LINK);
+}
+
+int worker_new(struct engine *engine, const char *engine_reason, int link_fd, enum plant plant,
+               struct worker **ret_worker) {
+        struct worker *worker = calloc(1, sizeof(*worker));
+        int r;
+
+        if (!worker) {
+                engine_free(engine);
+                fd_close(link_fd);
+                return -ENOMEM;
+        }
+        list_init(&worker->peers);
+        list_init(&worker->unopened);
+        list_init(&worker->graveyard);
+        worker->started_ns = now_ns();
+        r = worker_init(worker, engine, engine_reason, link_fd, plant);
+        if (r < 0) {
+                engine_free(engine);
+                fd_close(link_fd);
+                worker->resources.reaper = reaper_free(worker->resources.reaper);
+                ask_deinit(&worker->resources.ask);
+                resources_deinit(&worker->resources);
+                free(worker);
+                return r;
+        }
+        *ret_worker = worker;
+        return 0;
+}
+
+static void worker_drop_session(struct session *session) {
+        struct list *link;
+
+        while ((link = list_first(&session->sockets)) || (link = list_first(&session->closing))) {
+                struct socket *socket = list_entry(link, struct socket, link);
+
+                list_unlink(link);
+                list_unlink(&socket->retry);
+                fd_close(socket->file.fd);
+        }
+        for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
+                session->regions[i].n_loans = 0;
+        session_free(session);
+}
+
+struct worker *worker_free(struct worker *worker) {
+        struct resources *resources;
+        struct list *link;
+
+        if (!worker)
+                return NULL;
+        resources = &worker->resources;
+        while ((link = list_first(&worker->peers)))
+                peer_free(list_entry(link, struct peer, link));
+        control_deinit(&worker->control);
+        /* The kernel is done with all memory when the ring is gone. */
+        resources->engine = engine_free(resources->engine);
+        while ((link = list_first(&resources->sessions)))
+                worker_drop_session(list_entry(link, struct session, link));
+        resources->reaper = reaper_free(resources->reaper);
+        fd_close(resources->ask.file.fd);
+        ask_deinit(&resources->ask);
+        resources_deinit(resources);
+        free(worker);
+        return NULL;
+}
+
+/* --- Peers ------------------------------------------------------------------------------------------------------ */
+
+static void worker_mark(struct worker *worker, struct peer *peer) {
+        if (!list_is_linked(&peer->marked))
+                list_push_back(&worker->resources.marked, &peer->marked);
+}
+
+static void worker_mark_publish(struct worker *worker, struct peer *peer) {
+        if (!list_is_linked(&peer->publish))
+                list_push_back(&worker->resources.publish, &peer->publish);
+}
+
+static void worker_add_peer(struct worker *worker, int take_fd, const struct link_peer *identity) {
+        struct link_message report = { .kind = LINK_CHANNEL_CLOSED };
+        _cleanup_fd_ int fd = take_fd;
+        uint64_t now = now_ns();
+        struct peer *peer;
+        int r;
+
+        r = fd < 0 ? -EBADF
+                   : peer_new(worker->resources.engine, worker->resources.reaper, &worker->graveyard, &fd, identity,
+                              FILE_PEER, &peer);
+        if (r < 0) {
+                report.body.channel.channel = identity->channel;
+                snprintf(report.text, sizeof(report.text), "the worker cannot take the connection: %s", strerror(-r));
+                ask_report(&worker->resources.ask, &report);
+                return;
+        }
+        peer->deadline_ns =
+                now + (now - worker->started_ns < WORKER_FRESH_NS ? WORKER_HELLO_FRESH_NS : WORKER_HELLO_NS);
+        list_push_back(&worker->peers, &peer->link);
+        list_push_back(&worker->unopened, &peer->in_session);
+        worker_mark(worker, peer);
+}
+
+static void worker_report_open(struct worker *worker, const struct peer *peer) {
+        struct link_message report = { .kind = LINK_CHANNEL_OPEN };
+
+        report.body.channel.channel = peer->identity.channel;
+        report.body.channel.session = peer->session->number;
+        report.body.channel.is_first = peer->session->first == peer;
+        ask_report(&worker->resources.ask, &report);
+}
+
+static void worker_report_closed(struct worker *worker, const struct peer *peer, uint64_t session) {
+        struct link_message report = { .kind = LINK_CHANNEL_CLOSED };
+
+        report.body.channel.channel = peer->identity.channel;
+        report.body.channel.session = session;
+        snprintf(report.text, sizeof(report.text), "%s", peer->why);
+        ask_report(&worker->resources.ask, &report);
+}
+
+static void worker_serve_frame(struct worker *worker, struct peer *peer, const struct ovl_frame_header *header,
+                               const uint8_t *body) {
+        const char *problem = NULL;
+        bool was_open = peer->session;
+        int r;
+
+        if (header->kind == OVL_FRAME_CONTROL) {
+                peer_consume_frame(peer, header);
+                control_serve(&worker->control, peer, header, body);
+                if (!was_open && peer->session)
+                        worker_report_open(worker, peer);
+                return;
+        }
+        if (!peer->session || !peer->thread) {
+                control_kick(&worker->control, peer, -EPROTO, OVL_REASON_OUT_OF_ORDER,
+                             "a POST frame came on a connection that is no thread's");
+                return;
+        }
+        r = session_post_frame(peer->session, peer, body, header->body_len, &peer->n_slots_done, &problem);
+        if (r < 0)
+                control_kick(&worker->control, peer, r, OVL_REASON_BAD_FRAME, problem);
+        else if (r > 0)
+                peer_consume_frame(peer, header);
+}
+
+/* Whether the peer must first be read by its client, or its session be relieved, before more of it is served. */
+static bool peer_is_held(const struct peer *peer) {
+        return peer->n_replies >= PEER_REPLIES_MAX || (peer->session && peer->session->is_held);
+}
+
+static void worker_serve_peer(struct worker *worker, struct peer *peer) {
+        struct ovl_frame_header header;
+        const char *problem = NULL;
+        const uint8_t *body;
+        int n_served = 0;
+        int r = 0;
+
+        peer_fill(peer);
+        while (!peer->is_dead && !peer_is_held(peer)) {
+                r = peer_next_frame(peer, &header, &body, &problem);
+                if (r <= 0)
+                        break;
+                if (n_served++ == WORKER_ENTRIES_MAX)
+                        break;
+                worker_serve_frame(worker, peer, &header, body);
+        }
+        if (r < 0)
+                control_kick(&worker->control, peer, r, OVL_REASON_BAD_FRAME, problem);
+        if (r == 0 && !peer->is_dead && peer->n_fds > 0 && peer->n_taken == peer->n_filled)
+                control_kick(&worker->control, peer, -EPROTO, OVL_REASON_BAD_FRAME,
+                             "descriptors came that no frame announces");
+        if (r > 0 && !peer->is_dead && !peer_is_held(peer))
+                worker_mark(worker, peer);
+        else if (!peer_is_held(peer))
+                peer_await_input(peer);
+}
+
+/* Returns whether the peer is gone; if not, the engine is not done with it. */
+static bool worker_bury_peer(struct worker *worker, struct peer *peer) {
+        struct engine *engine = worker->resources.engine;
+
+        if (!peer->is_buried) {
+                peer->is_buried = true;
+                worker_report_closed(worker, peer, peer->session ? peer->session->number : 0);
+                control_forget_peer(&worker->control, peer);
+                if (peer->session)
+                        session_remove_peer(peer->session, peer);
+                engine->ops->disarm(engine, &peer->file, DIRECTION_IN);
+                engine->ops->disarm(engine, &peer->file, DIRECTION_OUT);
+                list_unlink(&peer->in_session);
+                list_unlink(&peer->settle);
+                list_unlink(&peer->publish);
+                list_unlink(&peer->marked);
+                engine->ops->shutdown(engine, &peer->file, SHUT_RDWR);
+        }
+        if (peer->file.n_in_flight > 0)
+                return false;
+        peer_free(peer);
+        return true;
+}
+
+/* --- The turn --------------------------------------------------------------------------------------------------- */
+
+static void worker_answer(struct worker *worker, struct ticket *ticket, const struct link_message *message, int fd) {
+        if (ticket->owner == TICKET_OP) {
+                struct op *op = list_entry(ticket, struct op, ticket);
+
+                fd_close(fd);
+                session_finish(op, message->status, message->reason);
+        } else {
+                control_answer(&worker->control, ticket, message, fd);
+        }
+}
+
+/* Takes what the monitor sent. */
+static void worker_serve_link(struct worker *worker) {
+        struct ask *ask = &worker->resources.ask;
+        struct link_message message;
+        struct ticket *ticket;
+        int fd;
+
+        while (ask_receive(ask, &message, &fd, &ticket) > 0) {
+                switch (message.kind) {
+                case LINK_CHANNEL:
+                        worker_add_peer(worker, fd, &message.body.peer);
+                        break;
+                case LINK_ANSWER:
+                        worker_answer(worker, ticket, &message, fd);
+                        break;
+                case LINK_STOP:
+                        worker->is_stopping = true;
+                        fd_close(fd);
+                        break;
+                default:
+                        fd_close(fd);
+                        break;
+                }
+        }
+        if (!ask->is_gone && !ask->file.armed[DIRECTION_IN])
+                worker->resources.engine->ops->arm(worker->resources.engine, &ask->file, DIRECTION_IN);
+}
+
+static void worker_wake_file(struct worker *worker, const struct engine_event *event) {
+        struct peer *peer;
+
+        switch (event->file->kind) {
+        case FILE_LINK:
+                if (event->direction == DIRECTION_OUT)
+                        ask_flush(&worker->resources.ask);
+                break;
+        case FILE_PEER:
+                peer = list_entry(event->file, struct peer, file);
+                if (peer->is_buried)
+                        break;
+                if (event->direction == DIRECTION_OUT)
+                        worker_mark_publish(worker, peer);
+                else if (event->file->only_hang_up && event->result == 0)
+                        peer_die(peer, "");
+                else
+                        worker_mark(worker, peer);
+                break;
+        default:
+                break;
+        }
+}
+
+static void worker_reap(struct worker *worker) {
+        struct engine *engine = worker->resources.engine;
+        struct engine_event event;
+        bool link_is_ready = false;
+
+        while (engine->ops->reap(engine, &event)) {
+                if (event.op)
+                        session_finish(event.op, event.result, OVL_REASON_NONE);
+                else if (event.file->kind == FILE_LINK && event.direction == DIRECTION_IN)
+                        link_is_ready = true;
+                else
+                        worker_wake_file(worker, &event);
+        }
+        if (link_is_ready || !list_is_empty(&worker->resources.ask.cancelled))
+                worker_serve_link(worker);
+}
+
+/* Peers that are marked while others are served have their turn in the next one. */
+static void worker_serve(struct worker *worker) {
+        struct list marked;
+        struct list *link;
+
+        list_init(&marked);
+        list_splice_back(&marked, &worker->resources.marked);
+        while ((link = list_pop_front(&marked)))
+                worker_serve_peer(worker, list_entry(link, struct peer, marked));
+}
+
+static void worker_settle(struct worker *worker) {
+        list_for_each_safe(link, &worker->resources.settle) {
+                struct peer *peer = list_entry(link, struct peer, settle);
+
+                if (!peer_settle(peer, worker->resources.turn))
+                        list_unlink(link);
+                worker_mark_publish(worker, peer);
+        }
+}
+
+static void worker_publish(struct worker *worker) {
+        struct list publish, sent;
+        struct list *link;
+
+        worker_settle(worker);
+        list_init(&publish);
+        list_init(&sent);
+        list_for_each(record_link, &worker->resources.publish)
+                peer_publish_records(list_entry(record_link, struct peer, publish), worker->scratch, &sent);
+        control_settle(&worker->control);
+        list_splice_back(&publish, &worker->resources.publish);
+        while ((link = list_pop_front(&publish))) {
+                struct peer *peer = list_entry(link, struct peer, publish);
+                bool was_held = peer_is_held(peer);
+
+                peer_publish_replies(peer);
+                if (was_held && !peer_is_held(peer))
+                        worker_mark(worker, peer);
+        }
+        while ((link = list_pop_front(&sent)))
+                session_recycle(list_entry(link, struct op, link));
+}
+
+/* A session that has ops to spare again is served on; a client that ended its side has its last record. */
+static void worker_relieve(struct worker *worker, struct session *session) {
+        bool has_room = session->is_held && session->n_ops < session->n_ops_max;
+
+        if (has_room)
+                session->is_held = false;
+        list_for_each(link, &session->peers) {
+                struct peer *peer = list_entry(link, struct peer, in_session);
+
+                if (peer->has_ended && session->n_ops == 0 && !peer_has_output(peer))
+                        peer_die(peer, "");
+                else if (has_room)
+                        worker_mark(worker, peer);
+        }
+}
+
+static void worker_bury(struct worker *worker) {
+        struct list *link;
+        struct list touched;
+
+        list_for_each_safe(peer_link, &worker->graveyard)
+                worker_bury_peer(worker, list_entry(peer_link, struct peer, dying));
+        list_init(&touched);
+        list_splice_back(&touched, &worker->resources.touched);
+        while ((link = list_pop_front(&touched))) {
+                struct session *session = list_entry(link, struct session, touched);
+
+                worker_relieve(worker, session);
+                if (session_bury(session))
+                        session_free(session);
+        }
+}
+
+static void worker_retry(struct worker *worker) {
+        uint64_t now = now_ns();
+
+        list_for_each_safe(link, &worker->resources.retrying) {
+                struct socket *socket = list_entry(link, struct socket, retry);
+
+                if (socket_retry_at(socket) <= now)
+                        session_retry(socket, now);
+        }
+}
+
+/* How long the turn may sleep: until a hello is overdue, or a socket wants to try again. */
+static uint64_t worker_timeout(struct worker *worker, bool may_sleep) {
+        const struct resources *resources = &worker->resources;
+        uint64_t deadline = UINT64_MAX;
+        uint64_t now;
+
+        if (!may_sleep || !list_is_empty(&resources->marked) || !list_is_empty(&resources->settle) ||
+            !list_is_empty(&resources->touched) || !list_is_empty(&resources->ask.cancelled))
+                return 0;
+        list_for_each(link, &resources->retrying) {
+                uint64_t at = socket_retry_at(list_entry(link, struct socket, retry));
+
+                deadline = at < deadline ? at : deadline;
+        }
+        list_for_each(link, &worker->unopened) {
+                uint64_t at = list_entry(link, struct peer, in_session)->deadline_ns;
+
+                deadline = at < deadline ? at : deadline;
+        }
+        if (deadline == UINT64_MAX)
+                return ENGINE_FOREVER;
+        now = now_ns();
+        return deadline > now ? deadline - now : 0;
+}
+
+static void worker_expire(struct worker *worker) {
+        uint64_t now;
+
+        if (list_is_empty(&worker->unopened))
+                return;
+        now = now_ns();
+        list_for_each(link, &worker->unopened) {
+                struct peer *peer = list_entry(link, struct peer, in_session);
+
+                if (peer->deadline_ns <= now)
+                        peer_die(peer, "no hello came in time");
+        }
+}
+
+/* Every client is told, and gets the records that there are. */
+static void worker_say_farewell(struct worker *worker) {
+        worker_publish(worker);
+        list_for_each(link, &worker->peers) {
+                struct peer *peer = list_entry(link, struct peer, link);
+
+                if (!peer->is_dead)
+                        control_kick(&worker->control, peer, -ESHUTDOWN, OVL_REASON_DAEMON_GONE,
+                                     "overlapd is stopping");
+        }
+}
+
+int worker_turn(struct worker *worker, bool may_sleep) {
+        struct resources *resources = &worker->resources;
+        uint64_t timeout = worker_timeout(worker, may_sleep);
+        int r;
+
+        r = resources->engine->ops->wait(resources->engine, timeout);
+        if (r < 0)
+                return r;
+        resources->turn++;
+        resources->stats.turns++;
+        if (timeout > 0)
+                resources->stats.wakeups++;
+        worker_reap(worker);
+        worker_expire(worker);
+        if (!list_is_empty(&resources->retrying))
+                worker_retry(worker);
+        worker_serve(worker);
+        if (worker->is_stopping || resources->ask.is_gone) {
+                worker_say_farewell(worker);
+                return 0;
+        }
+        worker_publish(worker);
+        worker_bury(worker);
+        return 1;
+}
+
+/* --- The process ------------------------------------------------------------------------------------------------ */
+
+static enum plant plant_parse(const char *name) {
+        if (!name)
+                return PLANT_NONE;
+        if (strcmp(name, "lost-record") == 0)
+                return PLANT_LOST_RECORD;
+        if (strcmp(name, "doubled-record") == 0)
+                return PLANT_DOUBLED_RECORD;
+        if (strcmp(name, "swapped-bytes") == 0)
+                return PLANT_SWAPPED_BYTES;
+        return PLANT_NONE;
+}
+
+static int worker_fail(int link_fd, struct link_message *ready, int status) {
+        ready->status = status;
+        link_send(link_fd, ready, -1);
+        fd_close(link_fd);
+        return 1;
+}
+
+int worker_run(const struct worker_options *options) {
+        struct link_message ready = { .kind = LINK_READY };
+        struct stats stats = { 0 };
+        struct worker *worker;
+        struct engine *engine;
+        char reason[sizeof(ready.body.ready.reason)];
+        int r;
+
+        r = engine_uring_new(&stats, &engine, ready.text, sizeof(ready.text));
+        if (r < 0)
+                return worker_fail(options->link_fd, &ready, r);
+        snprintf(reason, sizeof(reason), "%s",
+                 strcmp(options->engine, "auto") == 0 ? "io_uring is available" : "it was asked for");
+        r = worker_new(engine, reason, options->link_fd, plant_parse(options->plant), &worker);
+        if (r < 0) {
+                snprintf(ready.text, sizeof(ready.text), "the worker cannot be set up: %s", strerror(-r));
+                return worker_fail(options->link_fd, &ready, r);
+        }
+        r = lockdown_worker();
+        if (r < 0) {
+                snprintf(ready.text, sizeof(ready.text), "the worker cannot be locked down: %s", strerror(-r));
+                link_send(options->link_fd, &ready, -1);
+                return 1;
+        }
+        snprintf(ready.text, sizeof(ready.text), "%s", engine->ops->name);
+        snprintf(ready.body.ready.reason, sizeof(ready.body.ready.reason), "%s", reason);
+        ask_report(&worker->resources.ask, &ready);
+        do
+                r = worker_turn(worker, true);
+        while (r > 0);
+        worker = worker_free(worker);
+        return r < 0 ? 1 : 0;
+}
