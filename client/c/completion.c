@@ -1,0 +1,227 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * How an operation ends. A record arrives, is checked against what the library remembers of the operation, and becomes
+ * its result and its one indication.
+ *
+ *   in flight -> queued   a record, or the loss of the daemon; the operation has a routine or goes to a port
+ *   in flight -> idle     the same; the operation is indicated by its status alone, or was refused to a call that waits
+ *                         for the verdict and returns the error itself
+ *   queued -> idle        the routine is about to run (thread.c), or the packet was taken (port.c)
+ *
+ * Invariants: an operation is indicated exactly once. The status is written last, with release order, and after that an
+ * operation without routine and port is not touched: its owner may use it again at once. A record that does not fit
+ * (an unknown tag, another thread, another kind of operation, more bytes than were lent, a port that is none) never has
+ * an effect; the caller ends the session.
+ *
+ * Rejected: forgiving what can be explained (a doubled record, a late one): the next forged record would be believed.
+ */
+
+#include "client/c/completion.h"
+
+#include <errno.h>
+#include <stdbool.h>
+
+#include "client/c/conduit.h"
+#include "client/c/port.h"
+#include "client/c/routine.h"
+#include "client/c/session.h"
+#include "client/c/thread.h"
+#include "client/c/vector.h"
+#include "client/c/wait.h"
+
+#define COMPLETION_ERRNO_MAX 4095
+
+/* How an operation ended. */
+struct completion_end {
+        uint64_t bytes;
+        uint64_t value;
+        int32_t status;
+        uint16_t flags;
+        uint16_t reason;
+        struct ovl_port *port; /* borrowed: where the packet goes; NULL: to no port */
+        uint64_t key;
+};
+
+static void completion_store(struct ovl_overlapped *overlapped, int32_t status) {
+        /* Pairs with the acquire load of ovl_result(). */
+        __atomic_store_n(&overlapped->status, status, __ATOMIC_RELEASE);
+}
+
+static void completion_fill_packet(struct completion_packet *packet, struct ovl_overlapped *overlapped,
+                                   const struct completion_end *end) {
+        *packet = (struct completion_packet){
+                .packet = {
+                        .key = end->key,
+                        .overlapped = overlapped,
+                        .bytes = end->bytes,
+                        .status = end->status,
+                },
+        };
+}
+
+/* Tells whoever is concerned that an operation ended which is indicated by its status alone. */
+static void completion_wake(struct ovl_session *session, const struct pending *op, const struct ovl_thread *by) {
+        if (op->is_waited)
+                wait_signal_ended(session, op->overlapped, by);
+        if (op->thread)
+                wait_signal(op->thread, by);
+}
+
+static void completion_indicate(struct ovl_session *session, const struct pending *op, const struct completion_end *end,
+                                struct ovl_thread *by) {
+        struct ovl_overlapped *overlapped = op->overlapped;
+        struct completion_private *private = completion_private(overlapped);
+        bool has_routine = op->indication == OVL_INDICATE_ROUTINE && op->thread && !op->thread->is_closing;
+        struct ovl_port *port = end->port && !end->port->is_closed ? end->port : NULL;
+
+        overlapped->bytes = end->bytes;
+        overlapped->value = end->value;
+        overlapped->flags = end->flags;
+        overlapped->reason = end->reason;
+        private->state = has_routine || port ? COMPLETION_QUEUED : COMPLETION_IDLE;
+        if (port)
+                completion_fill_packet(&private->packet, overlapped, end);
+        completion_store(overlapped, end->status);
+        if (has_routine)
+                routine_push(op->thread, overlapped, by);
+        else if (port)
+                port_push(port, &private->packet);
+        completion_wake(session, op, by);
+}
+
+static void completion_end(struct ovl_session *session, struct pending *pending, const struct completion_end *end,
+                           struct ovl_thread *by) {
+        const struct pending op = *pending;
+
+        if (op.vector)
+                vector_release(op.vector, op.vector_slot);
+        pending_remove(&session->pending, pending);
+        if (op.wants_verdict && (end->flags & OVL_RECORD_REFUSED)) {
+                op.thread->verdict = THREAD_VERDICT_REFUSED;
+                op.thread->verdict_status = end->status;
+                op.thread->verdict_reason = end->reason;
+                completion_private(op.overlapped)->state = COMPLETION_IDLE;
+                completion_store(op.overlapped, end->status);
+                completion_wake(session, &op, by);
+                return;
+        }
+        if (op.wants_verdict)
+                op.thread->verdict = THREAD_VERDICT_DONE;
+        completion_indicate(session, &op, end, by);
+}
+
+/* The port that gets the packet of an operation whose record does not say so. */
+static void completion_find_port(const struct ovl_session *session, const struct pending *pending,
+                                 struct completion_end *end) {
+        struct association *association;
+
+        if (pending->indication != OVL_INDICATE_PLAIN)
+                return;
+        association = association_find(&session->associations, pending->socket);
+        if (!association)
+                return;
+        end->port = association->port;
+        end->key = association->key;
+}
+
+/* Returns NULL, or what is wrong with the record. */
+static const char *completion_check(const struct conduit *conduit, const struct ovl_record *record,
+                                    const struct pending *pending) {
+        bool to_port = record->flags & OVL_RECORD_PORT;
+
+        if (!pending)
+                return "a record for an operation that is not in flight";
+        if (record->thread != pending->thread_number)
+                return "a record with a thread that did not post the operation";
+        if (record->op != pending->op || record->indication != pending->indication)
+                return "a record for another kind of operation";
+        if (record->status > 0 || record->status < -COMPLETION_ERRNO_MAX || record->status == -EINPROGRESS)
+                return "a record with a status that is none";
+        if (record->status == 0 && (record->flags & OVL_RECORD_REFUSED))
+                return "a record of a refusal without an error";
+        if (record->bytes > pending->bytes_max)
+                return "a record of more bytes than were lent";
+        if (record->payload_len != 0 || record->reserved != 0)
+                return "a record with a payload, which only level 0 has";
+        if (to_port != !!conduit->port)
+                return "a record in the wrong channel";
+        if (to_port && record->indication != OVL_INDICATE_PLAIN)
+                return "a packet for an operation that asked for none";
+        if (!to_port && conduit->number != record->thread && conduit != conduit->session->first)
+                return "a record in another thread's channel";
+        return NULL;
+}
+
+static const char *completion_take_end(struct conduit *conduit, const struct ovl_record *record,
+                                       struct ovl_thread *by) {
+        struct ovl_session *session = conduit->session;
+        struct pending *pending = pending_find(&session->pending, record->tag);
+        struct completion_end end = {
+                .bytes = record->bytes,
+                .value = record->value,
+                .status = record->status,
+                .flags = record->flags,
+                .reason = record->reason,
+        };
+        const char *problem;
+
+        problem = completion_check(conduit, record, pending);
+        if (problem)
+                return problem;
+        if (record->flags & OVL_RECORD_PORT) {
+                end.port = conduit->port;
+                end.key = record->key;
+        } else if (record->flags & OVL_RECORD_REFUSED) {
+                completion_find_port(session, pending, &end);
+        }
+        completion_end(session, pending, &end, by);
+        return NULL;
+}
+
+static const char *completion_take_settled(struct conduit *conduit, const struct ovl_record *record,
+                                           struct ovl_thread *by) {
+        if (conduit->port || record->value < conduit->n_settled || record->value > conduit->n_posted)
+                return "a count of settled entries that cannot be";
+        conduit->n_settled = record->value;
+        if (conduit->thread)
+                wait_signal(conduit->thread, by);
+        return NULL;
+}
+
+int completion_take(struct conduit *conduit, const struct ovl_record *record, struct ovl_thread *by,
+                    const char **ret_problem) {
+        const char *problem;
+
+        switch (record->kind) {
+        case OVL_RECORD_COMPLETION:
+                problem = completion_take_end(conduit, record, by);
+                break;
+        case OVL_RECORD_SETTLED:
+                problem = completion_take_settled(conduit, record, by);
+                break;
+        default:
+                problem = "a kind of record that was not asked for";
+                break;
+        }
+        if (!problem)
+                return 0;
+        *ret_problem = problem;
+        return -EPROTO;
+}
+
+void completion_abort_all(struct ovl_session *session, struct ovl_thread *by) {
+        struct pending *pending;
+        uint32_t index = 0;
+
+        while ((pending = pending_next(&session->pending, &index))) {
+                struct completion_end end = {
+                        .status = -ECONNABORTED,
+                        .flags = OVL_RECORD_INDETERMINATE,
+                        .reason = OVL_REASON_DAEMON_GONE,
+                };
+
+                completion_find_port(session, pending, &end);
+                completion_end(session, pending, &end, by);
+        }
+}

@@ -1,0 +1,100 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLIENT_CONDUIT_H
+#define CLIENT_CONDUIT_H
+
+/* A conduit: one connection to the daemon, which carries the channel of a thread or of a port. */
+
+#include <pthread.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "base/list.h"
+#include "proto/frame.h"
+#include "proto/message.h"
+#include "proto/overlapd.pb-c.h"
+
+struct ovl_error;
+struct ovl_port;
+struct ovl_session;
+struct ovl_thread;
+struct wait;
+
+struct conduit {
+        struct ovl_session *session; /* borrowed */
+        int fd;
+
+        /* Guarded by the session's lock. */
+        struct list link;          /* in session->conduits */
+        struct ovl_thread *thread; /* borrowed: whose channel it is; NULL: a port's, or its thread was closed */
+        struct ovl_port *port;     /* borrowed: whose channel it is */
+        uint64_t number;           /* of the thread or port */
+        struct wait *leader;       /* borrowed: the wait that polls the descriptor; NULL: none */
+        unsigned n_refs;
+        bool is_attached;   /* the daemon accepted it; from then on its loss is the loss of the session */
+        bool is_ending;     /* conduit_close() waits for the end of the stream */
+        bool is_closed;     /* shut by this side, or lost before it was attached */
+        char notice[256];   /* what the daemon said before it hung up */
+        uint64_t n_posted;  /* entries sent */
+        uint64_t n_settled; /* of these, known to be refused, done or pending */
+        uint32_t request;   /* id of the latest request */
+        bool wants_reply;   /* its reply is outstanding */
+        bool has_reply;     /* its reply is in `reply` */
+        size_t reply_len;
+
+        /* Guarded by read_lock, which is taken before the session's lock and never held in poll. */
+        pthread_mutex_t read_lock;
+        size_t in_len;
+        struct message_arena arena;
+        uint8_t in[FRAME_SIZE_MAX];
+
+        /* Written while wants_reply, read once has_reply. */
+        uint8_t reply[OVL_FRAME_CONTROL_MAX];
+};
+
+/*
+ * Connects, presents itself with `request` (a Hello or an Attach) and waits for the answer, all within 10 s.
+ *
+ * arena: where the answer lives.
+ *
+ * Returns 0, the conduit with one reference, and the daemon's reply, or -errno and error.
+ */
+int conduit_open(struct ovl_session *session, Overlapd__Request *request, struct message_arena *arena,
+                 struct ovl_error *error, struct conduit **ret_conduit, Overlapd__Reply **ret_reply);
+
+/* The conduit becomes one of its session. Under the lock. */
+void conduit_attach(struct conduit *conduit);
+
+/*
+ * Ends the conduit's channel: says so to the daemon, takes in what the daemon still sends, and leaves the session.
+ * The reference of the caller is given up.
+ */
+void conduit_close(struct conduit *conduit, struct ovl_thread *by);
+
+/* References keep the memory and the descriptor. Under the lock. */
+struct conduit *conduit_ref(struct conduit *conduit);
+struct conduit *conduit_unref(struct conduit *conduit);
+
+/*
+ * Receives and handles what has arrived, without blocking. Any thread.
+ *
+ * by: who calls, and need not be woken for what is found; NULL: not known.
+ *
+ * Returns the number of completions that were taken in.
+ */
+size_t conduit_take_in(struct conduit *conduit, struct ovl_thread *by);
+
+/* The same for all channels of a session (or for those of its ports): what the daemon sent before now is then known. */
+void conduit_take_in_all(struct ovl_session *session, bool only_ports, struct ovl_thread *by);
+
+/* Sends what fits. Returns the bytes sent (1 or more), -EAGAIN, or another -errno: the session has then ended. */
+ssize_t conduit_send(struct conduit *conduit, const void *bytes, size_t len, int with_fd, struct ovl_thread *by);
+
+/* Gives the request the next id and notes that its reply is awaited. Under the lock. */
+void conduit_expect(struct conduit *conduit, Overlapd__Request *request);
+
+/* Unpacks the reply that has arrived. Returns 0 and the reply, which lives in the arena, or -EPROTO. */
+int conduit_reply(struct conduit *conduit, struct message_arena *arena, Overlapd__Reply **ret_reply);
+
+#endif

@@ -1,0 +1,54 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLIENT_PENDING_H
+#define CLIENT_PENDING_H
+
+/* The operations of a session that are in flight. All functions: under the session's lock. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/slots.h"
+
+struct ovl_overlapped;
+struct ovl_thread;
+struct vector_arena;
+
+/* One operation in flight. */
+struct pending {
+        uint64_t tag;
+        struct ovl_overlapped *overlapped; /* borrowed until the operation ends */
+        struct ovl_thread *thread;         /* borrowed: who posted it; NULL: that thread was closed */
+        uint64_t thread_number;
+        uint64_t socket;
+        uint64_t bytes_max;          /* what the record may say at most */
+        struct vector_arena *vector; /* borrowed: where the array of slices lies; NULL: there is none */
+        uint32_t vector_slot;
+        uint8_t op;         /* enum ovl_op */
+        uint8_t indication; /* enum ovl_indication */
+        bool wants_verdict; /* the posting call waits */
+        bool is_waited;     /* some wait has this operation as its object */
+        bool is_cancelled;  /* the thread that posted it is being closed and asked for its end */
+};
+
+struct pending_table {
+        struct slots slots;
+        struct pending *all; /* one for each slot, at the same index */
+};
+
+/* n_max: the session's credits. Returns 0 or -ENOMEM. */
+int pending_init(struct pending_table *table, uint32_t n_max);
+void pending_deinit(struct pending_table *table);
+
+/* Returns a zeroed operation with its tag, or NULL when no credit is left. Never allocates. */
+struct pending *pending_add(struct pending_table *table);
+
+/* Returns the operation, or NULL when the tag names none. Any 64-bit number may be asked for. */
+struct pending *pending_find(const struct pending_table *table, uint64_t tag);
+
+/* Returns the credit. The tag names nothing from here on. */
+void pending_remove(struct pending_table *table, struct pending *pending);
+
+/* Walks the table: returns the operation at or after *index and moves the index behind it; NULL at the end. */
+struct pending *pending_next(const struct pending_table *table, uint32_t *index);
+
+#endif

@@ -1,0 +1,405 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Posting. A call becomes an entry: its buffers become slices of regions, its overlapped structure becomes a tag, and
+ * the entry goes into a POST frame, which leaves at once or, under a cork, with others.
+ *
+ *   called -> refused     something is wrong that the library can see: the call's error, nothing was sent
+ *   called -> in flight   the entry is in the frame, and the operation in the session's table
+ *   in flight -> refused, done or pending
+ *                         only when the caller asked for the verdict: the daemon counts the entries of this channel
+ *                         that it has settled, and sends the count behind the records of these entries
+ *
+ * Invariants: what was captured is captured before the call returns; the entry is never larger than its frame; an entry
+ * that is in the table is sent, or the session is gone and the table was emptied with one indication each. So a frame
+ * that cannot be sent is no error of the call: the operation has then ended, and was indicated, like all others.
+ *
+ * Rejected: waiting for every verdict (a round trip for each post), and a queue of entries behind the frame (the socket
+ * is the queue; a full one is waited for, and records are taken in meanwhile).
+ */
+
+#include "client/c/post.h"
+
+#include <errno.h>
+#include <stdbool.h>
+#include <string.h>
+
+#include "base/time.h"
+#include "client/c/association.h"
+#include "client/c/completion.h"
+#include "client/c/conduit.h"
+#include "client/c/error.h"
+#include "client/c/pending.h"
+#include "client/c/region.h"
+#include "client/c/session.h"
+#include "client/c/thread.h"
+#include "client/c/vector.h"
+#include "client/c/wait.h"
+#include "proto/address.h"
+#include "proto/frame.h"
+#include "proto/reason.h"
+
+#define POST_LEN_MAX 129024u               /* bytes of one frame: 126 KiB */
+#define POST_SPIN_NS (20 * UINT64_C(1000)) /* a daemon that is awake answers within this; a wake-up costs more */
+#define POST_FLAGS (OVL_WANT_VERDICT | OVL_QUIET)
+
+/* A posting call. */
+struct post {
+        const char *call;
+        const struct ovl_buffer *buffers; /* borrowed */
+        size_t n_buffers;
+        unsigned flags;
+        unsigned flags_known; /* those that go into the entry */
+        struct ovl_overlapped *overlapped;
+        void (*routine)(struct ovl_thread *thread, struct ovl_overlapped *overlapped);
+        struct ovl_entry entry;
+};
+
+/* --- Frames ----------------------------------------------------------------------------------------------------- */
+
+int post_flush(struct ovl_thread *thread, const char *call) {
+        struct ovl_post_header header = { .n_slots = thread->n_out_slots };
+        size_t len = thread->out_len;
+
+        if (len == 0)
+                return 0;
+        frame_pack_header(thread->out, OVL_FRAME_POST, (uint32_t) (len - sizeof(struct ovl_frame_header)), 0);
+        memcpy(thread->out + sizeof(struct ovl_frame_header), &header, sizeof(header));
+        thread->out_len = 0;
+        thread->n_out_slots = 0;
+        return thread_send(thread, thread->out, len, -1, call);
+}
+
+static void post_append(struct ovl_thread *thread, const struct ovl_entry *entry) {
+        size_t len = entry->n_slots * OVL_SLOT_SIZE;
+
+        if (thread->out_len == 0)
+                thread->out_len = sizeof(struct ovl_frame_header) + sizeof(struct ovl_post_header);
+        memcpy(thread->out + thread->out_len, entry, len);
+        thread->out_len += len;
+        thread->n_out_slots += entry->n_slots;
+}
+
+OVL_API void ovl_cork(struct ovl_thread *thread) {
+        thread->n_corks++;
+}
+
+OVL_API int ovl_uncork(struct ovl_thread *thread) {
+        if (thread->n_corks == 0)
+                return error_set(&thread->error, -EINVAL, 0, "ovl_uncork: the thread is not corked");
+        if (--thread->n_corks > 0)
+                return 0;
+        return post_flush(thread, "ovl_uncork");
+}
+
+/* --- Checks ----------------------------------------------------------------------------------------------------- */
+
+static int post_check(struct ovl_thread *thread, const struct post *post) {
+        uint64_t len = 0;
+
+        if (!post->overlapped)
+                return error_set(&thread->error, -EINVAL, 0, "%s: no overlapped structure", post->call);
+        if (post->flags & ~(POST_FLAGS | post->flags_known))
+                return error_set(&thread->error, -EINVAL, OVL_REASON_UNKNOWN_FLAGS, "%s: unknown flags 0x%x",
+                                 post->call, post->flags & ~(POST_FLAGS | post->flags_known));
+        if (post->n_buffers > OVL_SLICES_MAX)
+                return error_set(&thread->error, -EMSGSIZE, OVL_REASON_TOO_MANY_BUFFERS,
+                                 "%s: %zu buffers, and an operation takes at most %u: join some", post->call,
+                                 post->n_buffers, OVL_SLICES_MAX);
+        for (size_t i = 0; i < post->n_buffers; i++) {
+                len += post->buffers[i].len < OVL_SLICE_LEN_MAX ? post->buffers[i].len : OVL_SLICE_LEN_MAX + 1;
+                if (len > OVL_SLICE_LEN_MAX)
+                        return error_set(&thread->error, -EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG,
+                                         "%s: more than 1 GiB (buffer %zu alone: %zu bytes): split the operation",
+                                         post->call, i, post->buffers[i].len);
+        }
+        return 0;
+}
+
+/* What only the shared state can tell. Under the lock. */
+static int post_check_state(struct ovl_thread *thread, const struct post *post) {
+        struct ovl_session *session = thread->session;
+        const struct completion_private *private = completion_private(post->overlapped);
+        const struct association *association;
+        const struct pending *pending;
+
+        if (session->is_gone)
+                return session_gone(session, &thread->error, post->call);
+        pending = private->state == COMPLETION_IN_FLIGHT ? pending_find(&session->pending, private->tag) : NULL;
+        if ((pending && pending->overlapped == post->overlapped) || private->state == COMPLETION_QUEUED)
+                return error_set(&thread->error, -EBUSY, 0,
+                                 "%s: the overlapped structure belongs to an operation that was not yet indicated",
+                                 post->call);
+        if (!post->routine)
+                return 0;
+        association = association_find(&session->associations, post->entry.socket);
+        if (!association || !association->port)
+                return 0;
+        return error_set(&thread->error, -EINVAL, OVL_REASON_ROUTINE_ON_PORT, "%s: %s", post->call,
+                         reason_text(OVL_REASON_ROUTINE_ON_PORT));
+}
+
+/* --- Entries ---------------------------------------------------------------------------------------------------- */
+
+/* Gives the slices of all buffers that are not empty. Under the lock. */
+static int post_slice(struct ovl_thread *thread, const struct post *post, struct ovl_slice *slices, size_t *ret_n,
+                      uint64_t *ret_len) {
+        uint64_t len = 0;
+        size_t n = 0;
+        int r;
+
+        for (size_t i = 0; i < post->n_buffers; i++) {
+                const struct ovl_buffer *buffer = &post->buffers[i];
+
+                if (buffer->len == 0)
+                        continue;
+                r = region_find_slice(thread->session, buffer, &slices[n++]);
+                if (r < 0)
+                        return error_set(&thread->error, r, OVL_REASON_OUTSIDE_REGION,
+                                         "%s: buffer %zu (%zu bytes at %p) lies in no region of the session: take "
+                                         "buffers from ovl_region_data()",
+                                         post->call, i, buffer->len, buffer->data);
+                len += buffer->len;
+        }
+        *ret_n = n;
+        *ret_len = len;
+        return 0;
+}
+
+/* Fills in what is in flight. Under the lock. */
+static void post_start(struct ovl_thread *thread, struct post *post, struct pending *pending) {
+        struct completion_private *private = completion_private(post->overlapped);
+        struct ovl_entry *entry = &post->entry;
+
+        entry->tag = pending->tag;
+        pending->overlapped = post->overlapped;
+        pending->thread = thread;
+        pending->thread_number = thread->number;
+        pending->socket = entry->socket;
+        pending->op = entry->op;
+        pending->indication = entry->indication;
+        pending->wants_verdict = post->flags & OVL_WANT_VERDICT;
+        *private = (struct completion_private){
+                .routine = { .routine = post->routine, .socket = entry->socket },
+                .tag = pending->tag,
+                .state = COMPLETION_IN_FLIGHT,
+        };
+        __atomic_store_n(&post->overlapped->status, -EINPROGRESS, __ATOMIC_RELEASE);
+        thread->verdict = THREAD_VERDICT_NONE;
+        thread->conduit->n_posted++;
+        post_append(thread, entry);
+}
+
+/* Makes the operation. Returns 0, -EAGAIN when vector_grow() is due, or another -errno. Under the lock. */
+static int post_make(struct ovl_thread *thread, struct post *post) {
+        struct ovl_session *session = thread->session;
+        struct ovl_slice slices[OVL_SLICES_MAX];
+        struct vector_arena *arena = NULL;
+        struct pending *pending;
+        uint32_t slot = 0;
+        uint64_t len = 0;
+        size_t n = 0;
+        int r;
+
+        r = post_check_state(thread, post);
+        if (r < 0)
+                return r;
+        r = post_slice(thread, post, slices, &n, &len);
+        if (r < 0)
+                return r;
+        if (n == 1) {
+                post->entry.buffer = slices[0];
+        } else if (n > 1) {
+                r = vector_take(session, slices, n, &arena, &slot, &post->entry.buffer);
+                if (r < 0)
+                        return r;
+                post->entry.flags |= OVL_ENTRY_VECTOR;
+        }
+        pending = pending_add(&session->pending);
+        if (!pending) {
+                if (arena)
+                        vector_release(arena, slot);
+                return error_set(&thread->error, -ENOBUFS, OVL_REASON_CREDITS,
+                                 "%s: %u operations are in flight, as many as the session has credits: wait for "
+                                 "completions, or ask for more credits",
+                                 post->call, session->info.credits);
+        }
+        pending->vector = arena;
+        pending->vector_slot = slot;
+        pending->bytes_max = len;
+        post_start(thread, post, pending);
+        return 0;
+}
+
+/* --- Verdicts --------------------------------------------------------------------------------------------------- */
+
+/* Whether it is known how the entry stands. Under the lock. */
+static bool post_is_settled(const struct ovl_thread *thread, uint64_t ordinal) {
+        return thread->verdict != THREAD_VERDICT_NONE || thread->conduit->n_settled >= ordinal ||
+               thread->session->is_gone;
+}
+
+static void post_await_settled(struct ovl_thread *thread, uint64_t ordinal) {
+        struct ovl_session *session = thread->session;
+        struct wait wait = { .thread = thread, .has_looked = true };
+        uint64_t spin_end = now_ns() + POST_SPIN_NS;
+
+        session_lock(session);
+        while (!post_is_settled(thread, ordinal) && now_ns() < spin_end) {
+                session_unlock(session);
+                conduit_take_in(thread->conduit, thread);
+                session_lock(session);
+        }
+        wait_begin(&wait);
+        while (!post_is_settled(thread, ordinal))
+                wait_round(&wait, OVL_INFINITE);
+        wait_end(&wait);
+        session_unlock(session);
+}
+
+/* Waits for the verdict. Returns 0 (done and indicated), OVL_PENDING, or the refusal. */
+static int post_await(struct ovl_thread *thread, const struct post *post, uint64_t ordinal) {
+        struct ovl_session *session = thread->session;
+        struct pending *pending;
+        int r;
+
+        post_await_settled(thread, ordinal);
+        /* A record for a port was sent before the count, but comes another way. */
+        if (post->entry.indication == OVL_INDICATE_PLAIN)
+                conduit_take_in_all(session, true, thread);
+        session_lock(session);
+        switch (thread->verdict) {
+        case THREAD_VERDICT_DONE:
+                r = 0;
+                break;
+        case THREAD_VERDICT_REFUSED:
+                r = error_set(&thread->error, thread->verdict_status, thread->verdict_reason,
+                              "%s: overlapd refused it for socket 0x%llx: %s (%s)", post->call,
+                              (unsigned long long) post->entry.socket, reason_text(thread->verdict_reason),
+                              strerrordesc_np(-thread->verdict_status) ?: "an unknown error");
+                break;
+        default:
+                pending = pending_find(&session->pending, post->entry.tag);
+                if (pending)
+                        pending->wants_verdict = false;
+                r = OVL_PENDING;
+                break;
+        }
+        session_unlock(session);
+        return r;
+}
+
+/* --- The way of a post ------------------------------------------------------------------------------------------ */
+
+static void post_indication(struct post *post) {
+        if (post->routine)
+                post->entry.indication = OVL_INDICATE_ROUTINE;
+        else if (post->flags & OVL_QUIET)
+                post->entry.indication = OVL_INDICATE_QUIET;
+        else
+                post->entry.indication = OVL_INDICATE_PLAIN;
+}
+
+static int post_submit(struct ovl_thread *thread, struct post *post) {
+        bool wants_verdict = post->flags & OVL_WANT_VERDICT;
+        uint64_t ordinal;
+        int r;
+
+        r = post_check(thread, post);
+        if (r < 0)
+                return r;
+        if (thread->out_len + sizeof(post->entry) > POST_LEN_MAX)
+                post_flush(thread, post->call);
+        post_indication(post);
+        post->entry.op_flags = post->flags & post->flags_known;
+        post->entry.flags = wants_verdict ? OVL_ENTRY_WANT_VERDICT : 0;
+        if (post->entry.n_slots == 0)
+                post->entry.n_slots = 1;
+        do {
+                session_lock(thread->session);
+                r = post_make(thread, post);
+                ordinal = thread->conduit->n_posted;
+                session_unlock(thread->session);
+                if (r == -EAGAIN) {
+                        r = vector_grow(thread, post->call);
+                        if (r < 0)
+                                return r;
+                        r = -EAGAIN;
+                }
+        } while (r == -EAGAIN);
+        if (r < 0)
+                return r;
+        if (thread->n_corks == 0 || wants_verdict)
+                post_flush(thread, post->call);
+        return wants_verdict ? post_await(thread, post, ordinal) : OVL_PENDING;
+}
+
+OVL_API int ovl_recv(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
+                     unsigned flags, struct ovl_overlapped *overlapped,
+                     void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_recv",
+                .buffers = buffers,
+                .n_buffers = n,
+                .flags = flags,
+                .flags_known = OVL_PEEK | OVL_WAITALL,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_RECV },
+        };
+
+        if (n == 0)
+                return error_set(&thread->error, -EINVAL, 0,
+                                 "ovl_recv: no buffer: a receive that only waits for data has one of 0 bytes");
+        return post_submit(thread, &post);
+}
+
+OVL_API int ovl_send(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
+                     unsigned flags, struct ovl_overlapped *overlapped,
+                     void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_send",
+                .buffers = buffers,
+                .n_buffers = n,
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_SEND },
+        };
+
+        return post_submit(thread, &post);
+}
+
+OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
+                        unsigned flags, struct ovl_overlapped *overlapped,
+                        void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_connect",
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_CONNECT },
+        };
+        int r;
+
+        r = address ? address_from_kernel(address, len, &post.entry.address) : -EINVAL;
+        if (r < 0)
+                return error_set(&thread->error, r, OVL_REASON_BAD_ADDRESS,
+                                 "ovl_connect: not an address to connect to (%u bytes, family %d)", len,
+                                 address && len >= sizeof(sa_family_t) ? address->sa_family : -1);
+        post.entry.n_slots = post.entry.address.family == OVL_FAMILY_UNIX ? 3 : 2;
+        return post_submit(thread, &post);
+}
+
+OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned flags, struct ovl_overlapped *overlapped,
+                       void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_accept",
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = listener, .op = OVL_OP_ACCEPT },
+        };
+
+        return post_submit(thread, &post);
+}

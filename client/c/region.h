@@ -1,0 +1,36 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLIENT_REGION_H
+#define CLIENT_REGION_H
+
+/* A region: memory that is shared with the daemon. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/cleanup.h"
+#include "base/list.h"
+#include "client/c/overlap.h"
+#include "proto/layout.h"
+
+struct ovl_region {
+        /* Constant. */
+        struct ovl_session *session; /* borrowed */
+        uint8_t *data;
+        size_t size;
+        uint32_t number;
+
+        struct list link; /* in session->regions; guarded by the session's lock */
+};
+
+/* Makes a region that is in no list: no buffer may lie in it yet. call: for the error text. */
+int region_open(struct ovl_thread *thread, size_t size, const char *call, struct ovl_region **ret_region);
+
+/* Unmaps. The daemon's own mapping is its own affair. Returns NULL. */
+struct ovl_region *region_free(struct ovl_region *region);
+
+/* Gives the slice of a buffer. Returns 0, or -EFAULT when it lies in no region. Under the session's lock. */
+int region_find_slice(struct ovl_session *session, const struct ovl_buffer *buffer, struct ovl_slice *ret_slice);
+
+DEFINE_CLEANUP(struct ovl_region *, region_free)
+
+#endif

@@ -1,0 +1,42 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef CLIENT_VECTOR_H
+#define CLIENT_VECTOR_H
+
+/* Places in shared memory for the arrays of slices of operations with several buffers. */
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "proto/layout.h"
+
+struct ovl_region;
+struct ovl_session;
+struct ovl_thread;
+
+struct vector_arena {
+        struct list link;          /* in session->vectors */
+        struct ovl_region *region; /* owned; in no list: no caller's buffer lies in it */
+        uint32_t n_slots;
+        uint32_t n_free;
+        uint32_t free[]; /* the first n_free are slots that nobody uses */
+};
+
+/* Makes more places; blocks. Returns 0, or -errno and the thread's error. */
+int vector_grow(struct ovl_thread *thread, const char *call);
+
+/*
+ * Puts slices into a free place. Under the session's lock.
+ *
+ * Returns 0, the arena and slot for vector_release(), and the slice that names the array, or -EAGAIN when no place is
+ * free: vector_grow().
+ */
+int vector_take(struct ovl_session *session, const struct ovl_slice *slices, size_t n, struct vector_arena **ret_arena,
+                uint32_t *ret_slot, struct ovl_slice *ret_array);
+
+/* Under the session's lock. */
+void vector_release(struct vector_arena *arena, uint32_t slot);
+
+struct vector_arena *vector_arena_free(struct vector_arena *arena);
+
+#endif

@@ -1,0 +1,248 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * How a thread waits. It polls its own wake descriptor always, and besides the channels on which what it waits for may
+ * come, as far as no other thread polls them already: the first to come leads a channel, later ones follow. Whoever
+ * takes something in that concerns another thread makes that thread's wake descriptor readable.
+ *
+ * Invariants:
+ * - A wake-up cannot be lost: the signal is a readable descriptor, which stays so until the thread has polled it, and
+ *   what it announces was changed under the lock before.
+ * - While a thread waits, each channel that it wants is led by some wait, or a signal is on its way to one that wants
+ *   it: who leaves offers what it led to the others (wait_offer).
+ * - No lock is held in poll.
+ *
+ *   none -> leader       wait_round(), when nobody leads; or when the channel is the thread's own; or, for the channel
+ *                        of a port, when this thread came to wait later than the one who leads (it is served first)
+ *   leader -> none       wait_end(), or another wait took the lead
+ *
+ * The lead is advice that spares wake-ups; correctness does not rest on it: reading is serialised in conduit.c, and two
+ * threads that poll the same descriptor are merely both woken.
+ *
+ * Rejected: condition variables (a thread that polls cannot wait for one), and a wait that always polls all channels
+ * (each record would wake every waiting thread).
+ */
+
+#include "client/c/wait.h"
+
+#include <errno.h>
+#include <stdint.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "base/time.h"
+#include "client/c/conduit.h"
+#include "client/c/overlap.h"
+#include "client/c/port.h"
+#include "client/c/session.h"
+#include "client/c/thread.h"
+
+/* --- Signals ---------------------------------------------------------------------------------------------------- */
+
+void wait_signal(struct ovl_thread *thread, const struct ovl_thread *by) {
+        static const uint64_t one = 1;
+        ssize_t n;
+
+        if (thread == by || thread->is_signalled)
+                return;
+        thread->is_signalled = true;
+        /* An eventfd that holds nothing takes a one: this cannot fail, and not block. */
+        do {
+                n = write(thread->wake_fd, &one, sizeof(one));
+        } while (n < 0 && errno == EINTR);
+}
+
+void wait_clear(struct ovl_thread *thread) {
+        uint64_t value;
+        ssize_t n;
+
+        if (!thread->is_signalled)
+                return;
+        do {
+                n = read(thread->wake_fd, &value, sizeof(value));
+        } while (n < 0 && errno == EINTR);
+        thread->is_signalled = false;
+}
+
+void wait_signal_all(struct ovl_session *session, const struct ovl_thread *by) {
+        list_for_each(link, &session->threads)
+                wait_signal(list_entry(link, struct ovl_thread, link), by);
+}
+
+void wait_signal_ended(struct ovl_session *session, const struct ovl_overlapped *overlapped,
+                       const struct ovl_thread *by) {
+        list_for_each(link, &session->waits) {
+                struct wait *wait = list_entry(link, struct wait, link);
+
+                if (wait->overlapped == overlapped)
+                        wait_signal(wait->thread, by);
+        }
+}
+
+/* --- Who watches what ------------------------------------------------------------------------------------------- */
+
+static bool wait_wants(const struct wait *wait, const struct conduit *conduit) {
+        if (conduit->is_closed)
+                return false;
+        if (wait->wants_all || conduit->thread == wait->thread || conduit == wait->other)
+                return true;
+        if (conduit->port)
+                return conduit->port == wait->port ? port_has_room(wait->port) : wait->wants_ports;
+        /* Nobody's: the first channel while it has no thread brings the records of threads that have ended. */
+        return !conduit->thread && (wait->port || wait->wants_ports);
+}
+
+void wait_offer(struct conduit *conduit, const struct ovl_thread *by) {
+        if (conduit->leader || conduit->is_closed)
+                return;
+        list_for_each(link, &conduit->session->waits) {
+                struct wait *wait = list_entry(link, struct wait, link);
+
+                if (wait->thread != by && wait_wants(wait, conduit)) {
+                        wait_signal(wait->thread, by);
+                        return;
+                }
+        }
+}
+
+static bool wait_may_lead(const struct wait *wait, const struct conduit *conduit) {
+        const struct wait *leader = conduit->leader;
+
+        if (!leader || conduit->thread == wait->thread)
+                return true;
+        return conduit->port && conduit->port == wait->port && conduit->port == leader->port &&
+               wait->serial > leader->serial;
+}
+
+static void wait_lead(struct wait *wait, struct conduit *conduit) {
+        if (wait->n_leads == WAIT_LEADS_MAX || conduit->leader == wait || !wait_wants(wait, conduit) ||
+            !wait_may_lead(wait, conduit))
+                return;
+        conduit->leader = wait;
+        wait->leads[wait->n_leads++] = conduit_ref(conduit);
+}
+
+static void wait_lead_wanted(struct wait *wait) {
+        struct ovl_session *session = wait->thread->session;
+
+        wait_lead(wait, wait->thread->conduit);
+        if (wait->other)
+                wait_lead(wait, wait->other);
+        if (wait->port)
+                wait_lead(wait, wait->port->conduit);
+        if (wait->port || wait->wants_ports)
+                wait_lead(wait, session->first);
+        if (!wait->wants_ports && !wait->wants_all)
+                return;
+        list_for_each(link, &session->conduits)
+                wait_lead(wait, list_entry(link, struct conduit, link));
+}
+
+static void wait_unlead(struct wait *wait, bool offer) {
+        for (size_t i = 0; i < wait->n_leads; i++) {
+                struct conduit *conduit = wait->leads[i];
+
+                if (conduit->leader == wait) {
+                        conduit->leader = NULL;
+                        if (offer)
+                                wait_offer(conduit, wait->thread);
+                }
+                conduit_unref(conduit);
+        }
+        wait->n_leads = 0;
+}
+
+/* --- Waiting ---------------------------------------------------------------------------------------------------- */
+
+uint64_t wait_deadline(uint64_t timeout_ns) {
+        uint64_t now;
+
+        if (timeout_ns == OVL_INFINITE)
+                return OVL_INFINITE;
+        now = now_ns();
+        return timeout_ns < OVL_INFINITE - now ? now + timeout_ns : OVL_INFINITE;
+}
+
+void wait_begin(struct wait *wait) {
+        struct ovl_session *session = wait->thread->session;
+
+        wait->serial = ++session->n_waits;
+        list_init(&wait->waiters);
+        list_push_front(&session->waits, &wait->link);
+        if (wait->other)
+                conduit_ref(wait->other);
+}
+
+void wait_end(struct wait *wait) {
+        list_unlink(&wait->link);
+        wait_unlead(wait, true);
+        wait->other = conduit_unref(wait->other);
+}
+
+/* Polls. Returns the number of descriptors with events, 0 also after a signal, or -ETIMEDOUT. */
+static int wait_poll(struct pollfd *polls, size_t n_polls, uint64_t deadline_ns) {
+        struct timespec timeout;
+        uint64_t left = 0, now;
+        int n;
+
+        if (deadline_ns != OVL_INFINITE) {
+                now = now_ns();
+                if (now >= deadline_ns)
+                        return -ETIMEDOUT;
+                left = deadline_ns - now;
+                timeout.tv_sec = (time_t) (left / NS_PER_S);
+                timeout.tv_nsec = (long) (left % NS_PER_S);
+        }
+        n = ppoll(polls, n_polls, deadline_ns == OVL_INFINITE ? NULL : &timeout, NULL);
+        if (n < 0)
+                return 0;
+        return n == 0 ? -ETIMEDOUT : n;
+}
+
+/* Reads all led channels without waiting. Returns whether completions were taken in. Without the lock. */
+static bool wait_look(struct wait *wait) {
+        size_t n = 0;
+
+        for (size_t i = 0; i < wait->n_leads; i++)
+                n += conduit_take_in(wait->leads[i], wait->thread);
+        return n > 0;
+}
+
+int wait_round(struct wait *wait, uint64_t deadline_ns) {
+        struct ovl_thread *thread = wait->thread;
+        struct ovl_session *session = thread->session;
+        struct pollfd polls[WAIT_LEADS_MAX + 1];
+        bool is_paused;
+        int n;
+
+        wait_unlead(wait, false);
+        wait_lead_wanted(wait);
+        if (!wait->has_looked) {
+                /* A busy program finds its records here and is spared the poll. */
+                wait->has_looked = true;
+                session_unlock(session);
+                wait_look(wait);
+                session_lock(session);
+                return 0;
+        }
+        polls[0] = (struct pollfd){ .fd = thread->wake_fd, .events = POLLIN };
+        for (size_t i = 0; i < wait->n_leads; i++) {
+                struct conduit *conduit = wait->leads[i];
+                bool is_output = wait->wants_output && conduit == thread->conduit;
+
+                polls[i + 1] =
+                        (struct pollfd){ .fd = conduit->fd, .events = (short) (POLLIN | (is_output ? POLLOUT : 0)) };
+        }
+        is_paused = port_pause(thread);
+        session_unlock(session);
+        n = wait_poll(polls, wait->n_leads + 1, deadline_ns);
+        for (size_t i = 0; n > 0 && i < wait->n_leads; i++)
+                if (polls[i + 1].revents & (POLLIN | POLLHUP | POLLERR))
+                        conduit_take_in(wait->leads[i], thread);
+        session_lock(session);
+        if (is_paused)
+                port_resume(thread);
+        if (n > 0 && polls[0].revents)
+                wait_clear(thread);
+        return n < 0 ? n : 0;
+}
