@@ -55,10 +55,10 @@ struct server {
         struct connection connections[CONNECTIONS];
 };
 
-/* Ends a connection that is of no more use: the receives that wait for its peer end too. */
+/* Gives a connection up: what is pending on it ends, and nothing more is posted. */
 static void echo_abandon(struct ovl_thread *thread, struct connection *connection) {
         if (!connection->ended)
-                ovl_shutdown(thread, connection->socket, SHUT_RDWR);
+                ovl_cancel(thread, connection->socket, NULL);
         connection->ended = true;
 }
 

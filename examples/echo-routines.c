@@ -59,10 +59,10 @@ static void echo_accept(struct server *server) {
                         ovl_accept(server->thread, server->listener, 0, &server->accept, echo_accepted) >= 0;
 }
 
-/* Ends a connection that is of no more use: the receives that wait for its peer end too. */
+/* Gives a connection up: what is pending on it ends, and nothing more is posted. */
 static void echo_abandon(struct connection *connection) {
         if (!connection->ended)
-                ovl_shutdown(connection->server->thread, connection->socket, SHUT_RDWR);
+                ovl_cancel(connection->server->thread, connection->socket, NULL);
         connection->ended = true;
 }
 

@@ -51,7 +51,7 @@ static void receiver_accepted(struct ovl_thread *thread, struct ovl_overlapped *
 /* Nothing more is wanted of this connection; status says why. */
 static void file_end(struct file *file, int status) {
         if (!file->ended && status < 0)
-                ovl_shutdown(file->receiver->thread, file->socket, SHUT_RDWR);
+                ovl_cancel(file->receiver->thread, file->socket, NULL);
         if (!file->ended)
                 file->status = status;
         file->ended = true;
