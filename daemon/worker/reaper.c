@@ -30,6 +30,7 @@ struct reaper {
         size_t size;
         size_t first;
         size_t n_queued;
+        bool is_running;
         bool is_ending;
 };
 
@@ -37,6 +38,8 @@ static void *reaper_main(void *argument) {
         struct reaper *reaper = argument;
 
         pthread_mutex_lock(&reaper->lock);
+        reaper->is_running = true;
+        pthread_cond_broadcast(&reaper->wake);
         for (;;) {
                 int fd;
 
@@ -55,6 +58,7 @@ static void *reaper_main(void *argument) {
         return NULL;
 }
 
+/* Waits until the thread runs: how it begins must not be seen by the system-call filter that comes next. */
 static int reaper_start(struct reaper *reaper) {
         sigset_t all, before;
         int r;
@@ -63,7 +67,13 @@ static int reaper_start(struct reaper *reaper) {
         pthread_sigmask(SIG_SETMASK, &all, &before);
         r = -pthread_create(&reaper->thread, NULL, reaper_main, reaper);
         pthread_sigmask(SIG_SETMASK, &before, NULL);
-        return r;
+        if (r < 0)
+                return r;
+        pthread_mutex_lock(&reaper->lock);
+        while (!reaper->is_running)
+                pthread_cond_wait(&reaper->wake, &reaper->lock);
+        pthread_mutex_unlock(&reaper->lock);
+        return 0;
 }
 
 int reaper_new(struct reaper **ret_reaper) {

@@ -28,6 +28,7 @@
 #define REGION_PAGE 4096u
 #define REGION_SIZE_MAX (UINT64_C(1) << 30)
 #define REGION_GUARD 65536u
+#define REGION_LARGEFILE 0100000 /* what the kernel reports for every file; the C library defines it as 0 */
 
 static int region_refuse(const char *problem, const char **ret_problem) {
         *ret_problem = problem;
@@ -42,7 +43,7 @@ static int region_check_kind(int fd, const char **ret_problem) {
         flags = fcntl(fd, F_GETFL);
         if (flags < 0 || (flags & (O_ACCMODE | O_PATH)) != O_RDWR)
                 return region_refuse("it is not open for reading and writing", ret_problem);
-        if (flags & ~(O_RDWR | O_LARGEFILE | O_NOFOLLOW))
+        if (flags & ~(O_RDWR | REGION_LARGEFILE))
                 return region_refuse("it has open flags that a memfd does not have", ret_problem);
         seals = fcntl(fd, F_GET_SEALS);
         if (seals < 0)
