@@ -144,7 +144,8 @@ static const char *completion_check(const struct conduit *conduit, const struct 
                 return "a record of more bytes than were lent";
         if (record->payload_len != 0 || record->reserved != 0)
                 return "a record with a payload, which only level 0 has";
-        if (to_port != !!conduit->port)
+        /* The first channel also brings what was under way to a port that was closed meanwhile. */
+        if (to_port != !!conduit->port && !(to_port && conduit == conduit->session->first))
                 return "a record in the wrong channel";
         if (to_port && record->indication != OVL_INDICATE_PLAIN)
                 return "a packet for an operation that asked for none";
@@ -170,7 +171,7 @@ static const char *completion_take_end(struct conduit *conduit, const struct ovl
         if (problem)
                 return problem;
         if (record->flags & OVL_RECORD_PORT) {
-                end.port = conduit->port;
+                end.port = conduit->port; /* none on the first channel */
                 end.key = record->key;
         } else if (record->flags & OVL_RECORD_REFUSED) {
                 completion_find_port(session, pending, &end);

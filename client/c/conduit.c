@@ -10,8 +10,8 @@
  *
  *   opened -> attached    the daemon accepts the first request: conduit_open()
  *   opened -> closed      it refuses or hangs up: that call fails, the session lives on
- *   attached -> ending    conduit_close(): the sending side is shut, what the daemon still has to say is taken in
- *   ending -> closed      the daemon hangs up in turn, or a limit of time passes
+ *   attached -> ending    conduit_close(): the connection is shut, so that nothing more can be queued in it
+ *   ending -> closed      what had been queued before is taken in
  *   attached -> closed    the daemon hangs up, or lies: session_abort()
  *
  * The reply to a request is handed over as bytes: whoever reads it is often not who asked, and the one who asked
@@ -43,7 +43,6 @@
 #include "proto/channel.h"
 
 #define CONDUIT_OPEN_NS (10 * NS_PER_S)
-#define CONDUIT_END_NS (2 * NS_PER_S)
 #define CONDUIT_READS_MAX 16u /* in one go: a daemon that never stops talking must not keep a thread here */
 
 struct conduit *conduit_ref(struct conduit *conduit) {
@@ -472,19 +471,17 @@ void conduit_attach(struct conduit *conduit) {
 
 void conduit_close(struct conduit *conduit, struct ovl_thread *by) {
         struct ovl_session *session = conduit->session;
-        uint64_t deadline = now_ns() + CONDUIT_END_NS;
-        int r = 0;
 
         session_lock(session);
         conduit->is_ending = true;
         session_unlock(session);
-        shutdown(conduit->fd, SHUT_WR);
-        while (r == 0 && conduit_is_open(conduit)) {
-                r = conduit_poll(conduit, POLLIN, deadline);
-                if (r == 0)
-                        conduit_take_in(conduit, by);
-        }
+        /*
+         * From here on the daemon can queue nothing more: what it could not send it sends again through the session's
+         * first channel. What it did send is still there to be read.
+         */
         shutdown(conduit->fd, SHUT_RDWR);
+        while (conduit_is_open(conduit))
+                conduit_take_in(conduit, by);
         session_lock(session);
         conduit->is_closed = true;
         list_unlink(&conduit->link);

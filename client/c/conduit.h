@@ -33,7 +33,7 @@ struct conduit {
         struct wait *leader;       /* borrowed: the wait that polls the descriptor; NULL: none */
         unsigned n_refs;
         bool is_attached;   /* the daemon accepted it; from then on its loss is the loss of the session */
-        bool is_ending;     /* conduit_close() waits for the end of the stream */
+        bool is_ending;     /* conduit_close() takes in what is left */
         bool is_closed;     /* shut by this side, or lost before it was attached */
         char notice[256];   /* what the daemon said before it hung up */
         uint64_t n_posted;  /* entries sent */
@@ -66,10 +66,7 @@ int conduit_open(struct ovl_session *session, Overlapd__Request *request, struct
 /* The conduit becomes one of its session. Under the lock. */
 void conduit_attach(struct conduit *conduit);
 
-/*
- * Ends the conduit's channel: says so to the daemon, takes in what the daemon still sends, and leaves the session.
- * The reference of the caller is given up.
- */
+/* Ends the channel, takes in what the daemon had sent, and leaves the session. The caller's reference is given up. */
 void conduit_close(struct conduit *conduit, struct ovl_thread *by);
 
 /* References keep the memory and the descriptor. Under the lock. */
