@@ -125,8 +125,12 @@ static void check_order(const struct books *books, const struct book_conn *conn,
                     (op->mode != EVENT_MODE_ROUTINE && op->mode != EVENT_MODE_RAW))
                         continue;
                 if (last && last->seen_journal == op->seen_journal && last->seen_place > op->seen_place)
-                        report_add(report, REPORT_ORDER, "%s: indicated before %u, which was posted earlier",
-                                   books_describe(op, text), last->order);
+                        report_add(report, REPORT_ORDER,
+                                   "%s: order %u, status %d, %llu bytes, indicated before order %u, status %d, "
+                                   "%llu bytes (connection %llx)",
+                                   books_describe(op, text), op->order, op->status, (unsigned long long) op->bytes,
+                                   last->order, last->status, (unsigned long long) last->bytes,
+                                   (unsigned long long) conn->number);
                 last = op;
         }
 }

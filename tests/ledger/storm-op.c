@@ -1,0 +1,230 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * The operations of a storm: posting them and seeing them end, each written down at the moment that makes the account
+ * true. A post is written before the call, so that a client that is killed within it leaves the post behind; a record
+ * is written before anything else is done with it.
+ *
+ * Invariant: an operation is in flight between its post and the first time its end is seen; the connection's lock is
+ * held while it is posted and while it is given back, so that a packet that another thread takes cannot overtake the
+ * call that posted it. A second end is written down and otherwise ignored.
+ *
+ *   free --storm_op_post--> in flight --routine, packet or poll: storm_op_done--> free
+ *   free --storm_op_post, and the call refuses--> free
+ */
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "base/time.h"
+#include "tests/ledger/pattern.h"
+#include "tests/ledger/storm.h"
+
+static struct storm_op *storm_op_take(struct storm_worker *worker) {
+        struct storm_op *op;
+
+        pthread_mutex_lock(&worker->lock);
+        op = worker->free;
+        if (op)
+                worker->free = op->next_free;
+        pthread_mutex_unlock(&worker->lock);
+        return op;
+}
+
+static void storm_op_give(struct storm_op *op) {
+        struct storm_worker *worker = op->worker;
+
+        op->in_flight = false;
+        __atomic_store_n(&op->conn, NULL, __ATOMIC_RELAXED);
+        __atomic_fetch_sub(&worker->n_out, 1, __ATOMIC_RELAXED);
+        if (worker->mode == EVENT_MODE_PORT)
+                __atomic_fetch_sub(&worker->client->n_port_out, 1, __ATOMIC_RELAXED);
+        pthread_mutex_lock(&worker->lock);
+        op->next_free = worker->free;
+        worker->free = op;
+        pthread_mutex_unlock(&worker->lock);
+}
+
+void storm_ops_init(struct storm_worker *worker) {
+        uint8_t *memory = ovl_region_data(worker->region);
+
+        for (unsigned i = 0; i < STORM_OPS; i++) {
+                struct storm_op *op = &worker->ops[i];
+
+                op->worker = worker;
+                op->overlapped.user = op;
+                op->memory = memory + (size_t) i * STORM_OP_SIZE;
+                op->next_free = worker->free;
+                worker->free = op;
+        }
+}
+
+struct storm_op *storm_op_find(struct storm_worker *worker, const struct storm_conn *conn) {
+        unsigned start = storm_pick(&worker->random, STORM_OPS);
+
+        for (unsigned i = 0; i < STORM_OPS; i++) {
+                struct storm_op *op = &worker->ops[(start + i) % STORM_OPS];
+
+                if (__atomic_load_n(&op->conn, __ATOMIC_RELAXED) == conn)
+                        return op;
+        }
+        return NULL;
+}
+
+/* Cuts `len` bytes into one to four buffers, some of them empty. */
+static void storm_op_cut(struct storm_worker *worker, struct storm_op *op, uint32_t len) {
+        uint32_t n_pieces = 1 + (storm_pick(&worker->random, 3) == 0 ? storm_pick(&worker->random, STORM_PIECES) : 0);
+        uint32_t at = 0;
+
+        op->len = len;
+        op->n_pieces = n_pieces;
+        for (uint32_t i = 0; i < n_pieces; i++) {
+                uint32_t rest = len - at;
+                uint32_t n = i + 1 == n_pieces ? rest : storm_pick(&worker->random, rest + 1);
+
+                op->pieces[i] = (struct ovl_buffer){ .data = op->memory + at, .len = n };
+                at += n;
+        }
+}
+
+static void storm_op_routine(struct ovl_thread *thread, struct ovl_overlapped *overlapped) {
+        struct storm_op *op = overlapped->user;
+        struct storm_worker *worker = op->worker;
+        uint32_t tid = (uint32_t) gettid();
+
+        /* Not who should run this, nor whom the library names: the thread that does. */
+        for (unsigned i = 0; i < STORM_WORKERS; i++)
+                if (worker->client->journals[i].header->tid == tid)
+                        worker = &worker->client->workers[i];
+        storm_op_done(worker, op, EVENT_MODE_ROUTINE, 0);
+}
+
+static int storm_op_call(struct storm_worker *worker, struct storm_conn *conn, struct storm_op *op,
+                         const struct sockaddr *address, socklen_t address_len) {
+        void (*routine)(struct ovl_thread *, struct ovl_overlapped *) =
+                worker->mode == EVENT_MODE_ROUTINE ? storm_op_routine : NULL;
+        unsigned flags = 0;
+
+        if (op->flags & EVENT_FLAG_VERDICT)
+                flags |= OVL_WANT_VERDICT;
+        if (op->flags & EVENT_FLAG_WAITALL)
+                flags |= OVL_WAITALL;
+        if (op->flags & EVENT_FLAG_PEEK)
+                flags |= OVL_PEEK;
+        switch (op->op) {
+        case EVENT_OP_RECV:
+                return ovl_recv(worker->thread, conn->socket, op->pieces, op->n_pieces, flags, &op->overlapped,
+                                routine);
+        case EVENT_OP_SEND:
+                return ovl_send(worker->thread, conn->socket, op->pieces, op->n_pieces, flags, &op->overlapped,
+                                routine);
+        case EVENT_OP_ACCEPT:
+                return ovl_accept(worker->thread, conn->socket, flags, &op->overlapped, routine);
+        default:
+                return ovl_connect(worker->thread, conn->socket, address, address_len, flags, &op->overlapped, routine);
+        }
+}
+
+static void storm_op_fill(struct storm_worker *worker, struct storm_conn *conn, struct storm_op *op, uint32_t len) {
+        storm_op_cut(worker, op, len);
+        if (op->op == EVENT_OP_SEND)
+                pattern_fill(conn->number, conn->offset, op->memory, len);
+        else
+                memset(op->memory, 0xee, len);
+}
+
+static void storm_op_write_post(struct storm_worker *worker, struct storm_conn *conn, struct storm_op *op) {
+        struct event event = {
+                .op = op->op,
+                .mode = worker->mode,
+                .flags = op->flags,
+                .body.post = { .conn = conn->number,
+                               .offset = conn->offset,
+                               .order = conn->order[op->op]++,
+                               .len = op->len },
+        };
+
+        op->id = journal_post(worker->journal, event);
+        __atomic_fetch_add(&worker->client->board->n_posts, 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&worker->client->board->posts[worker->client->slot], 1, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&worker->client->board->steps[worker->client->slot], 1, __ATOMIC_RELAXED);
+}
+
+int storm_op_post(struct storm_worker *worker, struct storm_conn *conn, enum event_op kind, uint32_t len,
+                  unsigned flags, const struct sockaddr *address, socklen_t address_len) {
+        struct storm_op *op = storm_op_take(worker);
+        int r;
+
+        if (!op)
+                return -EAGAIN;
+        op->op = kind;
+        op->flags = flags;
+        storm_op_fill(worker, conn, op, len);
+        storm_op_write_post(worker, conn, op);
+        op->in_flight = true;
+        __atomic_store_n(&op->conn, conn, __ATOMIC_RELAXED);
+        __atomic_fetch_add(&worker->n_out, 1, __ATOMIC_RELAXED);
+        if (worker->mode == EVENT_MODE_PORT)
+                __atomic_fetch_add(&worker->client->n_port_out, 1, __ATOMIC_RELAXED);
+        r = storm_op_call(worker, conn, op, address, address_len);
+        if (r != OVL_PENDING)
+                journal_add(worker->journal, (struct event){ .kind = EVENT_RESULT, .id = op->id, .status = r });
+        if (r < 0) {
+                storm_op_give(op);
+                return r;
+        }
+        conn->n_out[kind]++;
+        conn->last = worker;
+        conn->moved_ns = now_ns();
+        if (kind == EVENT_OP_SEND)
+                conn->offset += len;
+        return 0;
+}
+
+/* Hashes what a receive says it has brought; a count that is too large is the ledger's to find. */
+static void storm_op_hash(const struct storm_op *op, uint64_t bytes, struct event *event) {
+        uint64_t left = bytes < op->len ? bytes : op->len, hash = PATTERN_HASH_START;
+
+        memcpy(&event->body.record.head, op->memory, left < 8 ? left : 8);
+        for (uint32_t i = 0; i < op->n_pieces; i++) {
+                uint64_t n = op->pieces[i].len < left ? op->pieces[i].len : left;
+
+                hash = pattern_hash(hash, op->pieces[i].data, n);
+                left -= n;
+        }
+        event->body.record.hash = hash;
+}
+
+void storm_op_done(struct storm_worker *worker, struct storm_op *op, enum event_mode mode, uint64_t key) {
+        int status = ovl_result(&op->overlapped);
+        uint64_t bytes = op->overlapped.bytes, value = op->overlapped.value;
+        bool is_first = op->in_flight, is_end = op->op == EVENT_OP_RECV && op->len > 0 && status == 0 && bytes == 0;
+        enum event_op kind = op->op;
+        struct event event = {
+                .kind = EVENT_RECORD,
+                .op = op->op,
+                .mode = mode,
+                .id = op->id,
+                .status = status,
+                .body.record = { .bytes = bytes, .key = key },
+        };
+        struct storm_conn *conn = op->conn;
+
+        if (op->op == EVENT_OP_RECV)
+                storm_op_hash(op, bytes, &event);
+        journal_add(worker->journal, event);
+        __atomic_fetch_add(&worker->client->board->steps[worker->client->slot], 1, __ATOMIC_RELAXED);
+        if (!is_first || !conn)
+                return;
+        pthread_mutex_lock(&conn->lock);
+        storm_op_give(op);
+        conn->n_out[kind]--;
+        conn->moved_ns = now_ns();
+        storm_conn_op_ended(worker, conn, kind, status, is_end);
+        pthread_mutex_unlock(&conn->lock);
+        if (kind == EVENT_OP_ACCEPT && status == 0)
+                storm_conn_adopt(worker, value);
+        if (status == -ECONNABORTED)
+                storm_worker_failed(worker, "an operation", status);
+}
