@@ -237,6 +237,7 @@ def push(options, files, servers):
     """Pushes the files through the servers; returns the seconds it took and what went wrong."""
     read_end, write_end = os.pipe()
     clients = []
+    before = status(options.examples)
     try:
         for number, file in enumerate(files):
             server = servers[number % len(servers)]
@@ -244,7 +245,6 @@ def push(options, files, servers):
             clients.append(Client(server, tool, file, read_end))
         os.close(read_end)
         await_connections(options.examples, clients, len(servers))
-        before = status(options.examples)
         show_who_holds_what(servers, before["worker_pid"])
         os.write(write_end, b"\n" * len(clients))
         seconds = await_end(options.examples, clients, before, sum(size for _, size, _ in files))
@@ -264,9 +264,12 @@ def report(options, files, seconds, before):
     say(f"{total / MEGABYTE:.0f} MB went and came back in {seconds:.1f} s: {total / MEGABYTE / seconds:.0f} MB/s, "
         f"clients and checksums on this machine included")
     say(f"engine {after['engine']} ({after['engine_reason']})")
-    say(f"{spent['entries']} operations taken, {spent['records']} records sent, {spent['merged_ops']} operations merged")
+    say(f"{spent['entries']} operations taken, {spent['records']} records sent, {spent['merged_ops']} operations merged; "
+        f"{after['ops_in_flight']} still in flight (the servers' accepts)")
     say(f"{spent['turns']} turns, {spent['wakeups']} wake-ups, {spent['system_calls']} system calls of the worker: "
         f"{spent['system_calls'] / operations:.2f} per operation")
+    if after["entries"] != after["records"] + after["ops_in_flight"]:
+        raise Failure("operations and records do not add up: each operation must have exactly one record")
     if spent["bytes_sent"] != total:
         raise Failure(f"the daemon counted {spent['bytes_sent']} bytes sent, not {total}")
 
