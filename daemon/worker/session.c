@@ -1,9 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Down: an entry is copied out of the frame once, checked, becomes an op, and goes to its socket. Up: ops that have
- * ended are completed here (an accept becomes a socket, the record learns where it goes) and wait at their peer for the
- * end of the turn.
+ * On the way up, ops that have ended are completed here (an accept becomes a socket, the record learns where it goes)
+ * and wait at their peer for the end of the turn. The way down is in post.c.
  *
  * Credits. A session has as many ops as credits and a few more. An entry beyond the credits takes one of the few for
  * the record that refuses it; when they are used up too, because the client does not read its records, its connections
@@ -28,9 +27,7 @@
 
 #include "base/cleanup.h"
 #include "base/killpoint.h"
-#include "proto/shm.h"
-
-static void session_settle_ended(struct session *session, struct list *ended);
+#include "daemon/worker/plant.h"
 
 /* --- Life ------------------------------------------------------------------------------------------------------- */
 
@@ -298,7 +295,7 @@ void session_close_socket(struct session *session, struct socket *socket, unsign
         list_unlink(&socket->link);
         list_push_back(&session->closing, &socket->link);
         socket_close(socket, reason, &ended);
-        session_settle_ended(session, &ended);
+        session_indicate_all(session, &ended);
         session_touch(session);
 }
 
@@ -308,7 +305,7 @@ void session_cancel(struct socket *socket, bool (*matches)(const struct op *op, 
 
         list_init(&ended);
         socket_cancel(socket, matches, argument, reason, cancelled, &ended);
-        session_settle_ended(socket->session, &ended);
+        session_indicate_all(socket->session, &ended);
 }
 
 static void session_bury_socket(struct session *session, struct socket *socket) {
@@ -329,9 +326,9 @@ bool session_bury(struct session *session) {
         return session->is_ending && session->n_ops == 0 && session->n_calls == 0 && list_is_empty(&session->closing);
 }
 
-/* --- Down: entries ---------------------------------------------------------------------------------------------- */
+/* --- Ops -------------------------------------------------------------------------------------------------------- */
 
-static struct op *session_take_op(struct session *session) {
+struct op *session_take_op(struct session *session) {
         struct list *link = list_pop_front(&session->free_ops);
         struct op *op = NULL;
 
@@ -366,277 +363,6 @@ void session_recycle(struct op *op) {
         session->resources->stats.n_ops--;
         if (session->is_held || session->is_ending || session->n_ops == 0)
                 session_touch(session);
-}
-
-static int refuse(int status, unsigned reason, unsigned *ret_reason) {
-        *ret_reason = reason;
-        return status;
-}
-
-/* Resolves one slice and pins its region. */
-static int session_resolve(struct session *session, struct op *op, const struct ovl_slice *slice,
-                           struct iovec *ret_part, unsigned *ret_reason) {
-        struct region *region;
-        uint64_t bit;
-
-        if (slice->len > OVL_SLICE_LEN_MAX)
-                return refuse(-EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG, ret_reason);
-        if (slice->region == 0 || slice->region > SESSION_REGIONS_MAX)
-                return refuse(-EFAULT, OVL_REASON_UNKNOWN_REGION, ret_reason);
-        region = &session->regions[slice->region - 1];
-        if (!region->data || region->is_leaving)
-                return refuse(-EFAULT, OVL_REASON_UNKNOWN_REGION, ret_reason);
-        if (!region_resolve(region, slice->offset, slice->len, ret_part))
-                return refuse(-EFAULT, OVL_REASON_OUTSIDE_REGION, ret_reason);
-        bit = UINT64_C(1) << (slice->region - 1);
-        if (!(op->regions & bit)) {
-                op->regions |= bit;
-                region->n_loans++;
-        }
-        return 0;
-}
-
-/* The array of slices is in memory that the client may change at any instant: it is copied, then checked. */
-static int session_resolve_vector(struct session *session, struct op *op, const struct ovl_slice *vector,
-                                  unsigned *ret_reason) {
-        struct ovl_slice slices[OVL_SLICES_MAX];
-        struct iovec *parts = op->scratch;
-        struct iovec place;
-        uint32_t n = vector->len / sizeof(*slices);
-        int r;
-
-        if (vector->len % sizeof(*slices) != 0 || vector->offset % sizeof(uint64_t) != 0)
-                return refuse(-EINVAL, OVL_REASON_BAD_VECTOR, ret_reason);
-        if (n > OVL_SLICES_MAX)
-                return refuse(-EMSGSIZE, OVL_REASON_TOO_MANY_BUFFERS, ret_reason);
-        r = session_resolve(session, op, vector, &place, ret_reason);
-        if (r < 0)
-                return r;
-        shm_copy(slices, place.iov_base, vector->len);
-        for (uint32_t i = 0; i < n; i++) {
-                r = session_resolve(session, op, &slices[i], &parts[i], ret_reason);
-                if (r < 0)
-                        return r;
-                op->len += parts[i].iov_len;
-        }
-        if (op->len > OVL_SLICE_LEN_MAX)
-                return refuse(-EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG, ret_reason);
-        op->parts = parts;
-        op->n_parts = n;
-        return 0;
-}
-
-static int session_take_buffers(struct session *session, struct op *op, const struct ovl_entry *entry,
-                                unsigned *ret_reason) {
-        int r;
-
-        op->parts = &op->one;
-        op->n_parts = 1;
-        if (entry->flags & OVL_ENTRY_VECTOR) {
-                r = session_resolve_vector(session, op, &entry->buffer, ret_reason);
-                if (r < 0)
-                        return r;
-        } else if (entry->buffer.region != 0 || entry->buffer.len != 0 || entry->buffer.offset != 0) {
-                r = session_resolve(session, op, &entry->buffer, &op->one, ret_reason);
-                if (r < 0)
-                        return r;
-                op->len = op->one.iov_len;
-        }
-        if (op->n_parts == 0 && op->code == OVL_OP_RECV)
-                return refuse(-EINVAL, OVL_REASON_BAD_VECTOR, ret_reason);
-        return 0;
-}
-
-static bool slice_is_empty(const struct ovl_slice *slice) {
-        return slice->offset == 0 && slice->len == 0 && slice->region == 0;
-}
-
-static int op_take_connect(struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
-        struct link_message *message = op->scratch;
-        uint32_t n_slots_needed = entry->address.family == OVL_FAMILY_UNIX ? 3 : 2;
-
-        _Static_assert(sizeof(*message) <= OP_SCRATCH_SIZE, "the question to the monitor fits the scratch");
-        if (entry->n_slots != n_slots_needed || entry->address.family != op->socket->family)
-                return refuse(-EAFNOSUPPORT, OVL_REASON_BAD_ADDRESS, ret_reason);
-        *message = (struct link_message){ .kind = LINK_CONNECT };
-        message->body.name.session = op->session->number;
-        message->body.name.address = entry->address;
-        return 0;
-}
-
-/* The fields that an operation does not use are zero: so that they can get a meaning one day. */
-static int op_take_fields(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
-        const uint8_t flags =
-                OVL_ENTRY_WANT_VERDICT | (op->code == OVL_OP_RECV || op->code == OVL_OP_SEND ? OVL_ENTRY_VECTOR : 0);
-        const uint32_t messages = op->code == OVL_OP_RECV ? OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL : 0;
-
-        if ((entry->flags & ~flags) || (entry->op_flags & ~messages))
-                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
-        if (entry->op_flags == (OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL))
-                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
-        if (entry->other != 0 || !slice_is_empty(&entry->aux))
-                return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
-        if (entry->indication > OVL_INDICATE_QUIET)
-                return refuse(-EINVAL, OVL_REASON_BAD_INDICATION, ret_reason);
-        if (op->code == OVL_OP_CONNECT)
-                return slice_is_empty(&entry->buffer) ? op_take_connect(op, entry, ret_reason)
-                                                      : refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
-        if (entry->n_slots != 1)
-                return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
-        if (op->code == OVL_OP_ACCEPT)
-                return slice_is_empty(&entry->buffer) ? 0 : refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
-        return session_take_buffers(session, op, entry, ret_reason);
-}
-
-static int op_check_code(const struct op *op, unsigned *ret_reason) {
-        switch (op->code) {
-        case OVL_OP_CONNECT:
-        case OVL_OP_ACCEPT:
-        case OVL_OP_RECV:
-        case OVL_OP_SEND:
-                return 0;
-        default:
-                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_OP, ret_reason);
-        }
-}
-
-/* An accept pays for the socket that it will make. */
-static int session_charge_accept(struct session *session, struct op *op, unsigned *ret_reason) {
-        struct charge charge;
-
-        if (op->code != OVL_OP_ACCEPT)
-                return 0;
-        if (charge_take(&charge, &session->n_sockets, 1) < 0)
-                return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
-        op->holds_socket_charge = true;
-        return 0;
-}
-
-/* Everything that can refuse an entry. Returns 0 when the op can be given to its socket. */
-static int session_check(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
-        int r;
-
-        r = op_check_code(op, ret_reason);
-        if (r < 0)
-                return r;
-        op->socket = session_find_socket(session, entry->socket);
-        if (!op->socket)
-                return refuse(-EBADF, OVL_REASON_UNKNOWN_SOCKET, ret_reason);
-        if (session->n_started >= session->n_credits)
-                return refuse(-ENOBUFS, OVL_REASON_CREDITS, ret_reason);
-        r = op_take_fields(session, op, entry, ret_reason);
-        if (r < 0)
-                return r;
-        if (op->indication == OVL_INDICATE_ROUTINE && op->socket->port)
-                return refuse(-EINVAL, OVL_REASON_ROUTINE_ON_PORT, ret_reason);
-        r = socket_check(op->socket, op, ret_reason);
-        if (r < 0)
-                return r;
-        return session_charge_accept(session, op, ret_reason);
-}
-
-/* One entry becomes one op. Returns 1, or 0 when there is no free op. */
-static int session_post(struct session *session, struct peer *peer, const struct ovl_entry *entry, struct list *ended) {
-        struct op *op = session_take_op(session);
-        unsigned reason = OVL_REASON_NONE;
-        int r;
-
-        if (!op)
-                return 0;
-        op->peer = peer;
-        op->thread = peer->thread ? peer->thread->number : 0;
-        op->serial = ++session->resources->op_serial;
-        op->turn = session->resources->turn;
-        op->tag = entry->tag;
-        op->key = entry->socket;
-        op->code = entry->op;
-        op->indication = entry->indication;
-        op->message_flags = entry->op_flags;
-        session->resources->stats.entries++;
-        peer->n_entries++;
-        r = session_check(session, op, entry, &reason);
-        if (r < 0) {
-                op_end(op, r, reason, 0);
-                op->record_flags |= OVL_RECORD_REFUSED;
-                list_push_back(ended, &op->link);
-                return 1;
-        }
-        op->has_credit = true;
-        session->n_started++;
-        KILLPOINT("session-post");
-        socket_post(op->socket, op, ended);
-        return 1;
-}
-
-/* Copies the slots of the entry that begins at `slots`, once. Returns how many those are, or -EPROTO. */
-static int entry_copy(const uint8_t *slots, size_t n_left, struct ovl_entry *ret_entry) {
-        struct ovl_entry entry = { 0 };
-
-        memcpy(&entry, slots, OVL_SLOT_SIZE);
-        if (entry.n_slots == 0 || entry.n_slots > OVL_ENTRY_SLOTS_MAX || entry.n_slots > n_left)
-                return -EPROTO;
-        memcpy((uint8_t *) &entry + OVL_SLOT_SIZE, slots + OVL_SLOT_SIZE, (entry.n_slots - 1) * OVL_SLOT_SIZE);
-        *ret_entry = entry;
-        return entry.n_slots;
-}
-
-static int post_check_frame(const uint8_t *body, size_t len, size_t *ret_n_slots, const char **ret_problem) {
-        struct ovl_post_header header;
-
-        if (len < sizeof(header)) {
-                *ret_problem = "a POST frame is shorter than its header";
-                return -EPROTO;
-        }
-        memcpy(&header, body, sizeof(header));
-        if (header.reserved != 0 || header.n_slots == 0 ||
-            (uint64_t) header.n_slots * OVL_SLOT_SIZE != len - sizeof(header)) {
-                *ret_problem = "the number of slots of a POST frame does not fit its length";
-                return -EPROTO;
-        }
-        *ret_n_slots = header.n_slots;
-        return 0;
-}
-
-static void session_want_verdict(struct session *session, struct peer *peer) {
-        peer->n_wished = peer->n_entries;
-        if (list_is_linked(&peer->settle))
-                return;
-        peer->settle_turn = session->resources->turn;
-        list_push_back(&session->resources->settle, &peer->settle);
-}
-
-int session_post_frame(struct session *session, struct peer *peer, const uint8_t *body, size_t len, size_t *n_done,
-                       const char **ret_problem) {
-        const uint8_t *slots = body + sizeof(struct ovl_post_header);
-        struct ovl_entry entry;
-        struct list ended;
-        size_t n_slots;
-        int r;
-
-        r = post_check_frame(body, len, &n_slots, ret_problem);
-        if (r < 0)
-                return r;
-        list_init(&ended);
-        r = 1;
-        while (*n_done < n_slots) {
-                int n = entry_copy(slots + *n_done * OVL_SLOT_SIZE, n_slots - *n_done, &entry);
-
-                if (n < 0) {
-                        *ret_problem = "an entry has no slots, more than three, or ends beyond its frame";
-                        r = n;
-                        break;
-                }
-                r = session_post(session, peer, &entry, &ended);
-                if (r == 0) {
-                        session->is_held = true;
-                        break;
-                }
-                *n_done += (size_t) n;
-                if (entry.flags & OVL_ENTRY_WANT_VERDICT)
-                        session_want_verdict(session, peer);
-        }
-        session_settle_ended(session, &ended);
-        return r;
 }
 
 /* --- Up: records ------------------------------------------------------------------------------------------------ */
@@ -675,49 +401,6 @@ static void session_count(struct session *session, const struct op *op) {
                 ++*op->cancelled;
 }
 
-#ifdef OVL_TEST_HOOKS
-/* Faults that the ledger must find. Returns whether the record is lost. */
-static bool session_plant(struct session *session, struct op *op, struct peer *peer) {
-        struct resources *resources = session->resources;
-        struct op *twin;
-
-        if (resources->plant == PLANT_NONE || op->code != OVL_OP_RECV || op->bytes < 2 || resources->n_planted > 0)
-                return false;
-        if (op->serial < 1000)
-                return false;
-        if (resources->plant == PLANT_LOST_RECORD) {
-                resources->n_planted++;
-                return true;
-        }
-        if (resources->plant == PLANT_DOUBLED_RECORD && (twin = session_take_op(session))) {
-                struct op copy = *op;
-
-                copy.scratch = twin->scratch;
-                copy.regions = 0;
-                *twin = copy;
-                list_init(&twin->link);
-                list_push_back(&peer->records, &twin->link);
-                resources->n_planted++;
-        }
-        return false;
-}
-
-static void session_plant_swap(struct session *session, const struct op *op) {
-        struct resources *resources = session->resources;
-        uint8_t *end = op->one.iov_base; /* what was received ends where the rest of the buffer begins */
-        uint8_t byte;
-
-        if (resources->plant != PLANT_SWAPPED_BYTES || resources->n_planted > 0 || op->serial < 1000)
-                return;
-        if (op->code != OVL_OP_RECV || op->parts != &op->one || op->done < 2 || end[-1] == end[-2])
-                return;
-        byte = end[-1];
-        end[-1] = end[-2];
-        end[-2] = byte;
-        resources->n_planted++;
-}
-#endif
-
 /* Where the record goes. */
 static struct peer *session_route(struct op *op) {
         struct socket *socket = op->socket;
@@ -739,9 +422,7 @@ static void session_indicate(struct session *session, struct op *op) {
                 session_finish_accept(session, op);
         session_count(session, op);
         peer = session_route(op);
-#ifdef OVL_TEST_HOOKS
-        session_plant_swap(session, op);
-#endif
+        plant_swaps(session, op);
         if (op->turn + 1 >= session->resources->turn)
                 op->record_flags |= OVL_RECORD_IMMEDIATE;
         op->sequence = ++session->sequence;
@@ -753,19 +434,16 @@ static void session_indicate(struct session *session, struct op *op) {
         op->peer = peer;
         session_unpin(session, op);
         KILLPOINT("session-indicate");
-#ifdef OVL_TEST_HOOKS
-        if (peer && session_plant(session, op, peer))
-                peer = NULL;
-#endif
-        if (!peer) {
+        if (!peer || plant_loses(session, op)) {
                 session_recycle(op);
                 return;
         }
+        plant_doubles(session, op);
         list_push_back(&peer->records, &op->link);
         session_mark_publish(session, peer);
 }
 
-static void session_settle_ended(struct session *session, struct list *ended) {
+void session_indicate_all(struct session *session, struct list *ended) {
         struct list *link;
 
         while ((link = list_pop_front(ended)))
@@ -778,7 +456,7 @@ static void session_after(struct socket *socket, struct list *ended) {
 
         if (socket_retry_at(socket) != UINT64_MAX && !list_is_linked(&socket->retry))
                 list_push_back(&session->resources->retrying, &socket->retry);
-        session_settle_ended(session, ended);
+        session_indicate_all(session, ended);
         if (socket->is_closing)
                 session_touch(session);
 }

@@ -2,7 +2,7 @@
 #ifndef DAEMON_WORKER_SESSION_H
 #define DAEMON_WORKER_SESSION_H
 
-/* A session: one client process, all that it owns, and the way of its entries to ops and of its ops to records. */
+/* A session: one client process, all that it owns, and the way of its ops to records. */
 
 #include <stdbool.h>
 #include <stddef.h>
@@ -88,14 +88,11 @@ void session_remove_peer(struct session *session, struct peer *peer);
 /* The client is to be thrown out: all its connections are. */
 void session_kick(struct session *session, const char *why);
 
-/*
- * Serves the slots of one POST frame, from the n-th on.
- *
- * Returns 1 when all were served, 0 when the session has no free op: it goes on from *n_done when one is free again;
- * -EPROTO and a static text when the frame is malformed.
- */
-int session_post_frame(struct session *session, struct peer *peer, const uint8_t *body, size_t len, size_t *n_done,
-                       const char **ret_problem);
+/* A free op, which holds no credit yet; NULL when there is none. */
+struct op *session_take_op(struct session *session);
+
+/* These ops have ended: their records go to where they belong. Leaves the list empty. */
+void session_indicate_all(struct session *session, struct list *ended);
 
 /* The request of an op ended: finishes it and those that it served, and starts what queued behind them. */
 void session_finish(struct op *op, int32_t result, unsigned reason);

@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/time.h"
 #include "daemon/worker/lockdown.h"
+#include "daemon/worker/post.h"
 #include "daemon/worker/session.h"
 
 #define WORKER_HELLO_NS (5 * NS_PER_S)
@@ -106,7 +107,7 @@ struct worker *worker_free(struct worker *worker) {
         while ((link = list_first(&worker->peers)))
                 peer_free(list_entry(link, struct peer, link));
         control_deinit(&worker->control);
-        /* The kernel is done with all memory when the ring is gone. */
+        /* The ring goes first: what it has in flight must not find other memory at its place. */
         resources->engine = engine_free(resources->engine);
         while ((link = list_first(&resources->sessions)))
                 worker_drop_session(list_entry(link, struct session, link));
@@ -189,7 +190,7 @@ static void worker_serve_frame(struct worker *worker, struct peer *peer, const s
                              "a POST frame came on a connection that is no thread's");
                 return;
         }
-        r = session_post_frame(peer->session, peer, body, header->body_len, &peer->n_slots_done, &problem);
+        r = post_serve_frame(peer->session, peer, body, header->body_len, &peer->n_slots_done, &problem);
         if (r < 0)
                 control_kick(&worker->control, peer, r, OVL_REASON_BAD_FRAME, problem);
         else if (r > 0)

@@ -1,0 +1,35 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_WORKER_PLANT_H
+#define DAEMON_WORKER_PLANT_H
+
+/*
+ * Faults that test builds can plant into one record, for the ledger to find. In release builds nothing is left of them.
+ */
+
+#include <stdbool.h>
+
+struct op;
+struct session;
+
+#ifdef OVL_TEST_HOOKS
+/* Whether the record of this op is to be lost. */
+bool plant_loses(struct session *session, const struct op *op);
+
+/* Appends the record of this op to its peer a first time. */
+void plant_doubles(struct session *session, const struct op *op);
+
+/* Exchanges two bytes of what this op received. */
+void plant_swaps(struct session *session, const struct op *op);
+#else
+static inline bool plant_loses(struct session *session, const struct op *op) {
+        return false;
+}
+
+static inline void plant_doubles(struct session *session, const struct op *op) {
+}
+
+static inline void plant_swaps(struct session *session, const struct op *op) {
+}
+#endif
+
+#endif

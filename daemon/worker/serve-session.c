@@ -1,0 +1,219 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The requests about the session itself, its threads, ports and regions, and the state of the worker. */
+
+#include <errno.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "daemon/worker/serve.h"
+
+/* --- Sessions --------------------------------------------------------------------------------------------------- */
+
+/* Returns whether the client can be served, or tells it why not. */
+static bool serve_check_hello(struct serve *serve, const Overlapd__Hello *hello) {
+        if (hello->version_min > OVL_PROTOCOL_MAX || hello->version_max < OVL_PROTOCOL_MIN ||
+            hello->version_min > hello->version_max) {
+                serve_refuse(serve, -EPROTONOSUPPORT, OVL_REASON_VERSION,
+                             "the client speaks protocol versions %u to %u, overlapd %s speaks %u to %u: upgrade the "
+                             "older one",
+                             hello->version_min, hello->version_max, OVERLAPD_VERSION, OVL_PROTOCOL_MIN,
+                             OVL_PROTOCOL_MAX);
+                return false;
+        }
+        if (hello->level < 1) {
+                serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_VERSION,
+                             "level %u was asked for; overlapd %s serves level 1 (buffers in shared memory)",
+                             hello->level, OVERLAPD_VERSION);
+                return false;
+        }
+        return true;
+}
+
+static void serve_hello_reply(struct serve *serve, const Overlapd__Hello *hello) {
+        Overlapd__HelloReply hello_reply = OVERLAPD__HELLO_REPLY__INIT;
+        Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
+        struct session *session = serve->session;
+        struct resources *resources = serve->control->resources;
+
+        hello_reply.version = hello->version_max < OVL_PROTOCOL_MAX ? hello->version_max : OVL_PROTOCOL_MAX;
+        hello_reply.level = 1;
+        hello_reply.session = session->number;
+        hello_reply.secret = (ProtobufCBinaryData){ .len = SESSION_SECRET_SIZE, .data = session->secret };
+        hello_reply.credits = session->n_credits;
+        hello_reply.regions = SESSION_REGIONS_MAX;
+        hello_reply.region_bytes = session->region_bytes.limit;
+        hello_reply.sockets = (uint32_t) session->n_sockets.limit;
+        hello_reply.engine = (char *) resources->engine->ops->name;
+        hello_reply.engine_reason = (char *) serve->control->engine_reason;
+        reply.what_case = OVERLAPD__REPLY__WHAT_HELLO;
+        reply.hello = &hello_reply;
+        serve_send(serve, &reply);
+}
+
+void serve_hello(struct serve *serve) {
+        const Overlapd__Hello *hello = serve->request->hello;
+        struct session *session;
+        int r;
+
+        if (serve->session) {
+                control_kick(serve->control, serve->peer, -EPROTO, OVL_REASON_OUT_OF_ORDER,
+                             "a second hello on one connection: open another connection instead");
+                return;
+        }
+        if (!serve_check_hello(serve, hello)) {
+                peer_publish_replies(serve->peer);
+                peer_die(serve->peer, "no protocol version or level in common");
+                return;
+        }
+        r = session_new(serve->control->resources, &serve->peer->identity, hello->credits, &session);
+        if (r == 0) {
+                r = session_add_thread(session, serve->peer, hello->thread, hello->tid);
+                if (r < 0)
+                        session_free(session);
+        }
+        if (r < 0) {
+                serve_refuse(serve, r, OVL_REASON_NONE, "overlapd cannot open a session: %s", strerror(-r));
+                return;
+        }
+        serve->session = session;
+        serve_hello_reply(serve, hello);
+}
+
+/* In constant time: what differs must not show in how long it took. */
+static bool secret_is_equal(const uint8_t *secret, const ProtobufCBinaryData *presented) {
+        uint8_t difference = 0;
+
+        if (presented->len != SESSION_SECRET_SIZE)
+                return false;
+        for (size_t i = 0; i < SESSION_SECRET_SIZE; i++)
+                difference |= secret[i] ^ presented->data[i];
+        return difference == 0;
+}
+
+/* A session of the same shard, by its number and secret. That a session exists at all is not told. */
+static struct session *control_find_session(struct control *control, const struct peer *peer,
+                                            const Overlapd__Attach *attach) {
+        list_for_each(link, &control->resources->sessions) {
+                struct session *session = list_entry(link, struct session, link);
+
+                if (session->number == attach->session && session->identity.shard == peer->identity.shard &&
+                    session->identity.uid == peer->identity.uid && !session->is_ending &&
+                    secret_is_equal(session->secret, &attach->secret))
+                        return session;
+        }
+        return NULL;
+}
+
+void serve_attach(struct serve *serve) {
+        const Overlapd__Attach *attach = serve->request->attach;
+        struct session *session;
+        int r = -EINVAL;
+
+        if (serve->session) {
+                control_kick(serve->control, serve->peer, -EPROTO, OVL_REASON_OUT_OF_ORDER,
+                             "this connection belongs to a session already: open another connection instead");
+                return;
+        }
+        session = control_find_session(serve->control, serve->peer, attach);
+        if (!session) {
+                control_kick(serve->control, serve->peer, -EACCES, OVL_REASON_DENIED,
+                             "no session of this user and unit has this number and secret");
+                return;
+        }
+        if (session->n_peers >= SESSION_PEERS_MAX) {
+                control_kick(serve->control, serve->peer, -EDQUOT, OVL_REASON_QUOTA,
+                             "the session has as many threads and ports as are allowed");
+                return;
+        }
+        if (attach->what_case == OVERLAPD__ATTACH__WHAT_THREAD)
+                r = session_add_thread(session, serve->peer, attach->thread, attach->tid);
+        else if (attach->what_case == OVERLAPD__ATTACH__WHAT_PORT)
+                r = session_add_port(session, serve->peer, attach->port);
+        if (r < 0) {
+                serve_refuse(serve, r, r == -EEXIST ? OVL_REASON_DUPLICATE : OVL_REASON_BAD_FRAME,
+                             "the thread or port cannot be attached: %s", strerror(-r));
+                return;
+        }
+        serve->session = session;
+        serve_ok(serve);
+}
+
+/* --- Regions ---------------------------------------------------------------------------------------------------- */
+
+void serve_region_add(struct serve *serve) {
+        Overlapd__RegionAddReply region_reply = OVERLAPD__REGION_ADD_REPLY__INIT;
+        Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
+        int fd = peer_claim_fd(serve->peer);
+        const char *problem = NULL;
+        uint32_t index = 0;
+        int r;
+
+        while (index < SESSION_REGIONS_MAX && serve->session->regions[index].data)
+                index++;
+        if (index == SESSION_REGIONS_MAX) {
+                serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA, "the session has %u regions already: remove one first",
+                             SESSION_REGIONS_MAX);
+        } else {
+                r = region_init(&serve->session->regions[index], fd, serve->request->region_add->size,
+                                &serve->session->region_bytes, &problem);
+                if (r < 0) {
+                        serve_refuse(serve, r, r == -EDQUOT ? OVL_REASON_QUOTA : OVL_REASON_BAD_MEMORY,
+                                     "this descriptor is not accepted as a region of %llu bytes: %s",
+                                     (unsigned long long) serve->request->region_add->size,
+                                     problem ? problem : strerror(-r));
+                } else {
+                        region_reply.region = index + 1;
+                        reply.what_case = OVERLAPD__REPLY__WHAT_REGION_ADD;
+                        reply.region_add = &region_reply;
+                        serve_send(serve, &reply);
+                }
+        }
+        reaper_close(serve->control->resources->reaper, fd);
+}
+
+void serve_region_remove(struct serve *serve) {
+        uint32_t number = serve->request->region_remove->region;
+        struct region *region = NULL;
+        struct call *call;
+
+        if (number >= 1 && number <= SESSION_REGIONS_MAX)
+                region = &serve->session->regions[number - 1];
+        if (!region || !region->data || region->is_leaving) {
+                serve_refuse(serve, -ENOENT, OVL_REASON_UNKNOWN_REGION,
+                             "no region of this session has the number %u: it was removed, or never added", number);
+                return;
+        }
+        call = call_new(serve, CALL_REGION_REMOVE);
+        if (!call)
+                return;
+        region->is_leaving = true;
+        call->region = region;
+        call_wait(serve, call);
+}
+
+/* --- Status ----------------------------------------------------------------------------------------------------- */
+
+void serve_status(struct serve *serve) {
+        const struct stats *stats = &serve->control->resources->stats;
+        Overlapd__StatusReply status_reply = OVERLAPD__STATUS_REPLY__INIT;
+        Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
+
+        status_reply.engine = (char *) serve->control->resources->engine->ops->name;
+        status_reply.engine_reason = (char *) serve->control->engine_reason;
+        status_reply.worker_pid = (uint32_t) getpid();
+        status_reply.turns = stats->turns;
+        status_reply.wakeups = stats->wakeups;
+        status_reply.system_calls = stats->system_calls;
+        status_reply.entries = stats->entries;
+        status_reply.records = stats->records;
+        status_reply.bytes_received = stats->bytes_received;
+        status_reply.bytes_sent = stats->bytes_sent;
+        status_reply.sessions = stats->n_sessions;
+        status_reply.sockets = stats->n_sockets;
+        status_reply.ops_in_flight = stats->n_ops;
+        status_reply.merged_ops = stats->merged_ops;
+        reply.what_case = OVERLAPD__REPLY__WHAT_STATUS_REPORT;
+        reply.status_report = &status_reply;
+        serve_send(serve, &reply);
+}

@@ -1,0 +1,390 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* The requests about one socket, and about the operations on it. */
+
+#include <errno.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <string.h>
+
+#include "daemon/worker/serve.h"
+#include "proto/address.h"
+
+static struct socket *serve_socket(struct serve *serve, uint64_t number) {
+        struct socket *socket = session_find_socket(serve->session, number);
+
+        if (!socket)
+                serve_refuse(serve, -EBADF, OVL_REASON_UNKNOWN_SOCKET,
+                             "no socket of this session has the id %#llx: it was closed, or never opened",
+                             (unsigned long long) number);
+        return socket;
+}
+
+/* --- Sockets ---------------------------------------------------------------------------------------------------- */
+
+void serve_socket_open(struct serve *serve) {
+        const Overlapd__SocketOpen *open = serve->request->socket_open;
+        int family = 0;
+        struct call *call;
+
+        if (open->family == OVERLAPD__FAMILY__FAMILY_INET)
+                family = AF_INET;
+        else if (open->family == OVERLAPD__FAMILY__FAMILY_INET6)
+                family = AF_INET6;
+        if (family == 0 || open->type != OVERLAPD__TYPE__TYPE_STREAM) {
+                serve_refuse(serve, -EAFNOSUPPORT, OVL_REASON_OP_NOT_FOR_SOCKET,
+                             "family %d with type %d is not served: this version has streams over IPv4 (2) and IPv6 "
+                             "(10)",
+                             open->family, open->type);
+                return;
+        }
+        call = call_new(serve, CALL_OPEN);
+        if (!call)
+                return;
+        if (charge_take(&call->charge, &serve->session->n_sockets, 1) < 0) {
+                serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA,
+                             "the session has %llu sockets already, or accepts that will make them: close some",
+                             (unsigned long long) serve->session->n_sockets.limit);
+                call_free(call);
+                return;
+        }
+        call->message.body.socket.family = family;
+        call->message.body.socket.type = SOCK_STREAM;
+        call_ask(serve, call, LINK_SOCKET, -1);
+}
+
+/* Returns 0, or replies and returns -EINVAL. */
+static int serve_address(struct serve *serve, const struct socket *socket, const Overlapd__Address *from,
+                         struct ovl_address *ret_address) {
+        struct ovl_address address = { 0 };
+        size_t host_len = socket->family == AF_INET ? 4 : 16;
+
+        if (!from || from->family != socket->family || from->host.len != host_len || from->port > UINT16_MAX) {
+                serve_refuse(serve, -EINVAL, OVL_REASON_BAD_ADDRESS,
+                             "the address does not fit a socket of family %d: family %d, %zu bytes of host, port %u",
+                             socket->family, from ? from->family : 0, from ? from->host.len : 0, from ? from->port : 0);
+                return -EINVAL;
+        }
+        address.family = (uint8_t) from->family;
+        address.port = (uint16_t) from->port;
+        address.scope_id = from->scope_id;
+        memcpy(address.host, from->host.data, host_len);
+        *ret_address = address;
+        return 0;
+}
+
+static bool serve_check_open(struct serve *serve, const struct socket *socket) {
+        if (socket->state == SOCKET_OPEN)
+                return true;
+        serve_refuse(serve, -EINVAL,
+                     socket->state == SOCKET_LISTENING ? OVL_REASON_LISTENING : OVL_REASON_ALREADY_CONNECTED,
+                     "the socket is %s already",
+                     socket->state == SOCKET_LISTENING    ? "listening"
+                     : socket->state == SOCKET_CONNECTING ? "connecting"
+                                                          : "connected");
+        return false;
+}
+
+void serve_socket_bind(struct serve *serve) {
+        const Overlapd__SocketBind *bind = serve->request->socket_bind;
+        struct socket *socket = serve_socket(serve, bind->socket);
+        struct ovl_address address;
+        struct call *call;
+
+        if (!socket || !serve_check_open(serve, socket) || serve_address(serve, socket, bind->address, &address) < 0)
+                return;
+        call = call_new(serve, CALL_BIND);
+        if (!call)
+                return;
+        call->socket_number = socket->number;
+        call->message.body.name.address = address;
+        call_ask(serve, call, LINK_BIND, socket->file.fd);
+}
+
+void serve_socket_listen(struct serve *serve) {
+        const Overlapd__SocketListen *listen = serve->request->socket_listen;
+        struct socket *socket = serve_socket(serve, listen->socket);
+        struct call *call;
+
+        if (!socket)
+                return;
+        if (socket->state != SOCKET_LISTENING && !serve_check_open(serve, socket))
+                return;
+        call = call_new(serve, CALL_LISTEN);
+        if (!call)
+                return;
+        call->socket_number = socket->number;
+        call->message.body.listen.backlog = listen->backlog;
+        call_ask(serve, call, LINK_LISTEN, socket->file.fd);
+}
+
+static void serve_name(struct serve *serve, const struct ovl_address *name) {
+        Overlapd__Address address = OVERLAPD__ADDRESS__INIT;
+        Overlapd__SocketNameReply name_reply = OVERLAPD__SOCKET_NAME_REPLY__INIT;
+        Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
+
+        address.family = name->family;
+        address.port = name->port;
+        address.scope_id = name->scope_id;
+        address.host.len = name->family == OVL_FAMILY_INET ? 4 : name->family == OVL_FAMILY_INET6 ? 16 : name->path_len;
+        address.host.data = (uint8_t *) name->host;
+        name_reply.address = &address;
+        reply.what_case = OVERLAPD__REPLY__WHAT_SOCKET_NAME;
+        reply.socket_name = &name_reply;
+        serve_send(serve, &reply);
+}
+
+void serve_socket_name(struct serve *serve) {
+        const Overlapd__SocketName *wish = serve->request->socket_name;
+        struct socket *socket = serve_socket(serve, wish->socket);
+        struct sockaddr_storage kernel = { 0 };
+        socklen_t len = sizeof(kernel);
+        struct ovl_address name;
+        int r;
+
+        if (!socket)
+                return;
+        r = wish->peer ? getpeername(socket->file.fd, (struct sockaddr *) &kernel, &len)
+                       : getsockname(socket->file.fd, (struct sockaddr *) &kernel, &len);
+        r = r < 0 ? -errno : address_from_kernel((struct sockaddr *) &kernel, len, &name);
+        if (r < 0) {
+                serve_refuse(serve, r, r == -ENOTCONN ? OVL_REASON_NOT_CONNECTED : OVL_REASON_NONE,
+                             "the socket has no %s address: %s", wish->peer ? "peer" : "local", strerror(-r));
+                return;
+        }
+        serve_name(serve, &name);
+}
+
+/* The options that clients may use: all take an int. */
+static const struct option {
+        Overlapd__Option option;
+        int family; /* 0: any */
+        int level;
+        int name;
+        bool is_read_only;
+} options[] = {
+        { OVERLAPD__OPTION__OPTION_REUSE_ADDRESS, 0, SOL_SOCKET, SO_REUSEADDR, false },
+        { OVERLAPD__OPTION__OPTION_REUSE_PORT, 0, SOL_SOCKET, SO_REUSEPORT, false },
+        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE, 0, SOL_SOCKET, SO_KEEPALIVE, false },
+        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE_IDLE, 0, IPPROTO_TCP, TCP_KEEPIDLE, false },
+        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE_INTERVAL, 0, IPPROTO_TCP, TCP_KEEPINTVL, false },
+        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE_COUNT, 0, IPPROTO_TCP, TCP_KEEPCNT, false },
+        { OVERLAPD__OPTION__OPTION_NO_DELAY, 0, IPPROTO_TCP, TCP_NODELAY, false },
+        { OVERLAPD__OPTION__OPTION_CORK, 0, IPPROTO_TCP, TCP_CORK, false },
+        { OVERLAPD__OPTION__OPTION_QUICK_ACK, 0, IPPROTO_TCP, TCP_QUICKACK, false },
+        { OVERLAPD__OPTION__OPTION_USER_TIMEOUT, 0, IPPROTO_TCP, TCP_USER_TIMEOUT, false },
+        { OVERLAPD__OPTION__OPTION_SEND_BUFFER, 0, SOL_SOCKET, SO_SNDBUF, false },
+        { OVERLAPD__OPTION__OPTION_RECEIVE_BUFFER, 0, SOL_SOCKET, SO_RCVBUF, false },
+        { OVERLAPD__OPTION__OPTION_OOB_INLINE, 0, SOL_SOCKET, SO_OOBINLINE, false },
+        { OVERLAPD__OPTION__OPTION_V6_ONLY, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, false },
+        { OVERLAPD__OPTION__OPTION_TRAFFIC_CLASS, AF_INET, IPPROTO_IP, IP_TOS, false },
+        { OVERLAPD__OPTION__OPTION_TRAFFIC_CLASS, AF_INET6, IPPROTO_IPV6, IPV6_TCLASS, false },
+        { OVERLAPD__OPTION__OPTION_ERROR, 0, SOL_SOCKET, SO_ERROR, true },
+};
+
+static const struct option *serve_option(struct serve *serve, const struct socket *socket, Overlapd__Option wanted,
+                                         bool is_set) {
+        for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+                const struct option *option = &options[i];
+
+                if (option->option != wanted || (option->family != 0 && option->family != socket->family))
+                        continue;
+                if (is_set && option->is_read_only)
+                        break;
+                return option;
+        }
+        serve_refuse(serve, -ENOPROTOOPT, OVL_REASON_UNKNOWN_OPTION,
+                     "option %d is not one that clients may %s on a socket of family %d", wanted,
+                     is_set ? "set" : "read", socket->family);
+        return NULL;
+}
+
+void serve_socket_option_set(struct serve *serve) {
+        const Overlapd__SocketOptionSet *set = serve->request->socket_option_set;
+        struct socket *socket = serve_socket(serve, set->socket);
+        const struct option *option;
+        int value = (int) set->value;
+
+        if (!socket)
+                return;
+        option = serve_option(serve, socket, set->option, true);
+        if (!option)
+                return;
+        if (set->value != value) {
+                serve_refuse(serve, -EINVAL, OVL_REASON_NONE, "the value %lld of option %d does not fit an int",
+                             (long long) set->value, set->option);
+                return;
+        }
+        if (setsockopt(socket->file.fd, option->level, option->name, &value, sizeof(value)) < 0) {
+                int error = errno;
+
+                serve_refuse(serve, -error, OVL_REASON_NONE, "option %d cannot be set to %d: %s", set->option, value,
+                             strerror(error));
+                return;
+        }
+        serve_ok(serve);
+}
+
+void serve_socket_option_get(struct serve *serve) {
+        const Overlapd__SocketOptionGet *get = serve->request->socket_option_get;
+        Overlapd__SocketOptionReply option_reply = OVERLAPD__SOCKET_OPTION_REPLY__INIT;
+        Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
+        struct socket *socket = serve_socket(serve, get->socket);
+        const struct option *option;
+        int value = 0;
+        socklen_t len = sizeof(value);
+
+        if (!socket)
+                return;
+        option = serve_option(serve, socket, get->option, false);
+        if (!option)
+                return;
+        if (getsockopt(socket->file.fd, option->level, option->name, &value, &len) < 0) {
+                int error = errno;
+
+                serve_refuse(serve, -error, OVL_REASON_NONE, "option %d cannot be read: %s", get->option,
+                             strerror(error));
+                return;
+        }
+        option_reply.value = value;
+        reply.what_case = OVERLAPD__REPLY__WHAT_SOCKET_OPTION;
+        reply.socket_option = &option_reply;
+        serve_send(serve, &reply);
+}
+
+void serve_socket_shutdown(struct serve *serve) {
+        const Overlapd__SocketShutdown *wish = serve->request->socket_shutdown;
+        struct socket *socket = serve_socket(serve, wish->socket);
+        int r = 0;
+
+        if (!socket)
+                return;
+        if (wish->direction < OVERLAPD__DIRECTION__DIRECTION_RECEIVE ||
+            wish->direction > OVERLAPD__DIRECTION__DIRECTION_BOTH) {
+                serve_refuse(serve, -EINVAL, OVL_REASON_NONE, "direction %d is none of receive (1), send (2), both (3)",
+                             wish->direction);
+                return;
+        }
+        if (wish->direction != OVERLAPD__DIRECTION__DIRECTION_SEND)
+                r = socket_shut_receive(socket);
+        if (r == 0 && wish->direction != OVERLAPD__DIRECTION__DIRECTION_RECEIVE)
+                r = socket_shut_send(socket);
+        if (r < 0)
+                serve_refuse(serve, r, OVL_REASON_NOT_CONNECTED, "the socket is not connected: nothing to shut down");
+        else
+                serve_ok(serve);
+}
+
+void serve_socket_close(struct serve *serve) {
+        struct socket *socket = serve_socket(serve, serve->request->socket_close->socket);
+        struct call *call;
+
+        if (!socket)
+                return;
+        call = call_new(serve, CALL_CLOSE);
+        if (!call)
+                return;
+        call->socket = socket;
+        session_close_socket(serve->session, socket, OVL_REASON_CLOSED);
+        call_wait(serve, call);
+}
+
+void serve_port_associate(struct serve *serve) {
+        const Overlapd__PortAssociate *associate = serve->request->port_associate;
+        struct socket *socket = serve_socket(serve, associate->socket);
+        struct port *port;
+
+        if (!socket)
+                return;
+        port = session_find_port(serve->session, associate->port);
+        if (!port) {
+                serve_refuse(serve, -ENOENT, OVL_REASON_UNKNOWN_PORT, "no port of this session has the number %llu",
+                             (unsigned long long) associate->port);
+                return;
+        }
+        if (socket->port) {
+                serve_refuse(serve, -EEXIST, OVL_REASON_HAS_PORT,
+                             "the socket is associated with port %llu already: an association is for life",
+                             (unsigned long long) socket->port->number);
+                return;
+        }
+        socket->port = port;
+        socket->port_key = associate->key;
+        serve_ok(serve);
+}
+
+/* --- Operations ------------------------------------------------------------------------------------------------- */
+
+static bool op_matches(const struct op *op, const void *argument) {
+        const struct match *match = argument;
+
+        if (op->serial > match->serial)
+                return false;
+        switch (match->kind) {
+        case MATCH_TAG:
+                return op->tag == match->value;
+        case MATCH_THREAD:
+                return op->thread == match->value;
+        case MATCH_ALL:
+                break;
+        }
+        return true;
+}
+
+bool socket_has_match(const struct socket *socket, const struct match *match) {
+        for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++) {
+                list_for_each(link, &socket->queues[direction].ops) {
+                        if (op_matches(list_entry(link, struct op, link), match))
+                                return true;
+                }
+        }
+        return false;
+}
+
+static int cancel_match(const Overlapd__Cancel *cancel, uint64_t serial, struct match *ret_match) {
+        struct match match = { .kind = MATCH_ALL, .serial = serial };
+
+        switch (cancel->which_case) {
+        case OVERLAPD__CANCEL__WHICH_TAG:
+                match.kind = MATCH_TAG;
+                match.value = cancel->tag;
+                break;
+        case OVERLAPD__CANCEL__WHICH_THREAD:
+                match.kind = MATCH_THREAD;
+                match.value = cancel->thread;
+                break;
+        case OVERLAPD__CANCEL__WHICH_ALL:
+                break;
+        default:
+                return -EINVAL;
+        }
+        *ret_match = match;
+        return 0;
+}
+
+void serve_cancel(struct serve *serve) {
+        const Overlapd__Cancel *cancel = serve->request->cancel;
+        struct socket *socket = serve_socket(serve, cancel->socket);
+        struct match match;
+        struct call *call;
+
+        if (!socket)
+                return;
+        if (cancel_match(cancel, serve->control->resources->op_serial, &match) < 0) {
+                serve_refuse(serve, -EINVAL, OVL_REASON_BAD_FRAME,
+                             "the cancel says neither a tag, nor a thread, nor all");
+                return;
+        }
+        if (!socket_has_match(socket, &match)) {
+                serve_refuse(serve, -ENOENT, OVL_REASON_NOT_FOUND,
+                             "no operation that is pending on this socket matches: it has ended already");
+                return;
+        }
+        call = call_new(serve, CALL_CANCEL);
+        if (!call)
+                return;
+        call->socket = socket;
+        call->match = match;
+        session_cancel(socket, op_matches, &match, OVL_REASON_CANCELLED, &call->n_cancelled);
+        call_wait(serve, call);
+}

@@ -1,0 +1,115 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_WORKER_SERVE_H
+#define DAEMON_WORKER_SERVE_H
+
+/*
+ * Serving one control message: what the serving functions have in common. Part of the module control, and of nobody
+ * else.
+ */
+
+#include <stdint.h>
+
+#include "daemon/worker/control.h"
+#include "daemon/worker/session.h"
+#include "proto/overlapd.pb-c.h"
+
+enum call_kind {
+        CALL_OPEN,
+        CALL_BIND,
+        CALL_LISTEN,
+        CALL_REGION_REMOVE,
+        CALL_CLOSE,
+        CALL_CANCEL,
+};
+
+enum match_kind {
+        MATCH_ALL,
+        MATCH_TAG,
+        MATCH_THREAD,
+};
+
+/* The ops that a cancel is for: those that were there when it came. */
+struct match {
+        enum match_kind kind;
+        uint64_t value;
+        uint64_t serial;
+};
+
+struct call {
+        struct list link;
+        enum call_kind kind;
+        struct peer *peer; /* borrowed; NULL: nobody waits for the reply */
+        struct session *session;
+        uint32_t id;
+        struct ticket ticket;
+        struct link_message message;
+        uint64_t socket_number;
+        struct socket *socket; /* borrowed; of a close or cancel, which the socket outlives */
+        struct region *region; /* borrowed */
+        struct charge charge;
+        struct match match;
+        uint32_t n_cancelled;
+};
+
+/* What a serving function works on. */
+struct serve {
+        struct control *control;
+        struct peer *peer;
+        struct session *session;
+        const struct ovl_frame_header *header;
+        const Overlapd__Request *request;
+};
+
+/* --- Replies ---------------------------------------------------------------------------------------------------- */
+
+/* Queues a message for a peer. Kicks the peer when there is no memory for it. */
+void control_send(struct control *control, struct peer *peer, Overlapd__FromDaemon *message);
+
+/* peer: NULL if nobody is left to read the reply. */
+void control_send_reply(struct control *control, struct peer *peer, Overlapd__Reply *reply);
+
+/* The reply that says nothing but how it went. */
+__attribute__((format(printf, 6, 7))) void control_reply(struct control *control, struct peer *peer, uint32_t id,
+                                                         int status, unsigned reason, const char *format, ...);
+
+#define serve_refuse(serve, status, reason, ...)                                                                       \
+        control_reply((serve)->control, (serve)->peer, (serve)->request->id, status, reason, __VA_ARGS__)
+
+void serve_ok(struct serve *serve);
+void serve_send(struct serve *serve, Overlapd__Reply *reply);
+
+/* --- Calls ------------------------------------------------------------------------------------------------------ */
+
+/* A call of this request; NULL when there is no memory, which the client has then been told. */
+struct call *call_new(struct serve *serve, enum call_kind kind);
+struct call *call_free(struct call *call);
+
+/* Asks the monitor. call: taken. fd: borrowed; -1: none. */
+void call_ask(struct serve *serve, struct call *call, enum link_kind kind, int fd);
+
+/* Waits for the end of ops. call: taken. */
+void call_wait(struct serve *serve, struct call *call);
+
+/* Whether an op that is pending on the socket is one of those that a cancel is for. */
+bool socket_has_match(const struct socket *socket, const struct match *match);
+
+/* --- One function for each message ------------------------------------------------------------------------------ */
+
+void serve_hello(struct serve *serve);
+void serve_attach(struct serve *serve);
+void serve_region_add(struct serve *serve);
+void serve_region_remove(struct serve *serve);
+void serve_status(struct serve *serve);
+
+void serve_socket_open(struct serve *serve);
+void serve_socket_bind(struct serve *serve);
+void serve_socket_listen(struct serve *serve);
+void serve_socket_name(struct serve *serve);
+void serve_socket_option_set(struct serve *serve);
+void serve_socket_option_get(struct serve *serve);
+void serve_socket_shutdown(struct serve *serve);
+void serve_socket_close(struct serve *serve);
+void serve_port_associate(struct serve *serve);
+void serve_cancel(struct serve *serve);
+
+#endif
