@@ -473,7 +473,9 @@ void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, c
                 struct queue *queue = &socket->queues[direction];
                 bool is_in_flight = queue_mark_cancelled(queue, matches, argument, reason, cancelled);
 
-                queue_end_cancelled(socket, queue, ended);
+                /* Records keep the order of the queue: what is behind the request in flight ends with it. */
+                if (!is_in_flight)
+                        queue_end_cancelled(socket, queue, ended);
                 if (!queue->active)
                         queue->retry_at = 0;
                 if (is_in_flight && queue->active->code == OVL_OP_CONNECT)
