@@ -340,17 +340,27 @@ static int connector_finish(struct connector_connect *take_connect, const struct
         return connector_answer(connect->connector, connect->ticket, result, -1);
 }
 
-/* The kernel is done with the connect: what came of it? */
-static int connector_collect(struct connector_connect *connect) {
+/*
+ * Asks the kernel what came of the connect. A second connect(2) is the question that also lets the kernel take the
+ * socket for connected; with SO_ERROR alone it would accept one more connect from the client and call it a success.
+ *
+ * Returns 0 when it still goes on, else 1: the connect is answered and gone.
+ */
+static int connector_collect(struct connector_connect *collected) {
         struct connector_result result = { 0 };
-        socklen_t len = sizeof(int);
-        int error;
+        struct sockaddr_storage kernel;
+        socklen_t len;
+        int r;
 
-        if (getsockopt(connect->fd, SOL_SOCKET, SO_ERROR, &error, &len) < 0)
-                error = errno;
-        if (error != 0)
-                connector_explain_connect(-error, &connect->address, &result);
-        return connector_finish(connect, &result);
+        r = address_to_kernel(&collected->address, &kernel, &len);
+        if (r >= 0 && connect(collected->fd, (struct sockaddr *) &kernel, len) < 0)
+                r = -errno;
+        if (r == -EALREADY || r == -EINPROGRESS)
+                return 0;
+        if (r < 0)
+                connector_explain_connect(r, &collected->address, &result);
+        connector_finish(collected, &result);
+        return 1;
 }
 
 static int connector_on_connected(sd_event_source *source, int fd, uint32_t events, void *data) {
@@ -460,8 +470,8 @@ static int connector_cancel(struct connector *connector, uint64_t ticket) {
         if (!cancelled)
                 return 0;
         done.fd = cancelled->fd;
-        if (poll(&done, 1, 0) > 0)
-                return connector_collect(cancelled);
+        if (poll(&done, 1, 0) > 0 && connector_collect(cancelled) > 0)
+                return 0;
         connect(cancelled->fd, &none, sizeof(none));
         connector_set(&result, -ECANCELED, OVL_REASON_CANCELLED, "cancelled on request");
         return connector_finish(cancelled, &result);

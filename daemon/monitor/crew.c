@@ -383,17 +383,21 @@ static int crew_on_child(sd_event_source *source, const siginfo_t *info, void *d
 
 /* --- What the monitor asks for ---------------------------------------------------------------------------------- */
 
+static bool crew_can_serve(const struct crew_member *member) {
+        return member->state == CREW_READY && !member->is_condemned && !member->outbox.is_broken;
+}
+
 int crew_pick(const struct crew *crew, uid_t uid, const char *unit) {
         const struct shard *shard = shards_find(crew->shards, uid, unit);
         unsigned n_fewest = 0;
         int best = -EAGAIN;
 
-        if (shard && !crew->members[shard->worker].is_condemned)
-                return (int) shard->worker;
+        if (shard)
+                return crew_can_serve(&crew->members[shard->worker]) ? (int) shard->worker : -EAGAIN;
         for (unsigned i = 0; i < crew->n_members; i++) {
                 unsigned n;
 
-                if (crew->members[i].state != CREW_READY || crew->members[i].is_condemned)
+                if (!crew_can_serve(&crew->members[i]))
                         continue;
                 n = shards_count(crew->shards, i);
                 if (best >= 0 && n >= n_fewest)
@@ -401,11 +405,13 @@ int crew_pick(const struct crew *crew, uid_t uid, const char *unit) {
                 best = (int) i;
                 n_fewest = n;
         }
-        return shard ? -EAGAIN : best;
+        return best;
 }
 
 int crew_give(struct crew *crew, unsigned index, const struct link_message *message, int take_fd) {
-        return outbox_push(&crew->members[index].outbox, message, take_fd, OUTBOX_CHANNELS_MAX);
+        int r = outbox_push(&crew->members[index].outbox, message, take_fd, OUTBOX_CHANNELS_MAX);
+
+        return r == -EAGAIN ? -ENOBUFS : r;
 }
 
 void crew_settle(struct crew *crew) {
@@ -415,7 +421,7 @@ void crew_settle(struct crew *crew) {
 
                 if (member->state == CREW_OFF || member->is_condemned)
                         continue;
-                if (member->outbox.is_broken && !crew->is_stopping)
+                if (member->outbox.is_broken && !member->outbox.is_gone && !crew->is_stopping)
                         crew_condemn(member, "does not read what it is sent");
                 else if (is_deaf != member->is_deaf) {
                         member->is_deaf = is_deaf;

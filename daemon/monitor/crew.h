@@ -71,11 +71,17 @@ int crew_start(struct crew *crew);
 /*
  * Chooses a worker for a connection: where its shard is, else the one with the fewest channels.
  *
- * Returns its index, or -EAGAIN when no worker is ready.
+ * Returns its index, or -EAGAIN when that worker, or every worker, is about to be replaced: ask again later.
  */
 int crew_pick(const struct crew *crew, uid_t uid, const char *unit);
 
-/* Hands a connection to a worker. take_fd: taken on success. Returns 0, or -EAGAIN when the worker is behind. */
+/*
+ * Hands a connection to a worker.
+ *
+ * take_fd: taken on success.
+ *
+ * Returns 0; -EPIPE when the worker is gone; or -ENOBUFS when it is behind.
+ */
 int crew_give(struct crew *crew, unsigned index, const struct link_message *message, int take_fd);
 
 /* Looks after what no event of its own tells: called after each dispatch of the loop. */

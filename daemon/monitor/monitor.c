@@ -65,6 +65,7 @@ struct monitor {
         sd_event_source *stop_timer;
         sd_event_source *command_source;
         enum monitor_state state;
+        struct listener_peer held; /* was accepted just when its worker died: waits for the next one; fd -1: none */
         bool is_accepting;
         pid_t command_pid; /* 0: not started, or ended */
         int exit_status;
@@ -82,6 +83,7 @@ static void monitor_deinit(struct monitor *monitor) {
         sd_event_source_disable_unref(monitor->pause_timer);
         sd_event_source_disable_unref(monitor->stop_timer);
         sd_event_source_disable_unref(monitor->command_source);
+        listener_peer_deinit(&monitor->held);
         listener_close(&monitor->listener);
         shards_deinit(&monitor->shards);
         if (monitor->directory[0] != '\0')
@@ -139,7 +141,7 @@ static void monitor_refuse(struct monitor *monitor, const struct listener_peer *
         listener_refuse(peer->fd, text);
 }
 
-/* Gives the connection to a worker. On success its descriptor is the worker's. */
+/* Gives the connection to a worker. On success its descriptor is the worker's. Returns -EAGAIN when to ask again. */
 static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer, const char **ret_text) {
         struct link_message message = { .kind = LINK_CHANNEL };
         struct shards_channel *channel;
@@ -165,10 +167,33 @@ static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer
         r = crew_give(&monitor->crew, (unsigned) worker, &message, peer->fd);
         if (r < 0) {
                 shards_remove(&monitor->shards, channel);
-                return r;
+                return r == -EPIPE ? -EAGAIN : r;
         }
         peer->fd = -1;
         return 0;
+}
+
+/* A client whose worker died connects again at once, often before the monitor has heard of the death. */
+static void monitor_take_in(struct monitor *monitor, struct listener_peer *peer) {
+        const char *text;
+        int r;
+
+        r = monitor_hand_over(monitor, peer, &text);
+        if (r == -EAGAIN) {
+                monitor->held = *peer;
+                *peer = (struct listener_peer){ .fd = -1 };
+        } else if (r < 0) {
+                monitor_refuse(monitor, peer, text);
+        }
+}
+
+static void monitor_retry_held(struct monitor *monitor) {
+        cleanup(listener_peer_deinit) struct listener_peer peer = monitor->held;
+
+        if (peer.fd < 0)
+                return;
+        monitor->held = (struct listener_peer){ .fd = -1 };
+        monitor_take_in(monitor, &peer);
 }
 
 static int monitor_on_pause_end(sd_event_source *source, uint64_t now, void *data) {
@@ -191,9 +216,8 @@ static void monitor_pause(struct monitor *monitor, int error) {
 static int monitor_on_listener(sd_event_source *source, int fd, uint32_t events, void *data) {
         struct monitor *monitor = data;
 
-        for (int i = 0; i < MONITOR_ACCEPTS_PER_VISIT; i++) {
+        for (int i = 0; i < MONITOR_ACCEPTS_PER_VISIT && monitor->held.fd < 0; i++) {
                 cleanup(listener_peer_deinit) struct listener_peer peer = { .fd = -1 };
-                const char *text;
                 int r;
 
                 r = listener_accept(&monitor->listener, &peer);
@@ -205,9 +229,7 @@ static int monitor_on_listener(sd_event_source *source, int fd, uint32_t events,
                         monitor_pause(monitor, r);
                         break;
                 }
-                r = monitor_hand_over(monitor, &peer, &text);
-                if (r < 0)
-                        monitor_refuse(monitor, &peer, text);
+                monitor_take_in(monitor, &peer);
         }
         return 0;
 }
@@ -356,7 +378,10 @@ static int monitor_settle(sd_event_source *source, void *data) {
         }
         if (monitor->state == MONITOR_STOPPING && monitor->crew.n_alive == 0 && monitor->command_pid == 0)
                 return sd_event_exit(monitor->event, monitor->exit_status);
-        accepts = monitor->state == MONITOR_SERVING && monitor->crew.n_ready > 0 && !monitor->pause_timer;
+        if (monitor->state == MONITOR_SERVING)
+                monitor_retry_held(monitor);
+        accepts = monitor->state == MONITOR_SERVING && monitor->crew.n_ready > 0 && !monitor->pause_timer &&
+                  monitor->held.fd < 0;
         if (accepts != monitor->is_accepting) {
                 monitor->is_accepting = accepts;
                 return sd_event_source_set_enabled(monitor->listener_source, accepts ? SD_EVENT_ON : SD_EVENT_OFF);
@@ -479,7 +504,7 @@ static int monitor_init(struct monitor *monitor, const struct monitor_options *o
 }
 
 int monitor_run(const struct monitor_options *options) {
-        cleanup(monitor_deinit) struct monitor monitor = { 0 };
+        cleanup(monitor_deinit) struct monitor monitor = { .held.fd = -1 };
         int r;
 
         r = monitor_init(&monitor, options);

@@ -54,6 +54,11 @@ static bool outbox_is_full(int r) {
         return r == -EAGAIN || r == -ENOBUFS || r == -ETOOMANYREFS;
 }
 
+static void outbox_lose(struct outbox *outbox, int r) {
+        outbox->is_gone = r == -EPIPE || r == -ECONNRESET;
+        outbox_fail(outbox);
+}
+
 static int outbox_on_writable(sd_event_source *source, int fd, uint32_t events, void *data) {
         struct outbox *outbox = data;
         int r;
@@ -65,7 +70,7 @@ static int outbox_on_writable(sd_event_source *source, int fd, uint32_t events, 
                 if (outbox_is_full(r))
                         return 0;
                 if (r < 0) {
-                        outbox_fail(outbox);
+                        outbox_lose(outbox, r);
                         return 0;
                 }
                 outbox_item_free(item);
@@ -127,7 +132,7 @@ int outbox_push(struct outbox *outbox, const struct link_message *message, int t
         if (outbox_is_full(r))
                 return outbox_queue(outbox, message, take_fd);
         if (r < 0) {
-                outbox_fail(outbox);
+                outbox_lose(outbox, r);
                 return -EPIPE;
         }
         fd_close(take_fd);

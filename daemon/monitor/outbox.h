@@ -18,7 +18,8 @@ struct outbox {
         sd_event_source *writable;
         struct list queue;
         unsigned n_queued;
-        bool is_broken; /* the worker is gone or stuck: everything is discarded */
+        bool is_broken; /* everything is discarded, because the worker is gone or has to go */
+        bool is_gone;   /* the worker closed its end */
 };
 
 /* link_fd: the monitor's end of the link. Borrowed: it is duplicated. Returns 0 or -errno. */

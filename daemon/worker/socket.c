@@ -387,7 +387,8 @@ static void socket_finish_failure(struct socket *socket, struct op *op, int32_t 
         if (result == -ECANCELED || socket_retries(queue, op, result))
                 return;
         status = op->code == OVL_OP_ACCEPT ? result : socket_fail(socket, queue, result);
-        socket_end(socket, op, status, OVL_REASON_NONE, 0, ended);
+        /* Of a send that failed nobody knows what arrived; what was received is in the buffer. */
+        socket_end(socket, op, status, OVL_REASON_NONE, op->code == OVL_OP_RECV ? op->done : 0, ended);
 }
 
 /* The end of the stream reaches all receives that the request served. */

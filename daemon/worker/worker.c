@@ -223,9 +223,12 @@ static void worker_serve_peer(struct worker *worker, struct peer *peer) {
         if (r == 0 && !peer->is_dead && peer->n_fds > 0 && peer->n_taken == peer->n_filled)
                 control_kick(&worker->control, peer, -EPROTO, OVL_REASON_BAD_FRAME,
                              "descriptors came that no frame announces");
-        if (r > 0 && !peer->is_dead && !peer_is_held(peer))
+        peer->is_held = peer_is_held(peer);
+        if (peer->is_held)
+                return;
+        if (r > 0 && !peer->is_dead)
                 worker_mark(worker, peer);
-        else if (!peer_is_held(peer))
+        else
                 peer_await_input(peer);
 }
 
@@ -369,10 +372,9 @@ static void worker_publish(struct worker *worker) {
         list_splice_back(&publish, &worker->resources.publish);
         while ((link = list_pop_front(&publish))) {
                 struct peer *peer = list_entry(link, struct peer, publish);
-                bool was_held = peer_is_held(peer);
 
                 peer_publish_replies(peer);
-                if (was_held && !peer_is_held(peer))
+                if (peer->is_held && !peer_is_held(peer))
                         worker_mark(worker, peer);
         }
         while ((link = list_pop_front(&sent)))
