@@ -1,0 +1,200 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* A file of settings is taken whole or refused with every mistake named. */
+
+#include "daemon/monitor/config.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "tests/harness/harness.h"
+
+static const char *config_path(void) {
+        static char path[128];
+
+        snprintf(path, sizeof(path), "%s/conf", harness_directory());
+        return path;
+}
+
+static void config_write(const void *bytes, size_t len, mode_t mode) {
+        _cleanup_fd_ int fd = open(config_path(), O_WRONLY | O_CREAT | O_TRUNC | O_CLOEXEC, 0600);
+
+        assert_ok(fd);
+        assert_int_equal(write(fd, bytes, len), len);
+        assert_int_equal(fchmod(fd, mode), 0);
+}
+
+/* Loads a text; expects it to be refused with a line that contains `expected` (NULL: to be taken). */
+static struct config config_try(const char *text, const char *expected) {
+        _cleanup_free_ char *errors = NULL;
+        struct config config, before;
+        char place[160];
+        int r;
+
+        config_write(text, strlen(text), 0644);
+        config_init(&config);
+        before = config;
+        r = config_load(&config, config_path(), true, &errors);
+        if (!expected) {
+                assert_int_equal(r, 0);
+                assert_null(errors);
+                return config;
+        }
+        assert_int_equal(r, -EINVAL);
+        snprintf(place, sizeof(place), "%s:%s", config_path(), expected);
+        if (!strstr(errors, place))
+                fail_msg("expected '%s' in '%s'", place, errors);
+        assert_memory_equal(&config, &before, sizeof(config));
+        return config;
+}
+
+static void config_takes_every_key(void **state) {
+        struct config config =
+                config_try("# ours\n[Daemon]\nSocket=/x/y\nEngine = uring\r\nWorkers=3\n\nLog=journal", NULL);
+
+        assert_string_equal(config.socket, "/x/y");
+        assert_string_equal(config.engine, "uring");
+        assert_int_equal(config.n_workers, 3);
+        assert_int_equal(config.log, JOURNAL_TO_JOURNAL);
+        for (int key = 0; key < CONFIG_N_KEYS; key++)
+                assert_true(config.is_set[key]);
+        config = config_try("", NULL);
+        assert_string_equal(config.socket, CONFIG_SOCKET);
+        assert_false(config.is_set[CONFIG_KEY_SOCKET]);
+}
+
+static void config_names_each_mistake(void **state) {
+        char path[CONFIG_SOCKET_PATH_MAX + 64];
+
+        config_try("[Daemon]\nWorkers=0\n", "2: Workers=0: must be a number from 1 to 64");
+        config_try("[Daemon]\nWorkers=65\n", "2: Workers=65: must be");
+        config_try("[Daemon]\nWorkers=1x\n", "2: Workers=1x: must be");
+        config_try("[Daemon]\nWorkers=-1\n", "2: Workers=-1: must be");
+        config_try("[Daemon]\nWorkers=\n", "2: Workers=: must be");
+        config_try("[Daemon]\nEngine=epoll\n", "2: Engine=epoll: must be auto or uring");
+        config_try("[Daemon]\nLog=syslog\n", "2: Log=syslog: must be journal or stderr");
+        config_try("[Daemon]\nSocket=run/x\n", "2: Socket=run/x: must be an absolute path");
+        config_try("[Daemon]\nSpeed=9\n", "2: Speed=9: unknown key; known are");
+        config_try("[Damon]\nWorkers=1\n", "2: section [Damon], key Workers=: the only section is [Daemon]");
+        config_try("Workers=1\n", "1: section [], key Workers=");
+        config_try("[Daemon]\nWorkers=1\nEngine=auto\nWorkers=2\n", "4: Workers=2: already set in line 2");
+        config_try("[Daemon]\nnonsense\n", "2: neither a [Section], a Key=value nor a # comment");
+        config_try("[Daemon\nWorkers=1\n", "1: neither a [Section]");
+        config_try("[Daemon]\nEngine=auto\n  Workers=2\n", "3: this line begins with a blank");
+        memset(path, 'a', sizeof(path));
+        memcpy(path, "[Daemon]\nSocket=/", 17);
+        path[sizeof(path) - 1] = '\0';
+        config_try(path, "2: Socket=/aaaa");
+}
+
+static void config_names_all_mistakes_at_once(void **state) {
+        config_try("[Daemon]\nEngine=x\nWorkers=2\nLog=y\n", "2: Engine=x: must be auto or uring\n");
+        config_try("[Daemon]\nnonsense\nWorkers=2\nLog=y\n", "4: Log=y: must be journal or stderr\n");
+        config_try("[Daemon]\nnonsense\nWorkers=2\nLog=y\n", "2: neither a [Section]");
+}
+
+static void config_never_cuts_a_line(void **state) {
+        char text[4096];
+        int len = snprintf(text, sizeof(text), "[Daemon]\nWorkers=2\n# ");
+
+        memset(text + len, 'c', 400);
+        strcpy(text + len + 400, "\nEngine=uring\n");
+        config_try(text, "3: this line has 403 bytes: at most");
+        /* What fgets would have cut off is a setting of its own. */
+        memset(text + len, ' ', 400);
+        strcpy(text + len + 400, "Engine=uring\n");
+        config_try(text, "3: this line has");
+}
+
+static void config_refuses_nul_bytes(void **state) {
+        static const char bytes[] = "[Daemon]\nWorkers=2\0\nEngine=uring\n";
+        _cleanup_free_ char *errors = NULL;
+        struct config config;
+
+        config_write(bytes, sizeof(bytes) - 1, 0644);
+        config_init(&config);
+        assert_int_equal(config_load(&config, config_path(), true, &errors), -EINVAL);
+        assert_non_null(strstr(errors, ":2: this line contains a NUL byte"));
+        assert_int_equal(config.n_workers, 1);
+}
+
+static void config_refuse_file(int expected_r, const char *expected) {
+        _cleanup_free_ char *errors = NULL;
+        struct config config;
+
+        config_init(&config);
+        assert_int_equal(config_load(&config, config_path(), true, &errors), expected_r);
+        assert_non_null(errors);
+        if (!strstr(errors, expected))
+                fail_msg("expected '%s' in '%s'", expected, errors);
+}
+
+static void config_refuses_what_is_no_safe_file(void **state) {
+        _cleanup_free_ char *big = malloc(CONFIG_FILE_SIZE_MAX + 1);
+
+        config_write("[Daemon]\n", 9, 0646);
+        config_refuse_file(-EPERM, "mode 0646 lets everybody write it");
+        memset(big, '\n', CONFIG_FILE_SIZE_MAX + 1);
+        config_write(big, CONFIG_FILE_SIZE_MAX + 1, 0644);
+        config_refuse_file(-EFBIG, "1048577 bytes");
+        assert_int_equal(unlink(config_path()), 0);
+        config_refuse_file(-ENOENT, "No such file");
+        assert_int_equal(mkdir(config_path(), 0700), 0);
+        config_refuse_file(-EINVAL, "not a regular file");
+        assert_int_equal(rmdir(config_path()), 0);
+        /* Nobody writes to this pipe: opening it must not wait. */
+        assert_int_equal(mkfifo(config_path(), 0600), 0);
+        config_refuse_file(-EINVAL, "not a regular file");
+}
+
+static void config_may_be_missing(void **state) {
+        char *errors = NULL;
+        struct config config;
+
+        config_init(&config);
+        assert_int_equal(config_load(&config, config_path(), false, &errors), 0);
+        assert_null(errors);
+}
+
+/* Whatever the bytes are, the parse ends and the settings stay within what is allowed. */
+static void config_survives_any_bytes(void **state) {
+        static const char alphabet[] = "[Daemon]\n=WorkersEngineSocketLog/0123 \t\r;#:\xff\x01";
+        unsigned seed = 20260101;
+
+        for (int round = 0; round < 3000; round++) {
+                _cleanup_free_ char *errors = NULL;
+                struct config config;
+                char bytes[600] = "[Daemon]\n";
+                size_t len = 9 + (size_t) (rand_r(&seed) % 590);
+
+                for (size_t i = 9; i < len; i++)
+                        bytes[i] = alphabet[rand_r(&seed) % (int) (sizeof(alphabet) - 1)];
+                config_write(bytes, len, 0600);
+                config_init(&config);
+                if (config_load(&config, config_path(), true, &errors) < 0)
+                        assert_non_null(errors);
+                assert_in_range(config.n_workers, 1, CONFIG_WORKERS_MAX);
+                assert_int_equal(config.socket[0], '/');
+        }
+}
+
+int main(int argc, char **argv) {
+        static const struct harness_test tests[] = {
+                { "every key is taken", config_takes_every_key },
+                { "each mistake is named with its line", config_names_each_mistake },
+                { "all mistakes are named at once", config_names_all_mistakes_at_once },
+                { "an overlong line is refused, never cut", config_never_cuts_a_line },
+                { "a NUL byte is refused", config_refuses_nul_bytes },
+                { "a file that is open to others, big, missing or no file is refused",
+                  config_refuses_what_is_no_safe_file },
+                { "the default file may be missing", config_may_be_missing },
+                { "any bytes are survived", config_survives_any_bytes },
+        };
+
+        return harness_main(argc, argv, tests, HARNESS_N(tests));
+}
