@@ -47,6 +47,7 @@ struct peer {
         int fds[CHANNEL_FDS_MAX]; /* that came and no frame has claimed */
         size_t n_fds;
         size_t n_slots_done; /* of the POST frame that comes next: slots that were served before the session was full */
+        bool is_held;        /* what is in the inbox waits until the client has read, or its session has room */
         bool has_ended;      /* the client will send no more */
         uint8_t n_strikes;   /* malformed messages */
         uint64_t strikes_since;
