@@ -188,9 +188,16 @@ static void layouts_records(void **state) {
                 .tag = 0x1000,
                 .thread = 7,
                 .key = SOCKET,
-                .sequence = 1,
+                .sequence = 3,
                 .bytes = 1460,
                 .op = OVL_OP_RECV,
+        };
+        const struct ovl_record connect = {
+                .tag = 0x1002,
+                .thread = 7,
+                .key = SOCKET,
+                .sequence = 1,
+                .op = OVL_OP_CONNECT,
         };
         const struct ovl_record accept = {
                 .tag = 0x1006,
@@ -229,6 +236,7 @@ static void layouts_records(void **state) {
         };
 
         layouts_compare_records("record-recv", &recv, 1, "");
+        layouts_compare_records("record-connect", &connect, 1, "");
         layouts_compare_records("record-accept", &accept, 1, "");
         layouts_compare_records("record-port", &port, 1, "");
         layouts_compare_records("record-cancelled", &cancelled, 1, "");
@@ -248,7 +256,20 @@ static void layouts_many_records(void **state) {
                         .op = OVL_OP_SEND,
                         .indication = OVL_INDICATE_ROUTINE,
                 },
-                { .thread = 7, .value = 2, .kind = OVL_RECORD_SETTLED },
+                { .value = 2, .kind = OVL_RECORD_SETTLED },
+        };
+        const struct ovl_record sent[] = {
+                {
+                        .tag = 0x1001,
+                        .thread = 7,
+                        .key = SOCKET,
+                        .sequence = 2,
+                        .bytes = 5,
+                        .flags = OVL_RECORD_IMMEDIATE,
+                        .op = OVL_OP_SEND,
+                        .indication = OVL_INDICATE_ROUTINE,
+                },
+                { .value = 2, .kind = OVL_RECORD_SETTLED },
         };
         const struct ovl_record many[] = {
                 { .tag = 1, .thread = 7, .key = SOCKET, .sequence = 6, .bytes = 4096, .op = OVL_OP_RECV },
@@ -265,6 +286,7 @@ static void layouts_many_records(void **state) {
         };
 
         layouts_compare_records("record-refused", refused, HARNESS_N(refused), "");
+        layouts_compare_records("record-sent", sent, HARNESS_N(sent), "");
         layouts_compare_records("record-many", many, HARNESS_N(many), "");
 }
 
@@ -304,7 +326,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 46);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 48);
 }
 
 int main(int argc, char **argv) {

@@ -2,9 +2,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A second reader of the protocol, which shares nothing with the C code: it reads the golden vectors. TAP.
 
-usage: vectors.py PROTO_FOLDER
+usage: vectors.py PROTO_FOLDER [PAGE]
 
-Each vector (PROTO_FOLDER/vectors/*.txt) is one frame in hex, with lines "= path value" that say what it holds. The reader
+PAGE is docs/PROTOCOL.md, whose worked example must show the same bytes. Each vector (PROTO_FOLDER/vectors/*.txt) is one frame in hex, with lines "= path value" that say what it holds. The reader
 decodes the bytes by overlapd.proto, which it parses itself, and by the tables below, compares what it found with
 those lines, and encodes it again: the same bytes must come out.
 """
@@ -303,16 +303,33 @@ def check_vector(schema, text):
     expect(write_frame(schema, found) == raw, "encoded again it gives other bytes")
 
 
+EXAMPLE = re.compile(r"\[([\w-]+)\.txt\]\(\.\./proto/vectors/[^\n]*\n\n((?: {4}[0-9a-f ]+\n)+)")
+
+
+def check_page(folder, text):
+    """Compares each block of hex behind a link to a vector with that vector."""
+    examples = EXAMPLE.findall(text)
+    expect(len(examples) >= 10, f"only {len(examples)} examples were found")
+    for name, block in examples:
+        shown = bytes.fromhex(block)
+        raw = parse_vector((folder / "vectors" / f"{name}.txt").read_text())[1]
+        expect(shown == raw, f"the bytes shown for {name} are not those of the vector")
+
+
 def main():
     folder = pathlib.Path(sys.argv[1])
     schema = Schema((folder / "overlapd.proto").read_text())
     paths = sorted((folder / "vectors").glob("*.txt"))
+    pages = [pathlib.Path(page) for page in sys.argv[2:]]
     failed = not paths
-    print(f"1..{len(paths)}")
-    for number, path in enumerate(paths, 1):
+    print(f"1..{len(paths) + len(pages)}")
+    for number, path in enumerate(paths + pages, 1):
         problem = None
         try:
-            check_vector(schema, path.read_text())
+            if path in pages:
+                check_page(folder, path.read_text())
+            else:
+                check_vector(schema, path.read_text())
         except (Unexpected, IndexError, KeyError, ValueError, StopIteration, struct.error) as error:
             problem = f"{type(error).__name__}: {error}"
         print(f"{'not ok' if problem else 'ok'} {number} - {path.stem}")
