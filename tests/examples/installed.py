@@ -1,0 +1,237 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""What a person outside the tree has: an installed overlapd, and programs built against it. TAP.
+
+Installs the build into an empty directory, compiles the examples and the README's program with cc and pkg-config, and
+runs each under `overlapd --private`.
+
+usage: installed.py SOURCE_ROOT BUILD_ROOT
+       installed.py --case NAME DIRECTORY    one case, as the command of a private daemon
+"""
+
+import os
+import random
+import re
+import select
+import signal
+import socket
+import struct
+import subprocess
+import sys
+import tempfile
+import threading
+
+LIMIT_S = 60
+EXAMPLES = ("echo-routines", "echo-port", "file-receiver", "overlap-status")
+
+
+def run(*command, **options):
+    """Runs a command; raises with its output where it fails."""
+    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S,
+                          check=False, **options)
+    assert done.returncode == 0, f"{' '.join(command)}: exit status {done.returncode}\n{done.stdout}"
+    return done.stdout
+
+
+def find(directory, name):
+    for parent, _, files in os.walk(directory):
+        if name in files:
+            return os.path.join(parent, name)
+    raise AssertionError(f"{name} was not installed")
+
+
+# --- Inside: cases that run with a private daemon ------------------------------------------------------------------
+
+
+class Server:
+    def __init__(self, path, *arguments):
+        self.process = subprocess.Popen([path, *arguments], stdout=subprocess.PIPE, text=True)
+        line = self.process.stdout.readline()
+        assert line.startswith("listening on "), f"{path} said '{line.strip()}'"
+        host, port = line.removeprefix("listening on ").strip().rsplit(":", 1)
+        self.address = (host.strip("[]"), int(port))
+
+    def connect(self):
+        return socket.create_connection(self.address, timeout=LIMIT_S)
+
+    def read_until(self, pattern):
+        """The lines that it prints, up to one that matches."""
+        lines = ""
+        while not re.search(pattern, lines):
+            ready, _, _ = select.select([self.process.stdout], [], [], LIMIT_S)
+            line = self.process.stdout.readline() if ready else ""
+            assert line, f"no line matches {pattern}: {lines}"
+            lines += line
+        return lines
+
+    def stop(self):
+        self.process.send_signal(signal.SIGTERM)
+        rest, _ = self.process.communicate(timeout=LIMIT_S)
+        assert self.process.returncode == 0, f"exit status {self.process.returncode} after SIGTERM"
+        return rest
+
+
+def exchange(server, data, errors):
+    """Sends data, ends the stream, and expects the same back to its end."""
+    try:
+        with server.connect() as connection:
+            sender = threading.Thread(target=lambda: (connection.sendall(data), connection.shutdown(socket.SHUT_WR)))
+            sender.start()
+            back = bytearray()
+            while chunk := connection.recv(1 << 16):
+                back += chunk
+            sender.join()
+        if back != data:
+            errors.append(f"{len(data)} bytes came back as {len(back)}, or changed")
+    except OSError as error:
+        errors.append(f"{len(data)} bytes: {error}")
+
+
+def reset(connection):
+    """Closes with a reset instead of an orderly end."""
+    connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    connection.close()
+
+
+def case_echo(server):
+    """Many connections at once, some of them broken off: the others are echoed, in order."""
+    errors = []
+    for _ in range(8):
+        broken = server.connect()
+        broken.sendall(bytes(100000))
+        reset(broken)
+    dice = random.Random(1)
+    sizes = [0, 1, 65535, 65536, 65537, 262144, 262145] + [dice.randrange(1, 2000000) for _ in range(17)]
+    threads = [threading.Thread(target=exchange, args=(server, dice.randbytes(size), errors)) for size in sizes]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    idle = server.connect()
+    said = server.stop()
+    idle.close()
+    assert not errors, "\n".join(errors)
+    return said
+
+
+def case_echo_routines(directory):
+    said = case_echo(Server(f"{directory}/echo-routines", "0"))
+    assert re.search(r"^[1-9]\d* routines ran, 0 of them", said), said
+
+
+def case_echo_port(directory):
+    case_echo(Server(f"{directory}/echo-port", "0"))
+
+
+def case_echo_port_one_thread(directory):
+    case_echo(Server(f"{directory}/echo-port", "0", "127.0.0.1", "1"))
+
+
+def case_file_receiver(directory):
+    target = tempfile.mkdtemp(dir=directory)
+    server = Server(f"{directory}/file-receiver", "0", target)
+    with open(f"{target}/000001", "w", encoding="ascii") as present:
+        present.write("here before")
+    contents = random.Random(2).randbytes(3000001)
+    with server.connect() as connection:
+        connection.sendall(contents)
+    server.read_until(r"000002: 3000001 bytes")
+    broken = server.connect()
+    broken.sendall(contents)
+    reset(broken)
+    with server.connect() as connection:
+        connection.sendall(b"the last")
+    server.read_until(r"000003: 8 bytes")
+    server.stop()
+    with open(f"{target}/000002", "rb") as received:
+        assert received.read() == contents, "the file is not what was sent"
+    with open(f"{target}/000001", encoding="ascii") as present:
+        assert present.read() == "here before", "a file that was there before was overwritten"
+    assert sorted(os.listdir(target)) == ["000001", "000002", "000003"], os.listdir(target)
+
+
+def case_overlap_status(directory):
+    said = run(f"{directory}/overlap-status")
+    assert re.search(r"^engine uring$", said, re.MULTILINE) and re.search(r"^sessions 1$", said, re.MULTILINE), said
+
+
+def case_readme(directory):
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+        port = listener.getsockname()[1]
+        with open(f"{directory}/hello.c", encoding="utf-8") as source:
+            text = source.read()
+        assert "htons(7777)" in text
+        with open(f"{directory}/hello.c", "w", encoding="utf-8") as source:
+            source.write(text.replace("htons(7777)", f"htons({port})"))
+        run("sh", "-c", f"cc -Wall {directory}/hello.c $(pkg-config --cflags --libs overlap) -o {directory}/hello")
+        hello = subprocess.Popen([f"{directory}/hello"], stdout=subprocess.PIPE)
+        listener.settimeout(LIMIT_S)
+        connection, _ = listener.accept()
+        with connection:
+            said = connection.recv(100)
+            connection.sendall(b"answer to " + said)
+            assert hello.communicate(timeout=LIMIT_S)[0] == b"answer to hello\n"
+        assert hello.returncode == 0, hello.returncode
+
+
+# --- Outside ---------------------------------------------------------------------------------------------------------
+
+
+def install(build_root, directory):
+    run("meson", "install", "-C", build_root, "--no-rebuild", "--destdir", directory)
+    for name in ("overlapd", "liboverlap.so.0", "overlap.h"):
+        find(directory, name)
+    dynamic = run("readelf", "-d", find(directory, "liboverlap.so"))
+    assert "Library soname: [liboverlap.so.0]" in dynamic, dynamic
+    os.environ["PKG_CONFIG_PATH"] = os.path.dirname(find(directory, "overlap.pc"))
+    os.environ["PKG_CONFIG_SYSROOT_DIR"] = directory
+    os.environ["LD_LIBRARY_PATH"] = os.path.dirname(find(directory, "liboverlap.so"))
+
+
+def compile_examples(source_root, directory):
+    for name in EXAMPLES:
+        run("sh", "-c", f"cc -Wall -Werror {source_root}/examples/{name}.c $(pkg-config --cflags --libs overlap) "
+                        f"-pthread -o {directory}/{name}")
+
+
+def take_readme(source_root, directory):
+    """The README's program: the first indented block after its heading."""
+    with open(f"{source_root}/README.md", encoding="utf-8") as readme:
+        text = readme.read()
+    block = re.search(r"^## Thirty lines\n\n((?:(?:    .*)?\n)+)", text, re.MULTILINE)
+    assert block, "the README has no program under 'Thirty lines'"
+    with open(f"{directory}/hello.c", "w", encoding="utf-8") as source:
+        source.write(re.sub(r"^    ", "", block.group(1), flags=re.MULTILINE))
+
+
+def main():
+    if sys.argv[1] == "--case":
+        globals()[f"case_{sys.argv[2]}"](sys.argv[3])
+        return 0
+
+    source_root, build_root = sys.argv[1:]
+    failed = 0
+    with tempfile.TemporaryDirectory() as directory:
+        def within_daemon(name):
+            return lambda: run(find(directory, "overlapd"), "--private", "--", sys.executable, __file__, "--case", name,
+                               directory)
+
+        cases = [("meson installs what a program needs", lambda: install(build_root, directory)),
+                 ("the examples compile outside the tree", lambda: compile_examples(source_root, directory)),
+                 ("the README has a program", lambda: take_readme(source_root, directory))]
+        for name in ("readme", "overlap_status", "echo_routines", "echo_port", "echo_port_one_thread", "file_receiver"):
+            cases.append((f"under overlapd --private: {name}", within_daemon(name)))
+        print(f"1..{len(cases)}")
+        for number, (name, function) in enumerate(cases, 1):
+            try:
+                function()
+                print(f"ok {number} - {name}", flush=True)
+            except (AssertionError, subprocess.TimeoutExpired) as error:
+                failed += 1
+                print(f"not ok {number} - {name}")
+                print("# " + str(error).replace("\n", "\n# "), flush=True)
+    return 1 if failed else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
