@@ -168,7 +168,11 @@ static int request_flags(const struct op *op) {
 
         if (op->message_flags & OVL_MESSAGE_PEEK)
                 flags |= MSG_PEEK;
-        if ((op->message_flags & OVL_MESSAGE_WAITALL) || (op->code == OVL_OP_SEND && op->n_merged == 0))
+        /*
+         * Never for receives: io_uring answers a receive that was reset half-way with what came before, and the reset
+         * is gone; the next receive would read it as the end of the stream. A send asks again and is told.
+         */
+        if (op->code == OVL_OP_SEND && op->n_merged == 0)
                 flags |= MSG_WAITALL;
         return flags;
 }
@@ -235,8 +239,9 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
 
                 if (queue->retry_at > 0)
                         return;
-                if (op->code == OVL_OP_SEND && socket->error) {
-                        socket_end(socket, op, socket->error, OVL_REASON_NONE, 0, ended);
+                /* What is posted from here on is refused at once: what was posted before must have ended. */
+                if ((op->code == OVL_OP_SEND && socket->error) || (op->code == OVL_OP_RECV && queue->has_failed)) {
+                        socket_end(socket, op, socket->error, OVL_REASON_NONE, op->done, ended);
                         continue;
                 }
                 if (op->code == OVL_OP_SEND && op->len == 0) {
