@@ -35,7 +35,7 @@ void report_add(struct report *report, enum report_kind kind, const char *format
         va_list arguments;
 
         report->n[kind]++;
-        if (report->n_lines == REPORT_LINES)
+        if (report->n_lines == REPORT_LINES || report->n[kind] > REPORT_LINES_KIND)
                 return;
         va_start(arguments, format);
         vsnprintf(report->lines[report->n_lines], REPORT_LINE_SIZE, format, arguments);

@@ -24,6 +24,7 @@ enum report_kind {
 };
 
 #define REPORT_LINES 20
+#define REPORT_LINES_KIND 8 /* of one kind, so that a frequent fault does not hide a rare one */
 #define REPORT_LINE_SIZE 256
 
 struct report {

@@ -4,10 +4,11 @@
  * The driver of a storm: starts a daemon, lets clients loose on it, kills some of them at random moments, and hands
  * what all of them wrote to the ledger, whose judgement is the result.
  *
- *   storm [--seed N] [--ops N] [--mix] [--plant FAULT]
+ *   storm [--seed N] [--ops N] [--mix] [--plant FAULT] [--events DIRECTORY]
  *
  * --ops: operations after which everything ends. --mix: the ledger demands the shares of the big storm. --plant: the
- * daemon is started with this planted fault, and the storm passes only if the ledger names it.
+ * daemon is started with this planted fault, and the storm passes only if the ledger names it. --events: the event
+ * files are written to this directory, which must not exist, and stay, for `ledger --show`.
  *
  * Invariant: the driver has one thread and holds every event file of the living, so it sees who makes progress. Who
  * makes none is stopped and named; nothing here waits without a limit.
@@ -49,6 +50,7 @@ struct storm_options {
         int mix;
         int output_fd; /* takes what the ledger says, also when all is well */
         char plant[32];
+        char events[80];
 };
 
 struct storm_slot {
@@ -277,6 +279,8 @@ static void storm_open(struct storm *storm) {
         storm->patience_s = (storm->options.plant[0] ? 3 : 15) * (slowness && atoi(slowness) > 0 ? atoi(slowness) : 1);
         storm->random.state = storm->options.seed;
         snprintf(storm->directory, sizeof(storm->directory), "%s/events", harness_directory());
+        if (strcmp(storm->options.events, "-") != 0)
+                snprintf(storm->directory, sizeof(storm->directory), "%s", storm->options.events);
         assert_int_equal(mkdir(storm->directory, 0700), 0);
         storm->board = mmap(NULL, sizeof(*storm->board), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
         assert_true(storm->board != MAP_FAILED);
@@ -296,10 +300,10 @@ static void test_storm(void **state) {
         uint64_t started_ns = now_ns();
         int r;
 
-        r = sscanf(getenv(STORM_OPTIONS), "%llu %llu %d %d %31s", (unsigned long long *) &storm.options.seed,
+        r = sscanf(getenv(STORM_OPTIONS), "%llu %llu %d %d %79s %31s", (unsigned long long *) &storm.options.seed,
                    (unsigned long long *) &storm.options.n_ops, &storm.options.mix, &storm.options.output_fd,
-                   storm.options.plant);
-        assert_true(r >= 4);
+                   storm.options.events, storm.options.plant);
+        assert_true(r >= 5);
         storm_open(&storm);
         while (storm_turn(&storm) > 0)
                 if (storm_is_broken(&storm))
@@ -331,21 +335,19 @@ static void storm_print(int output_fd) {
 }
 
 static int storm_usage(void) {
-        fprintf(stderr, "usage: storm [--seed N] [--ops N] [--mix] [--plant FAULT]\n");
+        fprintf(stderr, "usage: storm [--seed N] [--ops N] [--mix] [--plant FAULT] [--events DIRECTORY]\n");
         return 2;
 }
 
 int main(int argc, char **argv) {
         static const struct option options[] = {
-                { "seed", required_argument, NULL, 's' },
-                { "ops", required_argument, NULL, 'o' },
-                { "mix", no_argument, NULL, 'm' },
-                { "plant", required_argument, NULL, 'p' },
-                {},
+                { "seed", required_argument, NULL, 's' },   { "ops", required_argument, NULL, 'o' },
+                { "mix", no_argument, NULL, 'm' },          { "plant", required_argument, NULL, 'p' },
+                { "events", required_argument, NULL, 'e' }, {},
         };
-        struct storm_options storm = { .n_ops = 100000, .seed = now_ns() ^ (uint64_t) getpid() };
+        struct storm_options storm = { .n_ops = 100000, .seed = now_ns() ^ (uint64_t) getpid(), .events = "-" };
         struct harness_test test = { "storm", test_storm, 0 };
-        char text[128];
+        char text[256];
         int option, r;
 
         while ((option = getopt_long(argc, argv, "", options, NULL)) >= 0) {
@@ -355,6 +357,8 @@ int main(int argc, char **argv) {
                         storm.n_ops = strtoull(optarg, NULL, 0);
                 else if (option == 'm')
                         storm.mix = 1;
+                else if (option == 'e')
+                        snprintf(storm.events, sizeof(storm.events), "%s", optarg);
                 else if (option == 'p')
                         snprintf(storm.plant, sizeof(storm.plant), "%s", optarg);
                 else
@@ -363,8 +367,8 @@ int main(int argc, char **argv) {
         storm.output_fd = memfd_create("storm", 0);
         if (storm.output_fd < 0 || optind != argc)
                 return storm_usage();
-        snprintf(text, sizeof(text), "%llu %llu %d %d %s", (unsigned long long) storm.seed,
-                 (unsigned long long) storm.n_ops, storm.mix, storm.output_fd, storm.plant);
+        snprintf(text, sizeof(text), "%llu %llu %d %d %s %s", (unsigned long long) storm.seed,
+                 (unsigned long long) storm.n_ops, storm.mix, storm.output_fd, storm.events, storm.plant);
         setenv(STORM_OPTIONS, text, 1);
         if (storm.plant[0])
                 test.name = storm.plant;

@@ -40,11 +40,16 @@ struct stream {
         bool is_short;   /* a receive that waits for all got less: nothing may follow */
 };
 
+/* Whether an operation started and its record is missing. */
+static bool stream_is_due(const struct book_op *op) {
+        return op->n_records == 0 && !(op->has_result && op->result < 0);
+}
+
 /* How many bytes of a send have left, as far as anybody knows. */
-static uint64_t stream_sent(const struct stream_cursor *cursor, const struct book_op *op) {
-        if (op->has_result && op->result < 0 && op->n_records == 0)
-                return 0;
-        return op->n_records > 0 ? op->bytes : op->len;
+static uint64_t stream_sent(const struct book_op *op) {
+        if (op->n_records > 0)
+                return op->bytes;
+        return stream_is_due(op) ? op->len : 0;
 }
 
 /*
@@ -52,8 +57,7 @@ static uint64_t stream_sent(const struct stream_cursor *cursor, const struct boo
  * behind it can only leave after all of it; once one could, what follows is open.
  */
 static bool stream_is_open_at(const struct stream_cursor *cursor, const struct book_op *op) {
-        return op->n_records == 0 && !(op->has_result && op->result < 0) &&
-               (cursor->sender->cancel_ns != 0 || cursor->sender->close_ns != 0);
+        return stream_is_due(op) && (cursor->sender->cancel_ns != 0 || cursor->sender->close_ns != 0);
 }
 
 /* Hashes the next `len` bytes that must come. Returns 1, or 0 when fewer were sent or what was sent is not known. */
@@ -73,7 +77,7 @@ static int stream_expect(struct stream_cursor *cursor, uint64_t len, uint64_t *r
                         cursor->is_open = true;
                         return 0;
                 }
-                n = stream_sent(cursor, op) - cursor->within;
+                n = stream_sent(op) - cursor->within;
                 if (n == 0) {
                         cursor->send++;
                         cursor->within = 0;
@@ -99,6 +103,8 @@ static uint64_t stream_name(const struct book_group *receives) {
                 const struct book_op *op = receives->ops[i];
                 uint64_t n = op->n_records > 0 && !(op->flags & EVENT_FLAG_PEEK) ? op->bytes : 0;
 
+                if (stream_is_due(op))
+                        return 0;
                 for (uint64_t byte = 0; byte < n && byte < 8 && have < 8; byte++)
                         name |= ((op->head >> (8 * byte)) & 0xff) << (8 * have++);
         }
@@ -143,7 +149,7 @@ static void stream_check_total(struct stream *stream, struct stream_totals *tota
         for (size_t i = 0; i < sends->n_ops; i++) {
                 const struct book_op *op = sends->ops[i];
 
-                if (op->n_records == 0 && !(op->has_result && op->result < 0))
+                if (stream_is_due(op))
                         return;
                 sent += op->n_records > 0 ? op->bytes : 0;
         }
@@ -173,8 +179,11 @@ static void stream_check_one(const struct books *books, const struct book_conn *
         const struct book_group *receives = &receiver->groups[EVENT_OP_RECV];
         uint64_t name = stream_name(receives);
 
-        if (name == 0)
+        if (name == 0) {
+                for (size_t i = 0; i < receives->n_ops; i++)
+                        totals->bytes_unverified += receives->ops[i]->bytes;
                 return;
+        }
         totals->n_streams++;
         stream.cursor.sender = books_find_conn(books, name);
         if (!stream.cursor.sender) {
@@ -185,6 +194,8 @@ static void stream_check_one(const struct books *books, const struct book_conn *
         for (size_t i = 0; i < receives->n_ops; i++) {
                 const struct book_op *op = receives->ops[i];
 
+                /* What a receive without a record took out of the stream is not known, nor is what comes after it. */
+                stream.cursor.is_open |= stream_is_due(op);
                 if (op->n_records == 0)
                         continue;
                 if (op->bytes > 0)
