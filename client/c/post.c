@@ -32,10 +32,10 @@
 #include "client/c/pending.h"
 #include "client/c/region.h"
 #include "client/c/session.h"
+#include "client/c/socket.h"
 #include "client/c/thread.h"
 #include "client/c/vector.h"
 #include "client/c/wait.h"
-#include "proto/address.h"
 #include "proto/frame.h"
 #include "proto/reason.h"
 
@@ -382,7 +382,7 @@ OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct
         };
         int r;
 
-        r = address ? address_from_kernel(address, len, &post.entry.address) : -EINVAL;
+        r = socket_pack_address(address, len, &post.entry.address);
         if (r < 0)
                 return error_set(&thread->error, r, OVL_REASON_BAD_ADDRESS,
                                  "ovl_connect: not an address to connect to (%u bytes, family %d)", len,

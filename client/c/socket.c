@@ -11,6 +11,8 @@
  * may be handed from thread to thread as they are).
  */
 
+#include "client/c/socket.h"
+
 #include <errno.h>
 #include <netinet/in.h>
 #include <netinet/tcp.h>
@@ -115,6 +117,16 @@ static size_t socket_host_len(const struct ovl_address *address) {
         }
 }
 
+int socket_pack_address(const struct sockaddr *address, socklen_t len, struct ovl_address *ret_address) {
+        if (!address || len < sizeof(address->sa_family))
+                return -EINVAL;
+        if (address->sa_family == AF_INET && len < sizeof(struct sockaddr_in))
+                return -EINVAL;
+        if (address->sa_family == AF_INET6 && len < sizeof(struct sockaddr_in6))
+                return -EINVAL;
+        return address_from_kernel(address, len, ret_address);
+}
+
 OVL_API int ovl_bind(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__SocketBind socket_bind = OVERLAPD__SOCKET_BIND__INIT;
@@ -123,7 +135,7 @@ OVL_API int ovl_bind(struct ovl_thread *thread, uint64_t socket, const struct so
         Overlapd__Reply *reply;
         int r;
 
-        r = address ? address_from_kernel(address, len, &wire) : -EINVAL;
+        r = socket_pack_address(address, len, &wire);
         if (r < 0)
                 return error_set(&thread->error, r, OVL_REASON_BAD_ADDRESS,
                                  "ovl_bind: not an address to bind to (%u bytes, family %d)", len,
