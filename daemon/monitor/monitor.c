@@ -35,10 +35,12 @@
 #include <systemd/sd-event.h>
 
 #include "base/cleanup.h"
+#include "base/time.h"
 #include "daemon/monitor/crew.h"
 #include "daemon/monitor/events.h"
 #include "daemon/monitor/journal.h"
 #include "daemon/monitor/listener.h"
+#include "daemon/monitor/lobby.h"
 #include "daemon/monitor/policy.h"
 #include "daemon/monitor/shards.h"
 #include "daemon/monitor/spawn.h"
@@ -65,7 +67,8 @@ struct monitor {
         sd_event_source *stop_timer;
         sd_event_source *command_source;
         enum monitor_state state;
-        struct listener_peer held; /* was accepted just when its worker died: waits for the next one; fd -1: none */
+        struct lobby lobby;
+        sd_event_source *lobby_timer; /* goes off when the first guest has waited too long */
         bool is_accepting;
         pid_t command_pid; /* 0: not started, or ended */
         int exit_status;
@@ -83,7 +86,8 @@ static void monitor_deinit(struct monitor *monitor) {
         sd_event_source_disable_unref(monitor->pause_timer);
         sd_event_source_disable_unref(monitor->stop_timer);
         sd_event_source_disable_unref(monitor->command_source);
-        listener_peer_deinit(&monitor->held);
+        lobby_deinit(&monitor->lobby);
+        sd_event_source_disable_unref(monitor->lobby_timer);
         listener_close(&monitor->listener);
         shards_deinit(&monitor->shards);
         if (monitor->directory[0] != '\0')
@@ -173,27 +177,40 @@ static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer
         return 0;
 }
 
-/* A client whose worker died connects again at once, often before the monitor has heard of the death. */
-static void monitor_take_in(struct monitor *monitor, struct listener_peer *peer) {
+/* Serves a connection, or refuses it, or returns -EAGAIN or -EBUSY where it may wait. */
+static int monitor_take_in(struct monitor *monitor, struct listener_peer *peer, bool may_wait) {
         const char *text;
         int r;
 
         r = monitor_hand_over(monitor, peer, &text);
-        if (r == -EAGAIN) {
-                monitor->held = *peer;
-                *peer = (struct listener_peer){ .fd = -1 };
-        } else if (r < 0) {
+        if (may_wait && (r == -EAGAIN || r == -EBUSY))
+                return r;
+        if (r < 0)
                 monitor_refuse(monitor, peer, text);
-        }
+        return 0;
 }
 
-static void monitor_retry_held(struct monitor *monitor) {
-        cleanup(listener_peer_deinit) struct listener_peer peer = monitor->held;
+static void monitor_take_in_lobby(struct monitor *monitor) {
+        uint64_t now = now_ns(), deadline_ns;
 
-        if (peer.fd < 0)
+        list_for_each_safe(link, &monitor->lobby.guests) {
+                struct lobby_guest *guest = list_entry(link, struct lobby_guest, link);
+
+                if (monitor_take_in(monitor, &guest->peer, guest->deadline_ns > now) == 0)
+                        lobby_leave(&monitor->lobby, guest);
+        }
+        deadline_ns = lobby_deadline_ns(&monitor->lobby);
+        if (deadline_ns == 0) {
+                sd_event_source_set_enabled(monitor->lobby_timer, SD_EVENT_OFF);
                 return;
-        monitor->held = (struct listener_peer){ .fd = -1 };
-        monitor_take_in(monitor, &peer);
+        }
+        sd_event_source_set_time(monitor->lobby_timer, deadline_ns / 1000 + 1);
+        sd_event_source_set_enabled(monitor->lobby_timer, SD_EVENT_ONESHOT);
+}
+
+/* Being awake is enough: monitor_settle() looks into the lobby. */
+static int monitor_on_lobby_timer(sd_event_source *source, uint64_t now, void *data) {
+        return 0;
 }
 
 static int monitor_on_pause_end(sd_event_source *source, uint64_t now, void *data) {
@@ -216,7 +233,7 @@ static void monitor_pause(struct monitor *monitor, int error) {
 static int monitor_on_listener(sd_event_source *source, int fd, uint32_t events, void *data) {
         struct monitor *monitor = data;
 
-        for (int i = 0; i < MONITOR_ACCEPTS_PER_VISIT && monitor->held.fd < 0; i++) {
+        for (int i = 0; i < MONITOR_ACCEPTS_PER_VISIT; i++) {
                 cleanup(listener_peer_deinit) struct listener_peer peer = { .fd = -1 };
                 int r;
 
@@ -229,7 +246,9 @@ static int monitor_on_listener(sd_event_source *source, int fd, uint32_t events,
                         monitor_pause(monitor, r);
                         break;
                 }
-                monitor_take_in(monitor, &peer);
+                r = monitor_take_in(monitor, &peer, true);
+                if (r < 0 && lobby_enter(&monitor->lobby, &peer) < 0)
+                        monitor_take_in(monitor, &peer, false);
         }
         return 0;
 }
@@ -379,9 +398,8 @@ static int monitor_settle(sd_event_source *source, void *data) {
         if (monitor->state == MONITOR_STOPPING && monitor->crew.n_alive == 0 && monitor->command_pid == 0)
                 return sd_event_exit(monitor->event, monitor->exit_status);
         if (monitor->state == MONITOR_SERVING)
-                monitor_retry_held(monitor);
-        accepts = monitor->state == MONITOR_SERVING && monitor->crew.n_ready > 0 && !monitor->pause_timer &&
-                  monitor->held.fd < 0;
+                monitor_take_in_lobby(monitor);
+        accepts = monitor->state == MONITOR_SERVING && monitor->crew.n_ready > 0 && !monitor->pause_timer;
         if (accepts != monitor->is_accepting) {
                 monitor->is_accepting = accepts;
                 return sd_event_source_set_enabled(monitor->listener_source, accepts ? SD_EVENT_ON : SD_EVENT_OFF);
@@ -457,6 +475,10 @@ static int monitor_arm(struct monitor *monitor) {
         r = sd_event_source_set_enabled(monitor->listener_source, SD_EVENT_OFF);
         if (r < 0)
                 return r;
+        r = sd_event_add_time(monitor->event, &monitor->lobby_timer, CLOCK_MONOTONIC, UINT64_MAX, 1000,
+                              monitor_on_lobby_timer, monitor);
+        if (r < 0)
+                return r;
         r = sd_event_add_post(monitor->event, NULL, monitor_settle, monitor);
         if (r < 0)
                 return r;
@@ -484,6 +506,7 @@ static int monitor_init(struct monitor *monitor, const struct monitor_options *o
         journal_init(&monitor->journal, config->log,
                      options->command && !options->is_log_given ? LOG_WARNING : LOG_INFO);
         monitor_raise_files(monitor);
+        lobby_init(&monitor->lobby);
         r = shards_init(&monitor->shards);
         if (r < 0)
                 return r;
@@ -504,7 +527,7 @@ static int monitor_init(struct monitor *monitor, const struct monitor_options *o
 }
 
 int monitor_run(const struct monitor_options *options) {
-        cleanup(monitor_deinit) struct monitor monitor = { .held.fd = -1 };
+        cleanup(monitor_deinit) struct monitor monitor = { 0 };
         int r;
 
         r = monitor_init(&monitor, options);

@@ -92,7 +92,7 @@ int shards_admit(const struct shards *shards, uid_t uid, const char **ret_text) 
                 return -EBUSY;
         *ret_text = "this user has 64 sessions, which is the limit: end one first";
         if (user->n_sessions + user->n_unopened >= SHARDS_SESSIONS_PER_USER)
-                return -EBUSY;
+                return -EUSERS;
         return 0;
 }
 

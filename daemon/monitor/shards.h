@@ -66,7 +66,8 @@ void shards_deinit(struct shards *shards);
 /*
  * Asks whether one more connection of this user may be taken.
  *
- * Returns 0, or -EBUSY and a text for the client that names the limit. Static storage.
+ * Returns 0; -EBUSY when others have to open or end first, which is a matter of moments; -EUSERS when the user has all
+ * the sessions that it may have. Then also a text for the client that names the limit: static storage.
  */
 int shards_admit(const struct shards *shards, uid_t uid, const char **ret_text);
 

@@ -140,6 +140,27 @@ static void life_other_user(const struct daemon *daemon, pid_t own_worker) {
         life_expect_busy(fds[8], "8 connections of this user");
 }
 
+/* The threads of a program all connect at once; each opens as soon as it may. */
+static void life_crowds_are_served(void **state) {
+        struct daemon daemon;
+        int fds[60];
+
+        daemon_start(&daemon, NULL);
+        for (int i = 0; i < 60; i++) {
+                fds[i] = daemon_connect(&daemon);
+                client_say(fds[i], "open 1");
+        }
+        for (int i = 0; i < 60; i++) {
+                char reply[CLIENT_REPLY_SIZE];
+
+                assert_int_equal(client_hear(fds[i], reply), 1);
+        }
+        assert_false(daemon_log_has(&daemon, "refused"));
+        for (int i = 0; i < 60; i++)
+                close(fds[i]);
+        daemon_stop(&daemon);
+}
+
 static void life_users_are_apart(void **state) {
         struct daemon daemon;
         pid_t worker, workers[2], child;
@@ -486,6 +507,7 @@ int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "connections are known and served by one worker", life_connections_are_known },
                 { "connections that open nothing are limited", life_unopened_connections_are_limited },
+                { "crowds are served", life_crowds_are_served },
                 { "users are apart", life_users_are_apart },
                 { "descriptors run out and come back", life_runs_out_of_descriptors },
                 { "the socket of the living is left alone", life_socket_of_the_living_is_left_alone },

@@ -86,7 +86,7 @@ static void shards_limit_sessions(void **state) {
                 channels[i] = shards_expect(&shards, 1000, NULL, 0);
                 assert_ok(shards_open(&shards, channels[i], i + 1));
         }
-        assert_int_equal(shards_admit(&shards, 1000, &text), -EBUSY);
+        assert_int_equal(shards_admit(&shards, 1000, &text), -EUSERS);
         assert_non_null(strstr(text, "64 sessions"));
         further = shards_expect(&shards, 1000, NULL, 0);
         assert_ok(shards_open(&shards, further, 1));
@@ -94,7 +94,7 @@ static void shards_limit_sessions(void **state) {
         assert_ptr_equal(shards_session(&shards, 0, 1), further->session);
         assert_null(shards_session(&shards, 1, 1));
         shards_remove(&shards, channels[0]);
-        assert_int_equal(shards_admit(&shards, 1000, &text), -EBUSY);
+        assert_int_equal(shards_admit(&shards, 1000, &text), -EUSERS);
         shards_remove(&shards, further);
         assert_null(shards_session(&shards, 0, 1));
         assert_ok(shards_admit(&shards, 1000, &text));
