@@ -6,6 +6,7 @@ usage: format.py ROOT [CLANG_FORMAT]
 """
 
 import pathlib
+import re
 import subprocess
 import sys
 
@@ -25,11 +26,12 @@ def find_files(root, suffixes):
 
 
 def unformatted(root, clang_format):
-    for path in find_files(root, C_SUFFIXES):
-        done = subprocess.run([clang_format, "--style=file", path], stdout=subprocess.PIPE, text=True, check=True)
-        if done.stdout != path.read_text():
-            name = path.relative_to(root)
-            yield f"{name} is not laid out as .clang-format says: run clang-format -i {name}"
+    names = [str(path.relative_to(root)) for path in find_files(root, C_SUFFIXES)]
+    line = [clang_format, "--style=file", "--dry-run", "--ferror-limit=1", *names]
+    done = subprocess.run(line, cwd=root, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, check=True)
+    found = re.findall(r"^([^:\n]+):\d+:\d+: (?:warning|error): ", done.stderr, re.MULTILINE)
+    for name in dict.fromkeys(found):
+        yield f"{name} is not laid out as .clang-format says: run clang-format -i {name}"
 
 
 def unlicensed(root):

@@ -10,8 +10,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-#include "overlapd.pb-c.h"
 #include "proto/layout.h"
+#include "proto/overlapd.pb-c.h"
 
 #define WIRE_BUFFER_SIZE (2 * (OVL_FRAME_RECORDS_MAX + 8))
 #define WIRE_THREAD 0x7261777468726561ull
