@@ -227,19 +227,25 @@ static void books_enter_record(struct books *books, struct book_journal *file, u
         op->key = event->body.record.key;
 }
 
+/* Of several marks the earliest counts: two threads may write one each, and either file may be read first. */
+static void books_enter_time(uint64_t *mark_ns, uint64_t time_ns) {
+        if (*mark_ns == 0 || time_ns < *mark_ns)
+                *mark_ns = time_ns;
+}
+
 static void books_enter_mark(struct books *books, const struct event *event) {
         struct book_conn *conn = books_find_conn(books, event->body.mark.conn);
         uint64_t how = event->body.mark.detail;
 
         if (!conn)
                 return;
-        if (event->kind == EVENT_CLOSE && conn->close_ns == 0)
-                conn->close_ns = event->time_ns;
-        if (event->kind == EVENT_CANCEL && conn->cancel_ns == 0)
-                conn->cancel_ns = event->time_ns;
+        if (event->kind == EVENT_CLOSE)
+                books_enter_time(&conn->close_ns, event->time_ns);
+        if (event->kind == EVENT_CANCEL)
+                books_enter_time(&conn->cancel_ns, event->time_ns);
         for (uint64_t side = 0; event->kind == EVENT_SHUTDOWN && side < 2; side++)
-                if ((how == side || how == 2) && conn->shutdown_ns[side] == 0)
-                        conn->shutdown_ns[side] = event->time_ns;
+                if (how == side || how == 2)
+                        books_enter_time(&conn->shutdown_ns[side], event->time_ns);
 }
 
 static int books_enter_client(struct books *books, struct book_journal *file, const struct event *event,

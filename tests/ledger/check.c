@@ -106,8 +106,10 @@ static void check_status(const struct books *books, const struct book_op *op, st
                            op->status, (unsigned long long) op->bytes);
 }
 
-/* Posts are numbered without gaps; routines of one socket and direction run in posting order, unless one was picked out
- * to be cancelled. */
+/*
+ * Posts are numbered without gaps; routines of one socket and direction run in posting order, unless one was picked out
+ * to be cancelled, or the session was lost and the library ended what was pending.
+ */
 static void check_order(const struct books *books, const struct book_conn *conn, const struct book_group *group,
                         struct report *report) {
         const struct book_op *last = NULL;
@@ -121,7 +123,7 @@ static void check_order(const struct books *books, const struct book_conn *conn,
                                    op->order, i);
                         return;
                 }
-                if (conn->cancel_ns != 0 || op->n_records == 0 || !check_started(op) ||
+                if (conn->cancel_ns != 0 || op->n_records == 0 || !check_started(op) || op->status == -ECONNABORTED ||
                     (op->mode != EVENT_MODE_ROUTINE && op->mode != EVENT_MODE_RAW))
                         continue;
                 if (last && last->seen_journal == op->seen_journal && last->seen_place > op->seen_place)

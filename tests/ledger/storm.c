@@ -4,11 +4,12 @@
  * The driver of a storm: starts a daemon, lets clients loose on it, kills some of them at random moments, and hands
  * what all of them wrote to the ledger, whose judgement is the result.
  *
- *   storm [--seed N] [--ops N] [--mix] [--plant FAULT] [--events DIRECTORY]
+ *   storm [--seed N] [--ops N] [--mix] [--raw] [--plant FAULT] [--events DIRECTORY]
  *
  * --ops: operations after which everything ends. --mix: the ledger demands the shares of the big storm. --plant: the
- * daemon is started with this planted fault, and the storm passes only if the ledger names it. --events: the event
- * files are written to this directory, which must not exist, and stay, for `ledger --show`.
+ * daemon is started with this planted fault, and the storm passes only if the ledger names it. --raw: only the client
+ * that does without the library takes part, so that the fault meets it. --events: the event files are written to this
+ * directory, which must not exist, and stay, for `ledger --show`.
  *
  * Invariant: the driver has one thread and holds every event file of the living, so it sees who makes progress. Who
  * makes none is stopped and named; nothing here waits without a limit.
@@ -48,6 +49,7 @@ struct storm_options {
         uint64_t seed;
         uint64_t n_ops;
         int mix;
+        int raw;
         int output_fd; /* takes what the ledger says, also when all is well */
         char plant[32];
         char events[80];
@@ -202,7 +204,7 @@ static void storm_look(struct storm *storm, unsigned at) {
 }
 
 static bool storm_wants_doomed(const struct storm *storm, uint64_t n_posts) {
-        return storm->n_killed_posts * 100 < STORM_KILLED_SHARE * n_posts + 100;
+        return !storm->options.raw && storm->n_killed_posts * 100 < STORM_KILLED_SHARE * n_posts + 100;
 }
 
 /* Returns how many processes are left. */
@@ -227,9 +229,9 @@ static unsigned storm_turn(struct storm *storm) {
 /* Whether somebody who should be there to the end is gone: then the rest need not go on. */
 static bool storm_is_broken(const struct storm *storm) {
         for (unsigned at = 0; at < STORM_SLOTS; at++)
-                if ((at < STORM_STEADY || at >= STORM_PEER) && storm->slots[at].pid == 0)
+                if ((at < STORM_STEADY || at >= STORM_PEER) && storm->slots[at].pid == 0 && !storm->options.raw)
                         return true;
-        return false;
+        return storm->slots[STORM_RAW].pid == 0;
 }
 
 /* --- Judging ---------------------------------------------------------------------------------------------------- */
@@ -289,8 +291,10 @@ static void storm_open(struct storm *storm) {
         journal_start(&storm->journal);
         daemon_start(&storm->daemon, storm->options.plant[0] ? arguments : NULL);
         storm->worker = daemon_worker(&storm->daemon);
-        storm_start(storm, STORM_PEER);
         storm_start(storm, STORM_RAW);
+        if (storm->options.raw)
+                return;
+        storm_start(storm, STORM_PEER);
         for (unsigned at = 0; at < STORM_STEADY; at++)
                 storm_start(storm, at);
 }
@@ -300,10 +304,10 @@ static void test_storm(void **state) {
         uint64_t started_ns = now_ns();
         int r;
 
-        r = sscanf(getenv(STORM_OPTIONS), "%llu %llu %d %d %79s %31s", (unsigned long long *) &storm.options.seed,
-                   (unsigned long long *) &storm.options.n_ops, &storm.options.mix, &storm.options.output_fd,
-                   storm.options.events, storm.options.plant);
-        assert_true(r >= 5);
+        r = sscanf(getenv(STORM_OPTIONS), "%llu %llu %d %d %d %79s %31s", (unsigned long long *) &storm.options.seed,
+                   (unsigned long long *) &storm.options.n_ops, &storm.options.mix, &storm.options.raw,
+                   &storm.options.output_fd, storm.options.events, storm.options.plant);
+        assert_true(r >= 6);
         storm_open(&storm);
         while (storm_turn(&storm) > 0)
                 if (storm_is_broken(&storm))
@@ -335,15 +339,19 @@ static void storm_print(int output_fd) {
 }
 
 static int storm_usage(void) {
-        fprintf(stderr, "usage: storm [--seed N] [--ops N] [--mix] [--plant FAULT] [--events DIRECTORY]\n");
+        fprintf(stderr, "usage: storm [--seed N] [--ops N] [--mix] [--raw] [--plant FAULT] [--events DIRECTORY]\n");
         return 2;
 }
 
 int main(int argc, char **argv) {
         static const struct option options[] = {
-                { "seed", required_argument, NULL, 's' },   { "ops", required_argument, NULL, 'o' },
-                { "mix", no_argument, NULL, 'm' },          { "plant", required_argument, NULL, 'p' },
-                { "events", required_argument, NULL, 'e' }, {},
+                { "seed", required_argument, NULL, 's' },
+                { "ops", required_argument, NULL, 'o' },
+                { "mix", no_argument, NULL, 'm' },
+                { "raw", no_argument, NULL, 'r' },
+                { "plant", required_argument, NULL, 'p' },
+                { "events", required_argument, NULL, 'e' },
+                {},
         };
         struct storm_options storm = { .n_ops = 100000, .seed = now_ns() ^ (uint64_t) getpid(), .events = "-" };
         struct harness_test test = { "storm", test_storm, 0 };
@@ -357,6 +365,8 @@ int main(int argc, char **argv) {
                         storm.n_ops = strtoull(optarg, NULL, 0);
                 else if (option == 'm')
                         storm.mix = 1;
+                else if (option == 'r')
+                        storm.raw = 1;
                 else if (option == 'e')
                         snprintf(storm.events, sizeof(storm.events), "%s", optarg);
                 else if (option == 'p')
@@ -367,8 +377,8 @@ int main(int argc, char **argv) {
         storm.output_fd = memfd_create("storm", 0);
         if (storm.output_fd < 0 || optind != argc)
                 return storm_usage();
-        snprintf(text, sizeof(text), "%llu %llu %d %d %s %s", (unsigned long long) storm.seed,
-                 (unsigned long long) storm.n_ops, storm.mix, storm.output_fd, storm.events, storm.plant);
+        snprintf(text, sizeof(text), "%llu %llu %d %d %d %s %s", (unsigned long long) storm.seed,
+                 (unsigned long long) storm.n_ops, storm.mix, storm.raw, storm.output_fd, storm.events, storm.plant);
         setenv(STORM_OPTIONS, text, 1);
         if (storm.plant[0])
                 test.name = storm.plant;

@@ -40,16 +40,18 @@ struct stream {
         bool is_short;   /* a receive that waits for all got less: nothing may follow */
 };
 
-/* Whether an operation started and its record is missing. */
+/* Whether an operation started, and how it ended was never learnt: its record is missing, or its session was lost. */
 static bool stream_is_due(const struct book_op *op) {
-        return op->n_records == 0 && !(op->has_result && op->result < 0);
+        if (op->n_records > 0)
+                return op->status == -ECONNABORTED;
+        return !(op->has_result && op->result < 0);
 }
 
 /* How many bytes of a send have left, as far as anybody knows. */
 static uint64_t stream_sent(const struct book_op *op) {
-        if (op->n_records > 0)
-                return op->bytes;
-        return stream_is_due(op) ? op->len : 0;
+        if (stream_is_due(op))
+                return op->len;
+        return op->n_records > 0 ? op->bytes : 0;
 }
 
 /*
