@@ -50,7 +50,7 @@ struct server {
         uint64_t listener;
         pthread_mutex_t lock; /* of what follows, and of which connections are free */
         int n_connections;
-        bool accepting;
+        bool accepting, failed;
         struct ovl_overlapped accept;
         struct connection connections[CONNECTIONS];
 };
@@ -184,10 +184,13 @@ static void *echo_run(void *argument) {
                                 echo_handle(thread, server, &packets[i]);
                 ovl_uncork(thread);
         }
-        if (r < 0) {
+        pthread_mutex_lock(&server->lock);
+        if (r < 0 && !server->failed) { /* the others fail for the same reason */
                 fprintf(stderr, "echo-port: %s\n", thread ? ovl_thread_error(thread)->text : error.text);
                 kill(getpid(), SIGTERM);
         }
+        server->failed |= r < 0;
+        pthread_mutex_unlock(&server->lock);
         ovl_thread_close(thread);
         return NULL;
 }
@@ -264,7 +267,8 @@ int main(int argc, char **argv) {
         ovl_port_post(server->port, &(struct ovl_packet){ .key = KEY_STOP });
         for (i = 0; i < n_threads; i++)
                 pthread_join(pthreads[i], NULL);
-        printf("%d threads shared the port\n", n_threads);
+        if (!server->failed)
+                printf("%d threads shared the port\n", n_threads);
         for (i = 0; i < CONNECTIONS; i++)
                 if (server->connections[i].socket)
                         ovl_socket_close(thread, server->connections[i].socket);
@@ -272,6 +276,7 @@ int main(int argc, char **argv) {
         ovl_thread_close(thread);
         ovl_port_close(server->port);
         ovl_session_free(server->session);
+        r = server->failed ? EXIT_FAILURE : EXIT_SUCCESS;
         free(server);
-        return EXIT_SUCCESS;
+        return r;
 }

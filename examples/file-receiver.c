@@ -199,6 +199,8 @@ static int receiver_run(struct receiver *receiver, int signal_fd) {
                 if (r >= 0)
                         poll(fds, 2, -1);
         }
+        if (r < 0)
+                fprintf(stderr, "file-receiver: %s\n", ovl_thread_error(receiver->thread)->text);
         return r;
 }
 

@@ -45,7 +45,7 @@ def find(directory, name):
 
 class Server:
     def __init__(self, path, *arguments):
-        self.process = subprocess.Popen([path, *arguments], stdout=subprocess.PIPE, text=True)
+        self.process = subprocess.Popen([path, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
         line = self.process.stdout.readline()
         assert line.startswith("listening on "), f"{path} said '{line.strip()}'"
         host, port = line.removeprefix("listening on ").strip().rsplit(":", 1)
@@ -155,6 +155,21 @@ def case_overlap_status(directory):
     assert re.search(r"^engine uring$", said, re.MULTILINE) and re.search(r"^sessions 1$", said, re.MULTILINE), said
 
 
+def case_worker_dies(directory):
+    """Every server says why it ends, once, and ends; the next worker serves."""
+    servers = [Server(f"{directory}/echo-routines", "0"), Server(f"{directory}/echo-port", "0"),
+               Server(f"{directory}/file-receiver", "0", tempfile.mkdtemp(dir=directory))]
+    idle = [server.connect() for server in servers]
+    worker = int(re.search(r"^worker_pid (\d+)$", run(f"{directory}/overlap-status"), re.MULTILINE).group(1))
+    os.kill(worker, signal.SIGKILL)
+    for server, connection in zip(servers, idle):
+        said, _ = server.process.communicate(timeout=LIMIT_S)
+        assert server.process.returncode == 1, f"exit status {server.process.returncode}: {said}"
+        assert said.count("the connection to overlapd was lost") == 1, said
+        connection.close()
+    case_overlap_status(directory)
+
+
 def case_readme(directory):
     with socket.create_server(("127.0.0.1", 0)) as listener:
         port = listener.getsockname()[1]
@@ -219,7 +234,8 @@ def main():
         cases = [("meson installs what a program needs", lambda: install(build_root, directory)),
                  ("the examples compile outside the tree", lambda: compile_examples(source_root, directory)),
                  ("the README has a program", lambda: take_readme(source_root, directory))]
-        for name in ("readme", "overlap_status", "echo_routines", "echo_port", "echo_port_one_thread", "file_receiver"):
+        for name in ("readme", "overlap_status", "echo_routines", "echo_port", "echo_port_one_thread", "file_receiver",
+                     "worker_dies"):
             cases.append((f"under overlapd --private: {name}", within_daemon(name)))
         print(f"1..{len(cases)}")
         for number, (name, function) in enumerate(cases, 1):
