@@ -18,6 +18,7 @@
 
 #include "daemon/worker/session.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -323,7 +324,12 @@ bool session_bury(struct session *session) {
                 if (socket_is_idle(socket))
                         session_bury_socket(session, socket);
         }
-        return session->is_ending && session->n_ops == 0 && session->n_calls == 0 && list_is_empty(&session->closing);
+        if (!session->is_ending || session->n_ops > 0 || session->n_calls > 0 || !list_is_empty(&session->closing))
+                return false;
+        /* All that was charged was released: what is charged is there, and nothing of this session is. */
+        assert(session->n_sockets.used == 0);
+        assert(session->n_started == 0);
+        return true;
 }
 
 /* --- Ops -------------------------------------------------------------------------------------------------------- */

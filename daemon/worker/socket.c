@@ -25,6 +25,7 @@
 
 #include "daemon/worker/socket.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -73,6 +74,7 @@ int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, i
 }
 
 void socket_deinit(struct socket *socket) {
+        assert(socket_is_idle(socket)); /* the kernel would go on with a file that is somebody else's number */
         socket->engine->ops->detach(socket->engine, &socket->file);
         socket->engine->stats->system_calls++;
         socket->file.fd = fd_close(socket->file.fd);
