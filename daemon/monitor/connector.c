@@ -80,8 +80,14 @@ static struct connector_connect *connector_connect_free(struct connector_connect
 }
 DEFINE_CLEANUP(struct connector_connect *, connector_connect_free)
 
-void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal) {
-        *connector = (struct connector){ .event = event, .outbox = outbox, .journal = journal };
+void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal,
+                    unsigned n_connects_max) {
+        *connector = (struct connector){
+                .event = event,
+                .outbox = outbox,
+                .journal = journal,
+                .n_connects_max = n_connects_max,
+        };
         list_init(&connector->connects);
 }
 
@@ -441,10 +447,10 @@ static int connector_connect(struct connector *connector, const struct link_mess
 
         r = connector_check_address(address, family, &kernel, &len, &result);
         if (r >= 0 && connector_asks_policy(POLICY_CONNECT, client, address, &result)) {
-                if (connector->n_connects >= CONNECTOR_CONNECTS_MAX)
+                if (connector->n_connects >= connector->n_connects_max)
                         connector_set(&result, -ENOBUFS, OVL_REASON_QUOTA,
                                       "%u connects are in progress, which is the limit: wait for some to end",
-                                      CONNECTOR_CONNECTS_MAX);
+                                      connector->n_connects_max);
                 else {
                         r = connector_connect_new(connector, message, fd, client, &started);
                         if (r < 0)

@@ -11,7 +11,7 @@
 #include "daemon/monitor/journal.h"
 #include "daemon/monitor/outbox.h"
 
-#define CONNECTOR_CONNECTS_MAX 4096u /* in progress at once */
+#define CONNECTOR_CONNECTS_MAX 4096u /* in progress at once, where there are descriptors for so many */
 
 struct connector {
         sd_event *event;         /* borrowed */
@@ -19,6 +19,7 @@ struct connector {
         struct journal *journal; /* borrowed */
         struct list connects;
         unsigned n_connects;
+        unsigned n_connects_max;
 };
 
 /* On whose behalf a request is made, as the monitor knows it. */
@@ -30,7 +31,9 @@ struct connector_client {
         const char *unit; /* borrowed, or NULL */
 };
 
-void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal);
+/* n_connects_max: connects that may be in progress at once; each holds a descriptor. */
+void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal,
+                    unsigned n_connects_max);
 
 /* Gives up what is in progress; nobody is answered. Takes a zeroed connector. */
 void connector_deinit(struct connector *connector);

@@ -36,12 +36,17 @@
 #include "daemon/monitor/events.h"
 
 #define CREW_MESSAGES_PER_VISIT 64
-#define CREW_OUTBOX_PAUSE 64 /* messages that wait for a worker before no more of its requests are read */
+#define CREW_FILES_RESERVED 512 /* descriptors for all but connects: links, queues of descriptors, the lobby */
+#define CREW_OUTBOX_PAUSE 64    /* messages that wait for a worker before no more of its requests are read */
 
 void crew_init(struct crew *crew, sd_event *event, struct journal *journal, struct shards *shards,
-               const struct spawn_worker *spawn, unsigned n_members) {
+               const struct spawn_worker *spawn, unsigned n_members, uint64_t n_files) {
+        uint64_t reserved = n_files / 2 < CREW_FILES_RESERVED ? n_files / 2 : CREW_FILES_RESERVED;
+        uint64_t share = (n_files - reserved) / n_members;
+
         *crew = (struct crew){ .event = event, .journal = journal, .shards = shards, .n_members = n_members };
         crew->spawn = *spawn;
+        crew->n_connects_max = share < CONNECTOR_CONNECTS_MAX ? (unsigned) share : CONNECTOR_CONNECTS_MAX;
         for (unsigned i = 0; i < n_members; i++)
                 crew->members[i] = (struct crew_member){ .crew = crew, .index = i, .link_fd = -1 };
 }
@@ -271,7 +276,7 @@ static int crew_watch(struct crew_member *member) {
         r = outbox_init(&member->outbox, event, member->link_fd);
         if (r < 0)
                 return r;
-        connector_init(&member->connector, event, &member->outbox, member->crew->journal);
+        connector_init(&member->connector, event, &member->outbox, member->crew->journal, member->crew->n_connects_max);
         r = sd_event_add_io(event, &member->link_source, member->link_fd, EPOLLIN, crew_on_link, member);
         if (r < 0)
                 return r;

@@ -51,6 +51,7 @@ struct crew {
         struct spawn_worker spawn;
         struct crew_member members[CONFIG_WORKERS_MAX];
         unsigned n_members;
+        unsigned n_connects_max; /* of one member */
         unsigned n_alive;
         unsigned n_ready;
         uint64_t deaths_ns[CREW_DEATHS_MAX]; /* a ring */
@@ -59,8 +60,12 @@ struct crew {
         bool has_failed; /* it makes no sense to go on; the reason was written */
 };
 
+/*
+ * spawn:   how workers are started. Copied; what it points to is borrowed.
+ * n_files: descriptors that this process may have, of which connects in progress may use up most.
+ */
 void crew_init(struct crew *crew, sd_event *event, struct journal *journal, struct shards *shards,
-               const struct spawn_worker *spawn, unsigned n_members);
+               const struct spawn_worker *spawn, unsigned n_members, uint64_t n_files);
 
 /* Kills who is left, without waiting for an end that anybody would report. Takes a zeroed crew. */
 void crew_deinit(struct crew *crew);

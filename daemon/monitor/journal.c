@@ -11,8 +11,7 @@
  * after the window's end moves it back. No timer is needed: a count that nobody follows up is written with its last
  * line.
  *
- * Rejected: syslog(3), which has no fields; a line per operation, which belongs into counters; blocking on a journal
- * that is slow (sd_journal_sendv does not wait for its reader).
+ * Rejected: syslog(3), which has no fields; a line per operation, which belongs into counters.
  */
 
 #include "daemon/monitor/journal.h"

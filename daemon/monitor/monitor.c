@@ -513,7 +513,8 @@ static int monitor_init(struct monitor *monitor, const struct monitor_options *o
         r = sd_event_new(&monitor->event);
         if (r < 0)
                 return r;
-        crew_init(&monitor->crew, monitor->event, &monitor->journal, &monitor->shards, &spawn, config->n_workers);
+        crew_init(&monitor->crew, monitor->event, &monitor->journal, &monitor->shards, &spawn, config->n_workers,
+                  monitor->n_files.rlim_max);
         r = monitor_add_signals(monitor);
         if (r < 0)
                 return r;
