@@ -242,6 +242,9 @@ class Unexpected(Exception):
     pass
 
 
+READ_ERRORS = (Unexpected, IndexError, KeyError, ValueError, StopIteration, struct.error)
+
+
 def expect(condition, problem):
     if not condition:
         raise Unexpected(problem)
@@ -303,6 +306,27 @@ def check_vector(schema, text):
     expect(write_frame(schema, found) == raw, "encoded again it gives other bytes")
 
 
+def is_accepted(schema, pairs, raw):
+    """Whether these bytes would pass as a vector with these lines."""
+    try:
+        found = read_frame(schema, raw, dict(pairs).get("message"))
+        return [(path, format_value(value)) for path, value in found] == pairs and write_frame(schema, found) == raw
+    except READ_ERRORS:
+        return False
+
+
+def check_attention(schema, paths):
+    """A reader that overlooks something proves nothing: it must notice each byte that is changed, and each lost end."""
+    for path in paths:
+        pairs, raw = parse_vector(path.read_text())
+        expect(is_accepted(schema, pairs, raw), f"{path.stem} is not read at all")
+        for at in range(len(raw)):
+            for bit in (0x01, 0x80):
+                changed = raw[:at] + bytes([raw[at] ^ bit]) + raw[at + 1:]
+                expect(not is_accepted(schema, pairs, changed), f"{path.stem}: a change of byte {at} is not noticed")
+            expect(not is_accepted(schema, pairs, raw[:at]), f"{path.stem}: an end at byte {at} is not noticed")
+
+
 EXAMPLE = re.compile(r"\[([\w-]+)\.txt\]\(\.\./proto/vectors/[^\n]*\n\n((?: {4}[0-9a-f ]+\n)+)")
 
 
@@ -320,21 +344,20 @@ def main():
     folder = pathlib.Path(sys.argv[1])
     schema = Schema((folder / "overlapd.proto").read_text())
     paths = sorted((folder / "vectors").glob("*.txt"))
-    pages = [pathlib.Path(page) for page in sys.argv[2:]]
+    cases = [(path.stem, lambda path=path: check_vector(schema, path.read_text())) for path in paths]
+    cases += [(page, lambda page=page: check_page(folder, pathlib.Path(page).read_text())) for page in sys.argv[2:]]
+    cases += [("attention", lambda: check_attention(schema, paths))]
     failed = not paths
-    print(f"1..{len(paths) + len(pages)}")
-    for number, path in enumerate(paths + pages, 1):
+    print(f"1..{len(cases)}")
+    for number, (name, check) in enumerate(cases, 1):
         problem = None
         try:
-            if path in pages:
-                check_page(folder, path.read_text())
-            else:
-                check_vector(schema, path.read_text())
-        except (Unexpected, IndexError, KeyError, ValueError, StopIteration, struct.error) as error:
+            check()
+        except READ_ERRORS as error:
             problem = f"{type(error).__name__}: {error}"
-        print(f"{'not ok' if problem else 'ok'} {number} - {path.stem}")
+        print(f"{'not ok' if problem else 'ok'} {number} - {pathlib.Path(name).name}")
         if problem:
-            print(f"# {path}: {problem}")
+            print(f"# {name}: {problem}")
             failed = True
     return 1 if failed else 0
 
