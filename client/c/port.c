@@ -292,9 +292,10 @@ OVL_API int ovl_port_wait(struct ovl_port *port, struct ovl_thread *thread, stru
         deadline = wait_deadline(timeout_ns);
         session_lock(session);
         port->n_refs++;
-        port_leave(thread);
         wait_begin(&wait);
         list_push_front(&port->waiters, &wait.waiters);
+        /* Only now: the place that becomes free is first of all this thread's own. */
+        port_leave(thread);
         r = port_wait(port, &wait, deadline);
         list_unlink(&wait.waiters);
         wait_end(&wait);
