@@ -261,7 +261,7 @@ void conduit_take_in_all(struct ovl_session *session, bool only_ports, struct ov
         link = session->conduits.next;
         while (link != &session->conduits) {
                 conduit = list_entry(link, struct conduit, link);
-                if (only_ports && !conduit->port) {
+                if (!conduit->is_attached || (only_ports && !conduit->port)) {
                         link = link->next;
                         continue;
                 }
@@ -337,6 +337,9 @@ static int conduit_new(struct ovl_session *session, int *fd, struct conduit **re
         conduit->session = session;
         conduit->n_refs = 1;
         conduit->fd = fd_take(fd);
+        session_lock(session);
+        list_push_back(&session->conduits, &conduit->link);
+        session_unlock(session);
         *ret_conduit = conduit;
         return 0;
 }
@@ -362,6 +365,21 @@ static int conduit_explain(const struct ovl_session *session, int r, struct ovl_
         default:
                 return error_set(error, r, 0, "cannot connect to overlapd at %s: %s", path, strerrordesc_np(-r));
         }
+}
+
+/* Why an exchange ended without an answer. Returns -ECONNABORTED. */
+static int conduit_explain_end(struct conduit *conduit, struct ovl_error *error) {
+        struct ovl_session *session = conduit->session;
+        int r;
+
+        session_lock(session);
+        if (session->is_gone)
+                r = session_gone(session, error, "a further connection");
+        else
+                r = error_set(error, -ECONNABORTED, OVL_REASON_DAEMON_GONE,
+                              "overlapd did not accept the connection: %s", conduit->notice);
+        session_unlock(session);
+        return r;
 }
 
 /* Connects within a time. A Unix connect waits only for room in the listener's queue, which has no poll event. */
@@ -426,7 +444,7 @@ static int conduit_exchange(struct conduit *conduit, Overlapd__Request *request,
                 conduit_take_in(conduit, NULL);
                 if (conduit->has_reply)
                         return 0;
-                if (conduit->is_closed)
+                if (!conduit_is_open(conduit))
                         return -ECONNABORTED;
                 r = conduit_poll(conduit, POLLIN, deadline);
                 if (r < 0)
@@ -450,8 +468,7 @@ int conduit_open(struct ovl_session *session, Overlapd__Request *request, struct
                 return conduit_explain(session, r, error);
         r = conduit_exchange(conduit, request, deadline);
         if (r == -ECONNABORTED)
-                return error_set(error, r, OVL_REASON_DAEMON_GONE, "overlapd did not accept the connection: %s",
-                                 conduit->notice);
+                return conduit_explain_end(conduit, error);
         if (r < 0)
                 return conduit_explain(session, r, error);
         r = conduit_reply(conduit, arena, &reply);
@@ -465,7 +482,6 @@ int conduit_open(struct ovl_session *session, Overlapd__Request *request, struct
 }
 
 void conduit_attach(struct conduit *conduit) {
-        list_push_back(&conduit->session->conduits, &conduit->link);
         conduit->is_attached = true;
 }
 

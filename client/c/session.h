@@ -35,7 +35,7 @@ struct ovl_session {
         struct ovl_error gone; /* why */
         uint64_t n_numbers;    /* numbers of threads and ports that were given out */
         uint64_t n_waits;      /* waits ever begun: their order */
-        struct list conduits;  /* struct conduit: all but those that are being opened */
+        struct list conduits;  /* struct conduit: those included that are being opened */
         struct list threads;   /* struct ovl_thread */
         struct list ports;     /* struct ovl_port */
         struct list regions;   /* struct ovl_region: where buffers may lie */

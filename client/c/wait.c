@@ -82,7 +82,7 @@ void wait_signal_ended(struct ovl_session *session, const struct ovl_overlapped 
 /* --- Who watches what ------------------------------------------------------------------------------------------- */
 
 static bool wait_wants(const struct wait *wait, const struct conduit *conduit) {
-        if (conduit->is_closed)
+        if (conduit->is_closed || !conduit->is_attached)
                 return false;
         if (wait->wants_all || conduit->thread == wait->thread || conduit == wait->other)
                 return true;
