@@ -1,0 +1,242 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Whatever a worker sends, each request has exactly one answer, and no descriptor stays. */
+
+#include "daemon/monitor/connector.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+
+#include "base/cleanup.h"
+#include "tests/harness/harness.h"
+#include "tests/harness/process.h"
+
+#define CONNECTOR_ROUNDS 20000
+#define CONNECTOR_KINDS 6
+
+struct connector_fixture {
+        sd_event *event;
+        struct journal journal;
+        struct outbox outbox;
+        struct connector connector;
+        int ours;
+        int theirs;
+        unsigned seed;
+        uint8_t answers[CONNECTOR_ROUNDS]; /* by ticket */
+};
+
+static void connector_set_up(struct connector_fixture *fixture, unsigned n_max) {
+        int pair[2];
+
+        *fixture = (struct connector_fixture){ .seed = 20261122 };
+        assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair), 0);
+        fixture->ours = pair[0];
+        fixture->theirs = pair[1];
+        assert_ok(sd_event_new(&fixture->event));
+        assert_ok(outbox_init(&fixture->outbox, fixture->event, fixture->ours));
+        journal_init(&fixture->journal, JOURNAL_TO_STDERR, LOG_EMERG);
+        connector_init(&fixture->connector, fixture->event, &fixture->outbox, &fixture->journal, n_max);
+}
+
+static void connector_tear_down(struct connector_fixture *fixture) {
+        connector_deinit(&fixture->connector);
+        outbox_deinit(&fixture->outbox);
+        close(fixture->ours);
+        close(fixture->theirs);
+        sd_event_unref(fixture->event);
+}
+
+/* Lets the event loop do what is there, and counts the answers. */
+static void connector_collect_answers(struct connector_fixture *fixture) {
+        struct link_message message;
+        int fd;
+
+        while (sd_event_run(fixture->event, 0) > 0)
+                ;
+        while (link_receive(fixture->theirs, &message, &fd) == 1) {
+                fd_close(fd);
+                assert_int_equal(message.kind, LINK_ANSWER);
+                assert_true(message.ticket < CONNECTOR_ROUNDS);
+                assert_true(message.status <= 0);
+                assert_true((message.status < 0) == (message.text[0] != '\0'));
+                fixture->answers[message.ticket]++;
+        }
+}
+
+static int connector_make_fd(int kind) {
+        switch (kind) {
+        case 0:
+                return socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        case 1:
+                return socket(AF_INET6, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        case 2:
+                return socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        case 3:
+                return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        case 4:
+                return memfd_create("connector", MFD_CLOEXEC);
+        default:
+                return open("/", O_PATH | O_CLOEXEC);
+        }
+}
+
+/* Mostly the loopback, sometimes nonsense; never an address outside this machine. */
+static void connector_make_address(struct connector_fixture *fixture, struct ovl_address *ret_address) {
+        *ret_address = (struct ovl_address){ .port = (uint16_t) (rand_r(&fixture->seed) % 65536) };
+        switch (rand_r(&fixture->seed) % 4) {
+        case 0:
+                ret_address->family = OVL_FAMILY_INET;
+                ret_address->host[0] = 127;
+                ret_address->host[3] = 1;
+                break;
+        case 1:
+                ret_address->family = OVL_FAMILY_INET6;
+                ret_address->host[15] = 1;
+                break;
+        case 2:
+                ret_address->family = OVL_FAMILY_UNIX;
+                ret_address->path_len = (uint8_t) rand_r(&fixture->seed);
+                memset(ret_address->host, 'x', sizeof(ret_address->host));
+                break;
+        default:
+                for (size_t i = 0; i < sizeof(*ret_address); i++)
+                        ((uint8_t *) ret_address)[i] = (uint8_t) rand_r(&fixture->seed);
+                ret_address->family = (uint8_t) (100 + rand_r(&fixture->seed) % 100);
+        }
+}
+
+static void connector_make_message(struct connector_fixture *fixture, uint64_t ticket,
+                                   struct link_message *ret_message) {
+        static const uint32_t kinds[] = { LINK_SOCKET, LINK_BIND, LINK_LISTEN, LINK_CONNECT, LINK_CONNECT_CANCEL };
+
+        memset(ret_message, 0, sizeof(*ret_message));
+        ret_message->kind = kinds[rand_r(&fixture->seed) % 5];
+        ret_message->ticket = ticket;
+        if (ret_message->kind == LINK_SOCKET) {
+                ret_message->body.socket.family = rand_r(&fixture->seed) % 12;
+                ret_message->body.socket.type = rand_r(&fixture->seed) % 3;
+        } else if (ret_message->kind == LINK_LISTEN) {
+                ret_message->body.listen.backlog = (uint32_t) rand_r(&fixture->seed) * 3;
+        } else {
+                connector_make_address(fixture, &ret_message->body.name.address);
+        }
+}
+
+static void connector_answers_each_request_once(void **state) {
+        static struct connector_fixture fixture;
+        struct connector_client client = { 0 };
+        const char *problem;
+
+        connector_set_up(&fixture, CONNECTOR_CONNECTS_MAX);
+        for (uint64_t ticket = 0; ticket < CONNECTOR_ROUNDS; ticket++) {
+                struct link_message message;
+                _cleanup_fd_ int fd = -1;
+                unsigned before, after;
+                int r;
+
+                connector_make_message(&fixture, ticket, &message);
+                if (rand_r(&fixture.seed) % 8 != 0)
+                        fd = connector_make_fd(rand_r(&fixture.seed) % (CONNECTOR_KINDS * 2) % CONNECTOR_KINDS);
+                if (fd >= 0 && (message.kind == LINK_SOCKET || message.kind == LINK_CONNECT_CANCEL))
+                        fd = rand_r(&fixture.seed) % 4 ? fd_close(fd) : fd;
+                r = connector_handle(&fixture.connector, &message, fd, &client, &problem);
+                connector_collect_answers(&fixture);
+                before = r == 0 && message.kind != LINK_CONNECT_CANCEL;
+                after = fixture.answers[ticket];
+                assert_true(r == 0 || r == -EBADMSG);
+                if (message.kind == LINK_CONNECT && before && after == 0)
+                        assert_true(fixture.connector.n_connects > 0);
+                else
+                        assert_int_equal(after, before);
+        }
+        assert_int_equal(fixture.connector.n_connects, 0);
+        connector_tear_down(&fixture);
+}
+
+/* A listener whose queue is full: connects to it stay in progress. */
+static int connector_stall(struct sockaddr_in *ret_name, int fillers[3]) {
+        socklen_t len = sizeof(*ret_name);
+        int fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        *ret_name = (struct sockaddr_in){ .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        assert_int_equal(bind(fd, (struct sockaddr *) ret_name, len), 0);
+        assert_int_equal(listen(fd, 0), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *) ret_name, &len), 0);
+        for (int i = 0; i < 3; i++) {
+                fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+                assert_true(connect(fillers[i], (struct sockaddr *) ret_name, len) == 0 || errno == EINPROGRESS);
+        }
+        return fd;
+}
+
+static void connector_limits_connects(void **state) {
+        static struct connector_fixture fixture;
+        struct link_message message = { .kind = LINK_CONNECT };
+        struct connector_client client = { .is_known = true, .unit = "test.service" };
+        struct sockaddr_in name;
+        int fillers[3], stalled_fd = connector_stall(&name, fillers), n_fds;
+        const char *problem;
+
+        connector_set_up(&fixture, 5);
+        n_fds = process_count_fds(getpid());
+        message.body.name.address = (struct ovl_address){ .family = OVL_FAMILY_INET, .port = ntohs(name.sin_port) };
+        memcpy(message.body.name.address.host, &name.sin_addr, 4);
+        for (message.ticket = 0; message.ticket < 6; message.ticket++) {
+                _cleanup_fd_ int fd = connector_make_fd(0);
+
+                assert_ok(connector_handle(&fixture.connector, &message, fd, &client, &problem));
+        }
+        assert_int_equal(fixture.connector.n_connects, 5);
+        assert_int_equal(process_count_fds(getpid()), n_fds + 5);
+        connector_collect_answers(&fixture);
+        assert_int_equal(fixture.answers[5], 1);
+        message.kind = LINK_CONNECT_CANCEL;
+        for (message.ticket = 0; message.ticket < 3; message.ticket++)
+                assert_ok(connector_handle(&fixture.connector, &message, -1, &client, &problem));
+        connector_collect_answers(&fixture);
+        for (int i = 0; i < 6; i++)
+                assert_int_equal(fixture.answers[i], i < 3 || i == 5);
+        assert_int_equal(fixture.connector.n_connects, 2);
+        connector_deinit(&fixture.connector);
+        assert_int_equal(process_count_fds(getpid()), n_fds);
+        connector_tear_down(&fixture);
+        close(stalled_fd);
+        for (int i = 0; i < 3; i++)
+                close(fillers[i]);
+}
+
+/* The last reference to a socket may be the monitor's, and its lingering the choice of a worker that was taken over. */
+static void connector_does_not_linger(void **state) {
+        struct linger linger = { .l_onoff = 1, .l_linger = 600 };
+        struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
+        socklen_t len = sizeof(name);
+        int listener_fd = connector_make_fd(0), fd = connector_make_fd(0);
+        char bytes[65536] = { 0 };
+
+        assert_int_equal(bind(listener_fd, (struct sockaddr *) &name, len), 0);
+        assert_int_equal(listen(listener_fd, 1), 0);
+        assert_int_equal(getsockname(listener_fd, (struct sockaddr *) &name, &len), 0);
+        assert_int_equal(connect(fd, (struct sockaddr *) &name, len), 0);
+        /* Nobody reads: what cannot be sent would be waited for. */
+        while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+                ;
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
+        assert_int_equal(connector_close(fd), -1);
+        close(listener_fd);
+}
+
+int main(int argc, char **argv) {
+        static const struct harness_test tests[] = {
+                { "each request is answered once, whatever it holds", connector_answers_each_request_once, 60 },
+                { "connects are limited, and cancelled one by one", connector_limits_connects },
+                { "closing does not linger", connector_does_not_linger },
+        };
+
+        return harness_main(argc, argv, tests, HARNESS_N(tests));
+}
