@@ -16,6 +16,18 @@
 
 #include "base/cleanup.h"
 
+/* Sanitizers make system calls of their own, most of them when they look for leaks at the end. */
+#ifdef __has_feature
+#define LOCKDOWN_CLANG_SANITIZED (__has_feature(address_sanitizer) || __has_feature(thread_sanitizer))
+#else
+#define LOCKDOWN_CLANG_SANITIZED 0
+#endif
+#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__) || LOCKDOWN_CLANG_SANITIZED
+#define LOCKDOWN_SANITIZED 1
+#else
+#define LOCKDOWN_SANITIZED 0
+#endif
+
 static const int lockdown_allowed[] = {
         /* the ring, the channels, the link */
         SCMP_SYS(io_uring_enter),
@@ -67,7 +79,9 @@ static const int lockdown_allowed[] = {
 #ifdef OVL_TEST_HOOKS
         SCMP_SYS(kill), /* kill points */
 #endif
-#if defined(__SANITIZE_ADDRESS__) || defined(__SANITIZE_THREAD__)
+#if LOCKDOWN_SANITIZED
+        SCMP_SYS(getdents),
+        SCMP_SYS(nanosleep),
         SCMP_SYS(sigaltstack),
         SCMP_SYS(sched_getaffinity),
         SCMP_SYS(getrusage),
