@@ -86,7 +86,7 @@ static void wire_sample(struct wire *wire, const ProtobufCMessageDescriptor *des
         }
 }
 
-/* --- Helpers ---------------------------------------------------------------------------------------------------- */
+/* --- Unpacking ---------------------------------------------------------------------------------------------------- */
 
 static struct message_arena *message_new_arena(void) {
         struct message_arena *arena = malloc(sizeof(*arena));
