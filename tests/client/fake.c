@@ -517,6 +517,15 @@ void fake_hang_up(struct fake *fake, unsigned connection) {
         fake_unlock(fake);
 }
 
+bool fake_has_ended(struct fake *fake, unsigned connection) {
+        bool has_ended;
+
+        fake_lock(fake);
+        has_ended = fake->connections[connection]->has_ended;
+        fake_unlock(fake);
+        return has_ended;
+}
+
 void fake_set(struct fake *fake, Overlapd__Request__WhatCase *what, Overlapd__Request__WhatCase kind) {
         fake_lock(fake);
         *what = kind;

@@ -109,6 +109,9 @@ void fake_settle(struct fake *fake, unsigned connection, uint64_t n);
 void fake_hold(struct fake *fake, unsigned connection, bool hold);
 void fake_hang_up(struct fake *fake, unsigned connection);
 
+/* Whether the library has closed a connection. */
+bool fake_has_ended(struct fake *fake, unsigned connection);
+
 /* Changes how requests of one kind are treated. */
 void fake_set(struct fake *fake, Overlapd__Request__WhatCase *what, Overlapd__Request__WhatCase kind);
 

@@ -147,7 +147,7 @@ static void session_threads(void **state) {
         assert_int_not_equal(ovl_thread_number(first), ovl_thread_number(second));
         /* The first channel is the session's: it outlives its thread, and the next thread gets it. */
         ovl_thread_close(first);
-        assert_false(fake.connections[0]->has_ended);
+        assert_false(fake_has_ended(&fake, 0));
         assert_ok(ovl_thread_open(session, &first, NULL));
         assert_int_equal(fake.n_connections, 2);
         assert_int_equal(ovl_thread_number(first), 1);
