@@ -381,9 +381,11 @@ static void life_kills_workers_that_do_not_stop(void **state) {
 
 static void life_workers_die_with_the_monitor(void **state) {
         struct daemon daemon;
+        pid_t workers[2];
 
         setenv("OVL_TEST_DOUBLE", "stubborn", 1);
         daemon_start(&daemon, RUN("--workers", "2"));
+        daemon_workers(&daemon, workers, 2);
         daemon_kill(&daemon);
 }
 
