@@ -116,6 +116,11 @@ int peer_push_frame(struct peer *peer, void *take_frame, size_t len);
 void peer_publish_records(struct peer *peer, uint8_t *scratch, struct list *sent);
 void peer_publish_replies(struct peer *peer);
 
+/* Whether a verdict is wanted, or is about to be sent. */
+static inline bool peer_awaits_verdict(const struct peer *peer) {
+        return list_is_linked(&peer->settle) || peer->n_settled < peer->settle_mark;
+}
+
 static inline bool peer_has_output(const struct peer *peer) {
         return !list_is_empty(&peer->records) || !list_is_empty(&peer->replies) || peer->n_framed > 0 ||
                peer->frame_settles || peer->n_settled < peer->settle_mark;

@@ -359,15 +359,25 @@ static void worker_settle(struct worker *worker) {
         }
 }
 
+static void worker_publish_records(struct worker *worker, bool with_verdicts, struct list *sent) {
+        list_for_each(link, &worker->resources.publish) {
+                struct peer *peer = list_entry(link, struct peer, publish);
+
+                if (peer_awaits_verdict(peer) == with_verdicts)
+                        peer_publish_records(peer, worker->scratch, sent);
+        }
+}
+
 static void worker_publish(struct worker *worker) {
         struct list publish, sent;
         struct list *link;
 
-        worker_settle(worker);
         list_init(&publish);
         list_init(&sent);
-        list_for_each(record_link, &worker->resources.publish)
-                peer_publish_records(list_entry(record_link, struct peer, publish), worker->scratch, &sent);
+        /* A verdict speaks of records that went to ports, too: they leave first. */
+        worker_publish_records(worker, false, &sent);
+        worker_settle(worker);
+        worker_publish_records(worker, true, &sent);
         control_settle(&worker->control);
         list_splice_back(&publish, &worker->resources.publish);
         while ((link = list_pop_front(&publish))) {
