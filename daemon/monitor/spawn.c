@@ -29,6 +29,7 @@
 #include "base/cleanup.h"
 
 #define SPAWN_FAILED 126
+#define SPAWN_LINK_SIZE (1 << 20) /* bytes that may wait in each direction */
 
 static void spawn_unblock_signals(void) {
         sigset_t none;
@@ -101,6 +102,15 @@ static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid
         _exit(SPAWN_FAILED);
 }
 
+/* Reports and requests come in bursts; what does not fit has to be queued by whoever sends. Best effort. */
+static void spawn_widen_link(const int pair[2]) {
+        int size = SPAWN_LINK_SIZE;
+
+        for (int i = 0; i < 2; i++)
+                if (setsockopt(pair[i], SOL_SOCKET, SO_SNDBUFFORCE, &size, sizeof(size)) < 0)
+                        setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
+}
+
 int spawn_worker(const struct spawn_worker *worker, pid_t *ret_pid, int *ret_link_fd) {
         _cleanup_fd_ int ours = -1, theirs = -1;
         pid_t monitor = getpid(), pid;
@@ -110,6 +120,7 @@ int spawn_worker(const struct spawn_worker *worker, pid_t *ret_pid, int *ret_lin
                 return -errno;
         ours = pair[0];
         theirs = pair[1];
+        spawn_widen_link(pair);
         pid = fork();
         if (pid < 0)
                 return -errno;
