@@ -3,13 +3,12 @@
 /*
  * The journal: one line for each event that an administrator may have to explain later.
  *
- * Invariant: at most JOURNAL_WINDOW_LINES lines leave in a window, whatever clients and workers do; what was suppressed
- * is counted and the count is written, so that a flood is visible and silence is never mistaken for peace. Texts that
- * come from workers, clients or the kernel are cleaned here, once, at the last door.
+ * Invariant: at most JOURNAL_WINDOW_LINES lines leave in a window, and fewer about the clients of one user, whatever
+ * they do; what was suppressed is counted and the count is written, so that a flood is visible and silence is never
+ * mistaken for peace. Texts that come from workers, clients or the kernel are cleaned here, once, at the last door.
  *
  * The window's state has two arrows: a line moves it from "room" to "full" and counts what follows; the first line
- * after the window's end moves it back. No timer is needed: a count that nobody follows up is written with its last
- * line.
+ * after the window's end moves it back. No timer is needed: a count that no line follows is written at the end.
  *
  * Rejected: syslog(3), which has no fields; a line per operation, which belongs into counters.
  */
@@ -127,26 +126,47 @@ static void journal_put(struct journal *journal, int priority, const struct jour
         journal_print(fields, line);
 }
 
+static void journal_open_window(struct journal *journal, uint64_t now) {
+        unsigned n_suppressed = journal->n_suppressed;
+        char line[JOURNAL_FIELD_SIZE];
+
+        journal->window_start_ns = now;
+        journal->n_in_window = 0;
+        journal->n_suppressed = 0;
+        memset(journal->users, 0, sizeof(journal->users));
+        if (n_suppressed == 0)
+                return;
+        snprintf(line, sizeof(line), "%u lines were suppressed: more than %u, or %u about one user, in %u s",
+                 n_suppressed, JOURNAL_WINDOW_LINES, JOURNAL_CLIENT_LINES, JOURNAL_WINDOW_S);
+        journal_put(journal, LOG_WARNING, NULL, line);
+        journal->n_in_window++;
+}
+
+void journal_finish(struct journal *journal) {
+        journal_open_window(journal, now_ns());
+}
+
+/* One user's clients must not use up the lines that everybody else needs. */
+static bool journal_charge_user(struct journal *journal, uid_t uid) {
+        unsigned i = 0;
+
+        while (i < JOURNAL_USERS - 1 && journal->users[i].n_lines > 0 && journal->users[i].uid != uid)
+                i++;
+        if (journal->users[i].n_lines >= JOURNAL_CLIENT_LINES)
+                return false;
+        journal->users[i].uid = uid;
+        journal->users[i].n_lines++;
+        return true;
+}
+
 /* Whether one more line may leave; opens a new window where the old one is over. */
-static bool journal_has_room(struct journal *journal) {
+static bool journal_has_room(struct journal *journal, const struct journal_fields *fields) {
         uint64_t now = now_ns();
 
-        if (now - journal->window_start_ns >= JOURNAL_WINDOW_S * NS_PER_S) {
-                unsigned n_suppressed = journal->n_suppressed;
-
-                journal->window_start_ns = now;
-                journal->n_in_window = 0;
-                journal->n_suppressed = 0;
-                if (n_suppressed > 0) {
-                        char line[JOURNAL_FIELD_SIZE];
-
-                        snprintf(line, sizeof(line), "%u lines were suppressed: more than %u in %u s", n_suppressed,
-                                 JOURNAL_WINDOW_LINES, JOURNAL_WINDOW_S);
-                        journal_put(journal, LOG_WARNING, NULL, line);
-                        journal->n_in_window++;
-                }
-        }
-        if (journal->n_in_window >= JOURNAL_WINDOW_LINES) {
+        if (now - journal->window_start_ns >= JOURNAL_WINDOW_S * NS_PER_S)
+                journal_open_window(journal, now);
+        if (journal->n_in_window >= JOURNAL_WINDOW_LINES ||
+            (fields && fields->has_client && !journal_charge_user(journal, fields->client_uid))) {
                 journal->n_suppressed++;
                 return false;
         }
@@ -160,7 +180,7 @@ void journal_write(struct journal *journal, int priority, const struct journal_f
         int saved = errno;
         va_list arguments;
 
-        if (priority > journal->max_priority || !journal_has_room(journal)) {
+        if (priority > journal->max_priority || !journal_has_room(journal, fields)) {
                 errno = saved;
                 return;
         }

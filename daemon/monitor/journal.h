@@ -12,6 +12,8 @@
 
 #define JOURNAL_WINDOW_LINES 200u /* lines that may be written in one window */
 #define JOURNAL_WINDOW_S 10u
+#define JOURNAL_CLIENT_LINES 20u /* of these, about the clients of one user */
+#define JOURNAL_USERS 16u        /* users that are told apart; the rest shares the last place */
 
 enum journal_target {
         JOURNAL_TO_STDERR,
@@ -24,6 +26,10 @@ struct journal {
         uint64_t window_start_ns;
         unsigned n_in_window;
         unsigned n_suppressed;
+        struct {
+                uid_t uid;
+                unsigned n_lines;
+        } users[JOURNAL_USERS]; /* n_lines 0: the place is free */
 };
 
 /* What a line is about. Fields that are zero or NULL are left out. */
@@ -44,13 +50,17 @@ enum journal_target journal_default_target(void);
 void journal_init(struct journal *journal, enum journal_target target, int max_priority);
 
 /*
- * Writes one line. More than JOURNAL_WINDOW_LINES within JOURNAL_WINDOW_S are counted instead, and the count is written
- * with the first line of a later window. Control characters in the text are replaced. Keeps errno.
+ * Writes one line. More than JOURNAL_WINDOW_LINES within JOURNAL_WINDOW_S, or JOURNAL_CLIENT_LINES about one user's
+ * clients, are counted instead, and the count is written with the first line of a later window. Control characters in
+ * the text are replaced. Keeps errno.
  *
  * fields: what the line is about, or NULL.
  */
 __attribute__((format(printf, 4, 5))) void journal_write(struct journal *journal, int priority,
                                                          const struct journal_fields *fields, const char *format, ...);
+
+/* Writes how many lines were suppressed of late, if any were. */
+void journal_finish(struct journal *journal);
 
 /* Replaces what is not printable, so that nobody's text can forge a line or steer a terminal. */
 void journal_clean(char *text);

@@ -9,8 +9,8 @@
 #include "base/list.h"
 #include "daemon/monitor/listener.h"
 
-#define LOBBY_MAX 64u
-#define LOBBY_PER_USER 32u
+#define LOBBY_MAX 256u
+#define LOBBY_PER_USER 128u
 #define LOBBY_WAIT_MS 2000u
 
 struct lobby_guest {

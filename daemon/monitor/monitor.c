@@ -537,6 +537,7 @@ int monitor_run(const struct monitor_options *options) {
                 return 1;
         }
         r = sd_event_loop(monitor.event);
+        journal_finish(&monitor.journal);
         if (r < 0) {
                 journal_write(&monitor.journal, LOG_ERR, NULL, "overlapd ends: %s", strerror(-r));
                 return 1;

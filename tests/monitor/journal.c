@@ -93,8 +93,33 @@ static void journal_floods_are_counted(void **state) {
         for (const char *at = capture.said; (at = strchr(at, '\n')); at++)
                 n_lines++;
         assert_int_equal(n_lines, JOURNAL_WINDOW_LINES + 2);
-        assert_non_null(strstr(capture.said, "overlapd: 800 lines were suppressed: more than 200 in 10 s\n"));
+        assert_non_null(strstr(capture.said,
+                               "overlapd: 800 lines were suppressed: more than 200, or 20 about one user, in 10 s\n"));
         assert_non_null(strstr(capture.said, "the next window"));
+        free(capture.said);
+}
+
+static void journal_users_are_apart(void **state) {
+        struct journal_fields fields = { .has_client = true };
+        struct journal_capture capture;
+        struct journal journal;
+
+        journal_capture_start(&capture);
+        journal_init(&journal, JOURNAL_TO_STDERR, LOG_INFO);
+        for (int i = 0; i < 100; i++) {
+                fields.client_uid = 1000;
+                journal_write(&journal, LOG_INFO, &fields, "line");
+                fields.client_uid = i < 5 ? 1001 : 1000;
+                journal_write(&journal, LOG_INFO, &fields, "line");
+        }
+        assert_int_equal(journal.n_in_window, JOURNAL_CLIENT_LINES + 5);
+        /* Many users share the last place, and even they leave room for what is nobody's fault. */
+        for (uid_t uid = 2000; uid < 3000; uid++) {
+                fields.client_uid = uid;
+                journal_write(&journal, LOG_INFO, &fields, "line");
+        }
+        assert_true(journal.n_in_window < 100);
+        journal_capture_stop(&capture);
         free(capture.said);
 }
 
@@ -120,6 +145,7 @@ int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "a line stays one line, whatever it quotes", journal_lines_are_clean },
                 { "a flood is suppressed and counted", journal_floods_are_counted },
+                { "one user's lines leave room for others", journal_users_are_apart },
                 { "the target follows stderr", journal_finds_its_target },
         };
 
