@@ -442,7 +442,8 @@ static uint64_t worker_timeout(struct worker *worker, bool may_sleep) {
         uint64_t now;
 
         if (!may_sleep || !list_is_empty(&resources->marked) || !list_is_empty(&resources->settle) ||
-            !list_is_empty(&resources->touched) || !list_is_empty(&resources->ask.cancelled))
+            !list_is_empty(&resources->publish) || !list_is_empty(&resources->touched) ||
+            !list_is_empty(&resources->ask.cancelled))
                 return 0;
         list_for_each(link, &resources->retrying) {
                 uint64_t at = socket_retry_at(list_entry(link, struct socket, retry));
