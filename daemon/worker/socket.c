@@ -17,8 +17,9 @@
  * not lost.
  *
  * Sends are all or nothing. What the kernel took of an op is counted in op->done, and the rest is sent by the next
- * request. A request for a single op asks the kernel to do that by itself (MSG_WAITALL); one for several must not,
- * because the first record would then wait for the last byte.
+ * request; so are receives that wait for all. Rejected: MSG_WAITALL, which makes io_uring do that by itself. When the
+ * connection is reset half-way it answers with what was moved before and drops the error, which the kernel reports only
+ * once: a receive, behind it or in the other direction, would then read an orderly end of a stream that lost its tail.
  *
  * Shutting down the receiving side is never told to the kernel: that would end receives that are pending.
  */
@@ -170,12 +171,6 @@ static int request_flags(const struct op *op) {
 
         if (op->message_flags & OVL_MESSAGE_PEEK)
                 flags |= MSG_PEEK;
-        /*
-         * Never for receives: io_uring answers a receive that was reset half-way with what came before, and the reset
-         * is gone; the next receive would read it as the end of the stream. A send asks again and is told.
-         */
-        if (op->code == OVL_OP_SEND && op->n_merged == 0)
-                flags |= MSG_WAITALL;
         return flags;
 }
 
