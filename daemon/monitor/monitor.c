@@ -47,6 +47,7 @@
 
 #define MONITOR_ACCEPTS_PER_VISIT 16
 #define MONITOR_PAUSE_US (100 * UINT64_C(1000)) /* of the listener when descriptors are used up */
+#define MONITOR_PAUSES_NS (10 * NS_PER_S)       /* pauses that follow each other faster are one event */
 #define MONITOR_STOP_US (5 * UINT64_C(1000000)) /* until workers that do not finish are killed */
 
 enum monitor_state {
@@ -64,6 +65,7 @@ struct monitor {
         sd_event *event;
         sd_event_source *listener_source;
         sd_event_source *pause_timer; /* while it exists, nothing is accepted */
+        uint64_t last_pause_ns;
         sd_event_source *stop_timer;
         sd_event_source *command_source;
         enum monitor_state state;
@@ -222,10 +224,14 @@ static int monitor_on_pause_end(sd_event_source *source, uint64_t now, void *dat
 
 static void monitor_pause(struct monitor *monitor, int error) {
         struct journal_fields fields = { .message_id = EVENT_LISTENER_PAUSED, .error = error };
+        uint64_t now = now_ns();
 
         if (monitor->pause_timer)
                 return;
-        journal_write(&monitor->journal, LOG_WARNING, &fields, "accepting pauses for 100 ms: %s", strerror(-error));
+        if (now - monitor->last_pause_ns > MONITOR_PAUSES_NS)
+                journal_write(&monitor->journal, LOG_WARNING, &fields,
+                              "accepting pauses for 100 ms, and again as long as this lasts: %s", strerror(-error));
+        monitor->last_pause_ns = now;
         sd_event_add_time_relative(monitor->event, &monitor->pause_timer, CLOCK_MONOTONIC, MONITOR_PAUSE_US, 0,
                                    monitor_on_pause_end, monitor);
 }

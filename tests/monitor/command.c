@@ -85,6 +85,7 @@ static void private_exits_like_its_command(void **state) {
         assert_string_equal(run_said(), "");
         run_expect(RUN("--private", "--", "true"), 0, NULL);
         run_expect(RUN("--private", "--", "sh", "-c", "kill -9 $$"), 128 + SIGKILL, NULL);
+        setenv("PATH", "/usr/bin:/bin", 1);
         run_expect(RUN("--private", "--", "no-such-command-here"), 127,
                    "cannot execute no-such-command-here: No such file");
         run_expect(RUN("--private", "--", "/etc/passwd"), 126, "cannot execute /etc/passwd: Permission denied");

@@ -213,7 +213,7 @@ static void life_runs_out_of_descriptors(void **state) {
         fd = daemon_connect(&daemon);
         client_expect_end(fd);
         close(fd);
-        daemon_wait_log(&daemon, "accepting pauses for 100 ms: Too many open files");
+        daemon_wait_log(&daemon, "accepting pauses for 100 ms, and again as long as this lasts: Too many open files");
         assert_int_equal(prlimit(daemon.monitor, RLIMIT_NOFILE, &saved, NULL), 0);
         fd = daemon_connect(&daemon);
         client_expect(fd, "open 1", 0, "");
