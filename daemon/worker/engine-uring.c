@@ -15,6 +15,10 @@
  *
  * Readiness is asked for once at a time. A multishot poll would save the renewal, but may report more often than
  * anybody asked, and then the completion queue has no bound.
+ *
+ * Hang-ups. A poll of the ring always reports a half-closed connection, whether or not anybody asked for that, so it
+ * cannot tell when the other half goes. An epoll set can: files that are armed for nothing else are in one, which the
+ * ring watches as long as something is in it. Rejected: looking at half-closed connections every now and then.
  */
 
 #include "daemon/worker/engine.h"
@@ -26,6 +30,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/epoll.h>
 #include <sys/resource.h>
 
 #include "base/cleanup.h"
@@ -52,6 +57,9 @@ struct engine_uring {
         struct list cancelled; /* requests that were cancelled before they started */
         int *free_files;       /* a stack of free indices of the file table */
         uint32_t n_free_files;
+        struct engine_file hang_ups; /* the epoll set */
+        uint32_t n_hang_ups;         /* files in it; then it is armed, or has_hang_ups is set */
+        bool has_hang_ups;           /* something was found in it that was not reaped yet */
 };
 
 static struct engine_uring *uring_of(struct engine *engine) {
@@ -63,6 +71,7 @@ static struct engine *uring_free(struct engine *engine) {
 
         if (uring->is_set_up)
                 io_uring_queue_exit(&uring->ring);
+        fd_close(uring->hang_ups.fd);
         free(uring->free_files);
         free(uring);
         return NULL;
@@ -119,14 +128,11 @@ static void uring_detach(struct engine *engine, struct engine_file *file) {
 }
 
 static void uring_prepare_poll(struct io_uring_sqe *sqe, const struct engine_file *file, enum direction direction) {
-        unsigned events = direction == DIRECTION_IN ? POLLIN | POLLRDHUP : POLLOUT;
-
-        io_uring_prep_poll_add(sqe, file->index, file->only_hang_up ? 0 : events); /* a hang-up is always reported */
+        io_uring_prep_poll_add(sqe, file->index, direction == DIRECTION_IN ? POLLIN | POLLRDHUP : POLLOUT);
         sqe->flags |= IOSQE_FIXED_FILE;
 }
 
-static void uring_arm(struct engine *engine, struct engine_file *file, enum direction direction) {
-        struct engine_uring *uring = uring_of(engine);
+static void uring_arm_poll(struct engine_uring *uring, struct engine_file *file, enum direction direction) {
         struct io_uring_sqe *sqe = uring_sqe(uring);
 
         uring_prepare_poll(sqe, file, direction);
@@ -134,6 +140,30 @@ static void uring_arm(struct engine *engine, struct engine_file *file, enum dire
         file->armed[direction] = true;
         file->n_in_flight++;
         uring->n_in_flight++;
+}
+
+/* Returns whether the file is in the epoll set: it is not, where the kernel has no memory for that. */
+static bool uring_arm_hang_up(struct engine_uring *uring, struct engine_file *file) {
+        struct epoll_event nothing = { .data.ptr = file }; /* a hang-up is always reported */
+
+        uring->engine.stats->system_calls++;
+        if (epoll_ctl(uring->hang_ups.fd, EPOLL_CTL_ADD, file->fd, &nothing) < 0)
+                return false;
+        file->is_in_set = true;
+        file->armed[DIRECTION_IN] = true;
+        file->n_in_flight++;
+        uring->n_hang_ups++;
+        if (!uring->hang_ups.armed[DIRECTION_IN] && !uring->has_hang_ups)
+                uring_arm_poll(uring, &uring->hang_ups, DIRECTION_IN);
+        return true;
+}
+
+static void uring_arm(struct engine *engine, struct engine_file *file, enum direction direction) {
+        struct engine_uring *uring = uring_of(engine);
+
+        if (direction == DIRECTION_IN && file->only_hang_up && uring_arm_hang_up(uring, file))
+                return;
+        uring_arm_poll(uring, file, direction);
 }
 
 static void uring_cancel_data(struct engine_uring *uring, uint64_t data) {
@@ -144,8 +174,18 @@ static void uring_cancel_data(struct engine_uring *uring, uint64_t data) {
         io_uring_sqe_set_data64(sqe, 0);
 }
 
+/* A half-closed connection can always be read: it is found at once when somebody asks for that. */
+static void uring_disarm_hang_up(struct engine_uring *uring, struct engine_file *file) {
+        struct epoll_event readable = { .events = EPOLLIN, .data.ptr = file };
+
+        uring->engine.stats->system_calls++;
+        epoll_ctl(uring->hang_ups.fd, EPOLL_CTL_MOD, file->fd, &readable);
+}
+
 static void uring_disarm(struct engine *engine, struct engine_file *file, enum direction direction) {
-        if (file->armed[direction])
+        if (direction == DIRECTION_IN && file->is_in_set)
+                uring_disarm_hang_up(uring_of(engine), file);
+        else if (file->armed[direction])
                 uring_cancel_data(uring_of(engine),
                                   (uintptr_t) file | (direction == DIRECTION_IN ? URING_FILE_IN : URING_FILE_OUT));
 }
@@ -251,10 +291,8 @@ static void uring_event_of_op(struct op *op, int32_t result, struct engine_event
         *ret_event = (struct engine_event){ .op = op, .file = op->request.file, .result = result };
 }
 
-static void uring_event_of_file(uint64_t data, int32_t result, struct engine_event *ret_event) {
-        struct engine_file *file = (struct engine_file *) (uintptr_t) (data & ~(uint64_t) URING_TAG_MASK);
-        enum direction direction = (data & URING_TAG_MASK) == URING_FILE_IN ? DIRECTION_IN : DIRECTION_OUT;
-
+static void uring_event_of_arm(struct engine_file *file, enum direction direction, int32_t result,
+                               struct engine_event *ret_event) {
         file->armed[direction] = false;
         file->n_in_flight--;
         *ret_event = (struct engine_event){
@@ -262,6 +300,41 @@ static void uring_event_of_file(uint64_t data, int32_t result, struct engine_eve
                 .direction = direction,
                 .result = result < 0 ? result : 0,
         };
+}
+
+/* Returns whether there was a hang-up; when there is none left, the ring watches the set again. */
+static bool uring_reap_hang_up(struct engine_uring *uring, struct engine_event *ret_event) {
+        struct epoll_event found;
+        struct engine_file *file;
+
+        if (!uring->has_hang_ups)
+                return false;
+        uring->engine.stats->system_calls++;
+        if (epoll_wait(uring->hang_ups.fd, &found, 1, 0) < 1) {
+                uring->has_hang_ups = false;
+                if (uring->n_hang_ups > 0)
+                        uring_arm_poll(uring, &uring->hang_ups, DIRECTION_IN);
+                return false;
+        }
+        file = found.data.ptr;
+        uring->engine.stats->system_calls++;
+        epoll_ctl(uring->hang_ups.fd, EPOLL_CTL_DEL, file->fd, NULL);
+        uring->n_hang_ups--;
+        file->is_in_set = false;
+        uring_event_of_arm(file, DIRECTION_IN, 0, ret_event);
+        return true;
+}
+
+/* An arm fired. Returns whether that concerns the caller: what is in the set does, the set itself does not. */
+static bool uring_reap_file(struct engine_uring *uring, uint64_t data, int32_t result, struct engine_event *ret_event) {
+        struct engine_file *file = (struct engine_file *) (uintptr_t) (data & ~(uint64_t) URING_TAG_MASK);
+
+        uring_event_of_arm(file, (data & URING_TAG_MASK) == URING_FILE_IN ? DIRECTION_IN : DIRECTION_OUT, result,
+                           ret_event);
+        if (file != &uring->hang_ups)
+                return true;
+        uring->has_hang_ups = true;
+        return uring_reap_hang_up(uring, ret_event);
 }
 
 static int uring_reap(struct engine *engine, struct engine_event *ret_event) {
@@ -273,6 +346,8 @@ static int uring_reap(struct engine *engine, struct engine_event *ret_event) {
                 uring_event_of_op(list_entry(link, struct op, request.link), -ECANCELED, ret_event);
                 return 1;
         }
+        if (uring_reap_hang_up(uring, ret_event))
+                return 1;
         while (io_uring_cq_ready(&uring->ring) > 0 && io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
                 uint64_t data = cqe->user_data;
                 int32_t result = cqe->res;
@@ -282,10 +357,10 @@ static int uring_reap(struct engine *engine, struct engine_event *ret_event) {
                         continue;
                 uring->n_in_flight--;
                 uring_undefer(uring);
-                if (data & URING_TAG_MASK)
-                        uring_event_of_file(data, result, ret_event);
-                else
+                if (!(data & URING_TAG_MASK))
                         uring_event_of_op((struct op *) (uintptr_t) data, result, ret_event);
+                else if (!uring_reap_file(uring, data, result, ret_event))
+                        continue;
                 return 1;
         }
         return 0;
@@ -404,6 +479,13 @@ static int uring_probe_cancel(struct engine_uring *uring) {
         return r;
 }
 
+static int uring_make_set(struct engine_uring *uring) {
+        uring->hang_ups.fd = epoll_create1(EPOLL_CLOEXEC);
+        if (uring->hang_ups.fd < 0)
+                return -errno;
+        return uring_attach(&uring->engine, &uring->hang_ups);
+}
+
 static int uring_prepare_ring(struct engine_uring *uring, const char **ret_step) {
         int r;
 
@@ -424,7 +506,11 @@ static int uring_prepare_ring(struct engine_uring *uring, const char **ret_step)
         if (r < 0)
                 return r;
         *ret_step = "cancelling on a restricted ring";
-        return uring_probe_cancel(uring);
+        r = uring_probe_cancel(uring);
+        if (r < 0)
+                return r;
+        *ret_step = "making a set for hang-ups";
+        return uring_make_set(uring);
 }
 
 static const char *uring_advice(int error) {
@@ -455,6 +541,7 @@ int engine_uring_new(struct stats *stats, struct engine **ret_engine, char *ret_
                 return -ENOMEM;
         }
         uring->engine = (struct engine){ .ops = &uring_ops, .stats = stats };
+        engine_file_init(&uring->hang_ups, -1, 0);
         list_init(&uring->deferred);
         list_init(&uring->cancelled);
         r = uring_prepare_ring(uring, &step);

@@ -24,6 +24,7 @@ struct engine_file {
         int index;            /* the engine's own; -1: not attached */
         int kind;             /* the owner's own */
         bool only_hang_up;    /* readable means: the other side is gone altogether */
+        bool is_in_set;       /* the engine's own */
         bool armed[2];        /* by direction: readiness was asked for and not reported yet */
         uint32_t n_in_flight; /* requests and arms that the engine has not given back yet */
 };

@@ -202,6 +202,15 @@ static bool peer_is_held(const struct peer *peer) {
         return peer->n_replies >= PEER_REPLIES_MAX || (peer->session && peer->session->is_held);
 }
 
+/* A client that ended its side stays as long as a record or a reply is to come for it. */
+static void worker_await_input(struct peer *peer) {
+        if (peer->has_ended && !peer->session)
+                peer_die(peer, "");
+        else if (peer->has_ended)
+                session_touch(peer->session);
+        peer_await_input(peer);
+}
+
 static void worker_serve_peer(struct worker *worker, struct peer *peer) {
         struct ovl_frame_header header;
         const char *problem = NULL;
@@ -229,7 +238,7 @@ static void worker_serve_peer(struct worker *worker, struct peer *peer) {
         if (r > 0 && !peer->is_dead)
                 worker_mark(worker, peer);
         else
-                peer_await_input(peer);
+                worker_await_input(peer);
 }
 
 /* Returns whether the peer is gone; if not, the engine is not done with it. */
@@ -384,11 +393,19 @@ static void worker_publish(struct worker *worker) {
                 struct peer *peer = list_entry(link, struct peer, publish);
 
                 peer_publish_replies(peer);
+                if (peer->has_ended && peer->session)
+                        session_touch(peer->session);
                 if (peer->is_held && !peer_is_held(peer))
                         worker_mark(worker, peer);
         }
         while ((link = list_pop_front(&sent)))
                 session_recycle(list_entry(link, struct op, link));
+}
+
+/* Whether the client has ended its side, and nothing is to come for it any more. */
+static bool worker_has_served(const struct session *session, const struct peer *peer) {
+        return peer->has_ended && !list_is_linked(&peer->marked) && session->n_ops == 0 && session->n_calls == 0 &&
+               !peer_has_output(peer);
 }
 
 /* A session that has ops to spare again is served on; a client that ended its side has its last record. */
@@ -400,19 +417,23 @@ static void worker_relieve(struct worker *worker, struct session *session) {
         list_for_each(link, &session->peers) {
                 struct peer *peer = list_entry(link, struct peer, in_session);
 
-                if (peer->has_ended && session->n_ops == 0 && !peer_has_output(peer))
-                        peer_die(peer, "");
-                else if (has_room)
+                if (has_room)
                         worker_mark(worker, peer);
+                if (worker_has_served(session, peer))
+                        peer_die(peer, "");
         }
+}
+
+static void worker_bury_peers(struct worker *worker) {
+        list_for_each_safe(link, &worker->graveyard)
+                worker_bury_peer(worker, list_entry(link, struct peer, dying));
 }
 
 static void worker_bury(struct worker *worker) {
         struct list *link;
         struct list touched;
 
-        list_for_each_safe(peer_link, &worker->graveyard)
-                worker_bury_peer(worker, list_entry(peer_link, struct peer, dying));
+        worker_bury_peers(worker);
         list_init(&touched);
         list_splice_back(&touched, &worker->resources.touched);
         while ((link = list_pop_front(&touched))) {
@@ -422,6 +443,8 @@ static void worker_bury(struct worker *worker) {
                 if (session_bury(session))
                         session_free(session);
         }
+        /* Those that had their last record are dead now, and nothing else would end the sleep for them. */
+        worker_bury_peers(worker);
 }
 
 static void worker_retry(struct worker *worker) {
