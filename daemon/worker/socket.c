@@ -389,8 +389,8 @@ static void socket_finish_failure(struct socket *socket, struct op *op, int32_t 
         if (result == -ECANCELED || socket_retries(queue, op, result))
                 return;
         status = op->code == OVL_OP_ACCEPT ? result : socket_fail(socket, queue, result);
-        /* Of a send that failed nobody knows what arrived; what was received is in the buffer. */
-        socket_end(socket, op, status, OVL_REASON_NONE, op->code == OVL_OP_RECV ? op->done : 0, ended);
+        /* What was moved before is moved: after a want of memory the stream goes on, and its bytes must be counted. */
+        socket_end(socket, op, status, OVL_REASON_NONE, op->done, ended);
 }
 
 /* The end of the stream reaches all receives that the request served. */
