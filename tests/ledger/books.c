@@ -308,6 +308,10 @@ static int books_enter(struct books *books, struct book_journal *file, uint64_t 
         case EVENT_CANCEL:
                 books_enter_mark(books, event);
                 return 0;
+        case EVENT_NESTED:
+                report_add(report, REPORT_INDICATION, "a routine of connection %llx ran within another",
+                           (unsigned long long) event->body.mark.conn);
+                return 0;
         case EVENT_KILLED:
         case EVENT_STUCK:
         case EVENT_CRASHED:

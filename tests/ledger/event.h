@@ -24,6 +24,7 @@ enum event_kind {
         EVENT_LEFT,     /* the client is about to free its session with operations pending: id is the client */
         EVENT_ABORTED,  /* the library gave the session up: status; body.mark.detail is the reason */
         EVENT_END,      /* the thread ended in order */
+        EVENT_NESTED,   /* a routine began while another of the same connection ran: body.mark */
 };
 
 enum event_op {

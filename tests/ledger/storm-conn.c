@@ -22,6 +22,7 @@
 #include <arpa/inet.h>
 #include <errno.h>
 #include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <string.h>
 
 #include "base/time.h"
@@ -93,6 +94,8 @@ static bool conn_post(struct storm_worker *worker, struct storm_conn *conn, enum
         uint32_t len = op == EVENT_OP_ACCEPT ? 0 : storm_size(&worker->random);
         int r;
 
+        if (op == EVENT_OP_SEND && conn->is_narrow)
+                len = 1 + storm_pick(&worker->random, STORM_OP_SIZE);
         if (!conn_may_post(worker, conn, op))
                 return false;
         r = storm_op_post(worker, conn, op, len, conn_flags(worker, conn, op), NULL, 0);
@@ -106,13 +109,20 @@ static bool conn_post(struct storm_worker *worker, struct storm_conn *conn, enum
 }
 
 static void conn_feed(struct storm_worker *worker, struct storm_conn *conn, enum event_op op) {
+        bool is_corked = storm_pick(&worker->random, 4) == 0;
+        int r;
+
         if (op == EVENT_OP_RECV && conn->has_ended)
                 return;
         /* Without verdicts a port's connection is fed in bursts, so that several are out and still in order. */
         if (worker->mode == EVENT_MODE_PORT && !conn->is_settled && conn->n_out[op] > 0)
                 return;
+        if (is_corked)
+                ovl_cork(worker->thread);
         while (conn->n_out[op] < conn->want[op] && !conn->has_failed && conn_post(worker, conn, op))
                 conn->budget -= conn->budget > 0;
+        if (is_corked && (r = ovl_uncork(worker->thread)) < 0)
+                storm_worker_failed(worker, "ovl_uncork", r);
 }
 
 /* More than the other side will ever fill: so that much is pending in a moment. */
@@ -234,6 +244,25 @@ static struct storm_conn *conn_take(struct storm_worker *worker) {
         return NULL;
 }
 
+/* What a socket may refuse only when its connection is gone already. */
+static void conn_set(struct storm_worker *worker, struct storm_conn *conn, int level, int option, int value) {
+        int r;
+
+        r = ovl_setsockopt(worker->thread, conn->socket, level, option, value);
+        if (r < 0)
+                storm_worker_failed(worker, "ovl_setsockopt", r);
+}
+
+static void conn_init_options(struct storm_worker *worker, struct storm_conn *conn) {
+        conn->is_narrow = storm_pick(&worker->random, 8) == 0;
+        if (conn->is_narrow) {
+                conn_set(worker, conn, SOL_SOCKET, SO_SNDBUF, 4096);
+                conn_set(worker, conn, SOL_SOCKET, SO_RCVBUF, 4096);
+        }
+        if (storm_pick(&worker->random, 4) == 0)
+                conn_set(worker, conn, IPPROTO_TCP, TCP_NODELAY, 1);
+}
+
 /* Fills a place; the caller holds the lock. */
 static int conn_init(struct storm_worker *worker, struct storm_conn *conn, uint64_t socket,
                      enum storm_conn_state state) {
@@ -253,6 +282,8 @@ static int conn_init(struct storm_worker *worker, struct storm_conn *conn, uint6
         conn->is_settled = worker->mode == EVENT_MODE_PORT && storm_pick(&worker->random, 3) == 0;
         conn->has_ended = false;
         conn->has_failed = false;
+        if (state != CONN_LISTENING)
+                conn_init_options(worker, conn);
         if (worker->mode != EVENT_MODE_PORT)
                 return 0;
         r = ovl_port_associate(worker->thread, client->port, socket, conn->number);

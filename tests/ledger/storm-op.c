@@ -88,6 +88,16 @@ static void storm_op_cut(struct storm_worker *worker, struct storm_op *op, uint3
         }
 }
 
+/* Routines of one connection must not run one within the other. */
+static void storm_op_enter(struct storm_worker *worker, const struct storm_op *op) {
+        uint64_t number = op->conn ? op->conn->number : 0;
+
+        for (unsigned i = 0; i < worker->depth; i++)
+                if (number != 0 && worker->running[i] == number)
+                        storm_mark(worker->journal, EVENT_NESTED, 0, number, 0, 0);
+        worker->running[worker->depth++] = number;
+}
+
 static void storm_op_routine(struct ovl_thread *thread, struct ovl_overlapped *overlapped) {
         struct storm_op *op = overlapped->user;
         struct storm_worker *worker = op->worker;
@@ -97,7 +107,12 @@ static void storm_op_routine(struct ovl_thread *thread, struct ovl_overlapped *o
         for (unsigned i = 0; i < STORM_WORKERS; i++)
                 if (worker->client->journals[i].header->tid == tid)
                         worker = &worker->client->workers[i];
+        storm_op_enter(worker, op);
         storm_op_done(worker, op, EVENT_MODE_ROUTINE, 0);
+        /* Now and then a routine waits alertably itself: routines of other connections may run within it. */
+        if (worker->depth < STORM_DEPTH && storm_pick(&worker->random, 32) == 0)
+                ovl_sleep(thread, 0);
+        worker->depth--;
 }
 
 static int storm_op_call(struct storm_worker *worker, struct storm_conn *conn, struct storm_op *op,
@@ -112,6 +127,8 @@ static int storm_op_call(struct storm_worker *worker, struct storm_conn *conn, s
                 flags |= OVL_WAITALL;
         if (op->flags & EVENT_FLAG_PEEK)
                 flags |= OVL_PEEK;
+        if (op->mode != worker->mode)
+                flags |= OVL_QUIET;
         switch (op->op) {
         case EVENT_OP_RECV:
                 return ovl_recv(worker->thread, conn->socket, op->pieces, op->n_pieces, flags, &op->overlapped,
@@ -137,7 +154,7 @@ static void storm_op_fill(struct storm_worker *worker, struct storm_conn *conn, 
 static void storm_op_write_post(struct storm_worker *worker, struct storm_conn *conn, struct storm_op *op) {
         struct event event = {
                 .op = op->op,
-                .mode = worker->mode,
+                .mode = op->mode,
                 .flags = op->flags,
                 .body.post = { .conn = conn->number,
                                .offset = conn->offset,
@@ -146,7 +163,6 @@ static void storm_op_write_post(struct storm_worker *worker, struct storm_conn *
         };
 
         op->id = journal_post(worker->journal, event);
-        __atomic_fetch_add(&worker->client->board->n_posts, 1, __ATOMIC_RELAXED);
         __atomic_fetch_add(&worker->client->board->posts[worker->client->slot], 1, __ATOMIC_RELAXED);
         __atomic_fetch_add(&worker->client->board->steps[worker->client->slot], 1, __ATOMIC_RELAXED);
 }
@@ -160,6 +176,9 @@ int storm_op_post(struct storm_worker *worker, struct storm_conn *conn, enum eve
                 return -EAGAIN;
         op->op = kind;
         op->flags = flags;
+        op->mode = worker->mode;
+        if (worker->mode == EVENT_MODE_PORT && storm_pick(&worker->random, 16) == 0)
+                op->mode = EVENT_MODE_PLAIN;
         storm_op_fill(worker, conn, op, len);
         storm_op_write_post(worker, conn, op);
         op->in_flight = true;
@@ -174,6 +193,7 @@ int storm_op_post(struct storm_worker *worker, struct storm_conn *conn, enum eve
                 storm_op_give(op);
                 return r;
         }
+        __atomic_fetch_add(&worker->client->board->n_posts, 1, __ATOMIC_RELAXED);
         conn->n_out[kind]++;
         conn->last = worker;
         conn->moved_ns = now_ns();

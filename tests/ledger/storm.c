@@ -42,7 +42,7 @@
 #include "tests/ledger/storm.h"
 
 #define STORM_OPTIONS "OVL_STORM" /* passes the options from main() to the case */
-#define STORM_KILLED_SHARE 8      /* per cent of the posts that come from clients that are killed */
+#define STORM_KILLED_SHARE 7      /* per cent of the posts that come from clients that are killed */
 #define STORM_LOOK_MS 2
 
 struct storm_options {
@@ -135,9 +135,9 @@ static void storm_start(struct storm *storm, unsigned at) {
 
 /* One in four leaves, the others are killed; both after a number of posts that the seed decides. */
 static void storm_start_doomed(struct storm *storm, unsigned at) {
-        uint64_t unit = storm->options.n_ops / 1000;
+        uint64_t unit = storm->options.n_ops / 300;
 
-        unit = unit < 100 ? 100 : unit > 1000 ? 1000 : unit;
+        unit = unit < 100 ? 100 : unit > 1500 ? 1500 : unit;
         storm_start(storm, at);
         storm->slots[at].is_leaver = storm->n_doomed++ % 4 == 3;
         storm->slots[at].limit = unit + storm_random(&storm->random) % (3 * unit);
@@ -212,7 +212,9 @@ static unsigned storm_turn(struct storm *storm) {
         uint64_t n_posts = __atomic_load_n(&storm->board->n_posts, __ATOMIC_RELAXED);
         unsigned n_left = 0;
 
-        if (n_posts >= storm->options.n_ops)
+        /* It goes on a little longer where too few were killed by then. */
+        if (n_posts >= storm->options.n_ops &&
+            (!storm_wants_doomed(storm, n_posts) || n_posts >= 2 * storm->options.n_ops))
                 __atomic_store_n(&storm->board->is_over, 1, __ATOMIC_RELAXED);
         for (unsigned at = 0; at < STORM_SLOTS; at++) {
                 if (storm->slots[at].pid > 0)

@@ -16,7 +16,7 @@
 #include "tests/ledger/journal.h"
 
 #define STORM_STEADY 4 /* clients that live to the end */
-#define STORM_DOOMED 2 /* clients at a time that are killed, or leave */
+#define STORM_DOOMED 3 /* clients at a time that are killed, or leave */
 #define STORM_SLOTS (STORM_STEADY + STORM_DOOMED + 2)
 #define STORM_PEER (STORM_SLOTS - 2) /* slot of the process with ordinary sockets */
 #define STORM_RAW (STORM_SLOTS - 1)  /* slot of the process that speaks the protocol itself */
@@ -27,6 +27,7 @@
 #define STORM_PIECES 4
 #define STORM_CONNS 64 /* connections of a worker, or of all port workers of a client together */
 #define STORM_PACKETS 8
+#define STORM_DEPTH 4 /* routines that wait alertably within another */
 
 /* Exit statuses of the processes. */
 enum {
@@ -89,6 +90,7 @@ struct storm_conn {
         struct storm_worker *last; /* borrowed: who posted last */
         uint32_t budget;           /* posts until it ends */
         uint8_t want[3];           /* receives and sends to hold in flight, by enum event_op */
+        bool is_narrow;            /* small buffers in the kernel and large sends: much is half sent at any time */
         bool is_settled;           /* posts ask for a verdict, so that threads may post one after the other */
         bool has_ended;            /* the end of the other's stream was received */
         bool has_failed;
@@ -109,6 +111,7 @@ struct storm_op {
         uint32_t n_pieces;
         struct ovl_buffer pieces[STORM_PIECES];
         uint8_t op;
+        uint8_t mode; /* enum event_mode: how it is to be indicated */
         uint8_t flags;
         bool in_flight;
 };
@@ -146,8 +149,10 @@ struct storm_worker {
         pthread_mutex_t lock; /* of the free operations: who sees a packet gives the operation back to its poster */
         struct storm_op *free;
         struct storm_op ops[STORM_OPS];
-        uint32_t n_out;        /* atomic */
-        uint64_t listeners[2]; /* sockets, by address family */
+        uint32_t n_out;                /* atomic */
+        uint64_t listeners[2];         /* sockets, by address family */
+        uint64_t running[STORM_DEPTH]; /* connections whose routines run now, one within the other */
+        unsigned depth;
         uint64_t tended_ns;
         uint64_t over_ns; /* since when everything is to end; 0: not yet */
 };

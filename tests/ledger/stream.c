@@ -40,10 +40,14 @@ struct stream {
         bool is_short;   /* a receive that waits for all got less: nothing may follow */
 };
 
-/* Whether an operation started, and how it ended was never learnt: its record is missing, or its session was lost. */
+/*
+ * Whether an operation started, and what it moved was never learnt: its record is missing, its session was lost, or it
+ * is a send that failed with its connection, of which nobody knows what arrived.
+ */
 static bool stream_is_due(const struct book_op *op) {
         if (op->n_records > 0)
-                return op->status == -ECONNABORTED;
+                return op->status == -ECONNABORTED ||
+                       (op->op == EVENT_OP_SEND && op->status < 0 && op->status != -ECANCELED);
         return !(op->has_result && op->result < 0);
 }
 
@@ -55,11 +59,11 @@ static uint64_t stream_sent(const struct book_op *op) {
 }
 
 /*
- * A send without a record may have left in full, in part or not at all. As long as none could be cancelled, those
- * behind it can only leave after all of it; once one could, what follows is open.
+ * Such a send may have left in full, in part or not at all. As long as none could be cancelled, those behind it can
+ * only leave after all of it; once one could, what follows is open.
  */
 static bool stream_is_open_at(const struct stream_cursor *cursor, const struct book_op *op) {
-        return stream_is_due(op) && (cursor->sender->cancel_ns != 0 || cursor->sender->close_ns != 0);
+        return stream_is_due(op) && cursor->sender->cancel_ns != 0;
 }
 
 /* Hashes the next `len` bytes that must come. Returns 1, or 0 when fewer were sent or what was sent is not known. */
