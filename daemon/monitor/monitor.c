@@ -228,7 +228,7 @@ static void monitor_pause(struct monitor *monitor, int error) {
 
         if (monitor->pause_timer)
                 return;
-        if (now - monitor->last_pause_ns > MONITOR_PAUSES_NS)
+        if (monitor->last_pause_ns == 0 || now - monitor->last_pause_ns > MONITOR_PAUSES_NS)
                 journal_write(&monitor->journal, LOG_WARNING, &fields,
                               "accepting pauses for 100 ms, and again as long as this lasts: %s", strerror(-error));
         monitor->last_pause_ns = now;

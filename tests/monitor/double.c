@@ -10,6 +10,7 @@
  *   bind IP PORT        likewise for connect, which is answered when it ends, and for listen BACKLOG
  *   cancel              cancels the connect; it has no answer of its own
  *   name, flags         the port that the socket is bound to; its file flags
+ *   flood NUMBER        asks for so many sockets without taking an answer in between
  *   end TEXT            reports the channel as closed, and closes it
  *   exit STATUS, signal NUMBER   the end of this worker
  *   kind NUMBER, short, bare, memory, ticket, alien   a message that no honest worker sends
@@ -192,6 +193,20 @@ static void double_cancel(struct double_worker *worker, struct double_channel *c
         double_tell(worker, &message, -1);
 }
 
+/* What the link does not take is not asked for again. */
+static void double_flood(struct double_worker *worker, struct double_channel *channel, unsigned n) {
+        struct link_message message = { .kind = LINK_SOCKET };
+        unsigned n_sent = 0;
+        char text[32];
+
+        message.body.socket.family = AF_INET;
+        message.body.socket.type = SOCK_STREAM;
+        for (unsigned i = 0; i < n; i++)
+                n_sent += link_send(worker->link_fd, &message, -1) == 0;
+        snprintf(text, sizeof(text), "%u", n_sent);
+        double_say(channel, text);
+}
+
 /* Returns whether the channel is still there. */
 static bool double_obey(struct double_worker *worker, struct double_channel *channel, const char *line) {
         char verb[32] = "", a[128] = "", b[32] = "";
@@ -206,6 +221,8 @@ static bool double_obey(struct double_worker *worker, struct double_channel *cha
                 double_open(worker, channel, a);
         else if (strcmp(verb, "cancel") == 0)
                 double_cancel(worker, channel);
+        else if (strcmp(verb, "flood") == 0)
+                double_flood(worker, channel, (unsigned) atoi(a));
         else if (strcmp(verb, "exit") == 0)
                 exit(atoi(a));
         else if (strcmp(verb, "signal") == 0)

@@ -248,6 +248,28 @@ static void requests_with_a_ticket_in_use_condemn(void **state) {
         close(full_fd);
 }
 
+/* Neither the monitor's memory nor its descriptors grow with the appetite of a worker, and others are served meanwhile.
+ */
+static void requests_that_flood_are_paced(void **state) {
+        struct daemon daemon;
+        int fd, other, n_fds;
+
+        daemon_start(&daemon, NULL);
+        fd = daemon_connect(&daemon);
+        client_expect(fd, "open 1", 0, "");
+        n_fds = daemon_count_fds(daemon.monitor);
+        for (int i = 0; i < 20; i++)
+                client_ask(fd, "flood 20000");
+        other = daemon_connect(&daemon);
+        client_expect(other, "open 2", 0, "");
+        client_expect(other, "socket 2 1", 0, "");
+        daemon_wait_fds(daemon.monitor, n_fds);
+        close(other);
+        close(fd);
+        daemon_stop(&daemon);
+        assert_false(daemon_log_has(&daemon, "killed"));
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "sockets open, bind, listen and connect over IPv4", requests_work_over_ipv4 },
@@ -259,6 +281,7 @@ int main(int argc, char **argv) {
                 { "messages of unknown kinds condemn a worker", requests_of_unknown_kinds_condemn },
                 { "wrong descriptors condemn a worker", requests_with_wrong_descriptors_condemn },
                 { "false reports condemn a worker", requests_against_the_tables_condemn },
+                { "requests that flood are paced", requests_that_flood_are_paced },
                 { "a ticket in use condemns", requests_with_a_ticket_in_use_condemn },
         };
 
