@@ -18,6 +18,10 @@
  * what others may do with it is said where it is allowed.
  *
  * Results: 0 or more is success; a negative number is -errno. What was wrong, in words: ovl_thread_error().
+ *
+ * When the daemon is lost, or sends what it must not, the session is over for good: every pending operation ends with
+ * -ECONNABORTED and is indicated, waits return, and later calls fail with -ECONNABORTED. A child of fork() must not use
+ * what its parent opened; the descriptors are closed by exec.
  */
 
 #include <stddef.h>
@@ -81,7 +85,8 @@ struct ovl_session_options {
  * ret_error: filled on failure; NULL if not wanted.
  *
  * Returns 0 and the session, or -ENOENT, -ECONNREFUSED, -EACCES (no daemon at this path, or no permission),
- * -ENAMETOOLONG (a path of more than 107 bytes), -EPROTONOSUPPORT (no protocol version in common), -EBUSY, -ETIMEDOUT.
+ * -ENAMETOOLONG (a path of more than 107 bytes), -EPROTONOSUPPORT (no protocol version in common), -EBUSY, -ETIMEDOUT,
+ * -ECONNABORTED (the daemon hung up), -EPROTO (it answered what no daemon of this protocol does).
  */
 OVL_API int ovl_session_open(const struct ovl_session_options *options, struct ovl_session **ret_session,
                              struct ovl_error *ret_error);
@@ -142,7 +147,8 @@ OVL_API int ovl_status(struct ovl_thread *thread, struct ovl_status *ret_status)
 OVL_API int ovl_region_open(struct ovl_thread *thread, size_t size, struct ovl_region **ret_region);
 
 /*
- * Takes a region back: waits until the daemon and the kernel are done with it, then unmaps it.
+ * Takes a region back: waits until the daemon and the kernel are done with it, then unmaps it. No buffer in it may be
+ * posted any more, and pending operations that use it should have been cancelled: the call waits for their end.
  *
  * Returns 0, or -errno when the daemon is gone; the region is freed in every case.
  */
@@ -156,24 +162,30 @@ OVL_API size_t ovl_region_size(const struct ovl_region *region);
 
 /*
  * Opens a thread: whoever posts operations and runs their completion routines. The calling thread becomes its owner.
+ * Each has a connection of its own; the first uses the session's.
  *
  * Returns 0 and the thread, or -errno and ret_error (NULL if not wanted).
  */
 OVL_API int ovl_thread_open(struct ovl_session *session, struct ovl_thread **ret_thread, struct ovl_error *ret_error);
 
 /*
- * Closes a thread. Its pending operations end with -ECANCELED (those on sockets with a port go on); their routines
+ * Closes a thread. Its pending operations end with -ECANCELED (those that will go to a port go on); their routines
  * never run. Waits until all have ended, so that their overlapped structures are free when this returns.
  *
- * thread: taken. NULL is fine. Returns NULL.
+ * thread: taken. NULL is fine. By its owner, and not from one of its routines. Returns NULL.
  */
 OVL_API struct ovl_thread *ovl_thread_close(struct ovl_thread *thread);
 
-/* The number that names the thread in the daemon's records and journal. */
+/*
+ * The number that names the thread in the daemon's records and journal. Unique among the threads that are open: the
+ * number of a session's first thread is used again when that thread has been closed.
+ */
 OVL_API uint64_t ovl_thread_number(const struct ovl_thread *thread);
 
 /*
- * For embedding in another event loop: a descriptor that becomes readable when there is something to dispatch.
+ * For embedding in another event loop: a descriptor that becomes readable when there is something to dispatch, also
+ * when another thread took a completion of this one in. The loop then calls ovl_dispatch() and, if it uses completion
+ * routines, ovl_sleep() with a timeout of 0. Posts under a cork are to be flushed before the loop goes to sleep.
  *
  * Returns the descriptor; borrowed, valid as long as the thread.
  */
@@ -182,8 +194,9 @@ OVL_API int ovl_thread_fd(const struct ovl_thread *thread);
 /*
  * Takes in what has arrived, without blocking and without running routines. Any thread of the program may call it.
  *
- * Returns the number of completions taken in (0 or more), or -ECONNABORTED when the daemon is gone: every operation
- * that was pending on this thread has then ended with that status.
+ * Returns the number of completions taken in (0 or more; those that another thread took in before do not count), or
+ * -ECONNABORTED when the daemon is gone: every operation that was pending on this thread has then ended with that
+ * status. Only a failure in the owner's own call is described by ovl_thread_error().
  */
 OVL_API int ovl_dispatch(struct ovl_thread *thread);
 
@@ -199,8 +212,11 @@ OVL_API int ovl_dispatch(struct ovl_thread *thread);
 OVL_API int ovl_sleep(struct ovl_thread *thread, uint64_t timeout_ns);
 
 /*
- * From here on posts are gathered and leave with one system call, at ovl_uncork() or when the thread next waits in the
- * library or makes a request. Calls nest.
+ * From here on posts are gathered and leave with one system call, at ovl_uncork(), when the thread next waits in the
+ * library or makes a request, or when they fill a frame (about 2,000 operations). Calls nest.
+ *
+ * ovl_uncork() returns 0, -EINVAL without a cork, or -ECONNABORTED: the gathered operations have then ended with that
+ * status, and were indicated.
  */
 OVL_API void ovl_cork(struct ovl_thread *thread);
 OVL_API int ovl_uncork(struct ovl_thread *thread);
@@ -209,16 +225,18 @@ OVL_API int ovl_uncork(struct ovl_thread *thread);
 
 /*
  * One operation in flight. The caller provides the memory and zeroes it once; it must stay where it is until the
- * completion was indicated, and may then be used again. Only `user` is the caller's while the operation is in flight.
+ * completion was indicated, and may then be used again. Indicated means: its routine was called, its packet was taken
+ * from the port, or, where there is neither, its status is no longer -EINPROGRESS. Only `user` is the caller's while
+ * the operation is in flight.
  */
 struct ovl_overlapped {
         void *user;
-        uint64_t bytes; /* transferred; valid once the operation has ended */
-        uint64_t value; /* what the operation yields beyond bytes: the new socket of an accept */
-        int32_t status; /* -EINPROGRESS, then 0 or -errno: written last, with release order */
-        uint16_t flags;
-        uint16_t reason;
-        uint64_t reserved[8];
+        uint64_t bytes;       /* transferred; valid once the operation has ended */
+        uint64_t value;       /* what the operation yields beyond bytes: the new socket of an accept */
+        int32_t status;       /* -EINPROGRESS, then 0 or -errno: written last, with release order */
+        uint16_t flags;       /* 0x10: whether the operation took effect is not known */
+        uint16_t reason;      /* finer than the status: ovl_reason_text() */
+        uint64_t reserved[8]; /* the library's */
 };
 
 /* A completion routine. Runs in the posting thread, in an alertable wait; may post, wait and close. */
@@ -250,9 +268,13 @@ enum {
  *
  * Return 0 when the operation is done and its completion already indicated (only with OVL_WANT_VERDICT), OVL_PENDING
  * when exactly one indication follows, success or failure, or -errno when the operation did not start and nothing is
- * indicated: -EFAULT (a buffer that is in no region), -ENOBUFS (no credit left), -EINVAL, -EMSGSIZE (more than 64
- * buffers or 1 GiB), -ECONNABORTED (the daemon is gone); with OVL_WANT_VERDICT also what the daemon refuses, such as
- * -EBADF (no such socket), -ENOTCONN, -ESHUTDOWN.
+ * indicated: -EFAULT (a buffer that is in no region), -ENOBUFS (no credit left), -EINVAL (also a routine on a socket
+ * that has a port), -EMSGSIZE (more than 64 buffers or 1 GiB), -EBUSY (the overlapped structure is still in use),
+ * -ECONNABORTED (the daemon is gone); with OVL_WANT_VERDICT also what the daemon refuses, such as -EBADF (no such
+ * socket), -ENOTCONN, -ESHUTDOWN: the structure is then free, its status is that error, and nothing else in it changed.
+ * Without OVL_WANT_VERDICT such a refusal is the operation's completion, indicated like any other.
+ *
+ * A posting call blocks only for a verdict, and while the daemon is so far behind that its connection is full.
  */
 
 /*
@@ -301,7 +323,11 @@ OVL_API int ovl_result(const struct ovl_overlapped *overlapped);
  * thread:     who waits; by its owner. The operation may be another thread's of the same session.
  * alertable:  not 0: also runs routines of this thread, and returns as soon as one has run.
  *
- * Returns 0 when the operation has ended (its result is ovl_result()), OVL_ALERTED, or -ETIMEDOUT.
+ * Routines that are queued win over an operation that has ended. An operation with a routine has ended before its
+ * routine has run.
+ *
+ * Returns 0 when the operation has ended (its result is ovl_result()), OVL_ALERTED, -ETIMEDOUT, or -EINVAL when the
+ * operation is none of this session.
  */
 OVL_API int ovl_wait(struct ovl_thread *thread, struct ovl_overlapped *overlapped, uint64_t timeout_ns, int alertable);
 
@@ -311,7 +337,8 @@ OVL_API int ovl_wait(struct ovl_thread *thread, struct ovl_overlapped *overlappe
  *
  * overlapped: the operation; NULL: all operations on the socket.
  *
- * Returns how many ended because of this call, or -ENOENT when nothing matched, or -errno.
+ * Returns how many ended because of this call, or -ENOENT when nothing matched, or -errno. Those that wait for this
+ * very thread have their records taken in when this returns; of others, those that the daemon had sent.
  */
 OVL_API int ovl_cancel(struct ovl_thread *thread, uint64_t socket, struct ovl_overlapped *overlapped);
 
@@ -369,16 +396,23 @@ struct ovl_packet {
 OVL_API int ovl_port_open(struct ovl_session *session, unsigned concurrency, struct ovl_port **ret_port,
                           struct ovl_error *ret_error);
 
-/* Closes a port: who waits on it gets -ECANCELED, packets that nobody took are dropped. Returns NULL. */
+/*
+ * Closes a port: who waits on it gets -ECANCELED, packets that nobody took are dropped. The sockets that are associated
+ * with it stay open; what ends on them from now on is indicated by its status alone.
+ *
+ * port: taken; no thread calls anything with it any more but returns from its wait. NULL is fine. Returns NULL.
+ */
 OVL_API struct ovl_port *ovl_port_close(struct ovl_port *port);
 
 /* Associates a socket with a port, for the socket's life. -EEXIST when it has one. */
 OVL_API int ovl_port_associate(struct ovl_thread *thread, struct ovl_port *port, uint64_t socket, uint64_t key);
 
 /*
- * Takes packets: in the order in which they came; the thread that came last to wait is served first.
+ * Takes packets: in the order in which they came; the thread that came last to wait is served first. Not an alertable
+ * wait.
  *
- * thread: who waits; by its owner. It counts as running from the return of this call until it waits again.
+ * thread: who waits; by its owner. It counts as running from the return of this call until it waits on a port again,
+ *         and does not while it is blocked in another wait or request of the library.
  * max:    room in ret_packets, 1 or more.
  *
  * Returns how many packets there are (1 or more), -ETIMEDOUT, -ECANCELED when the port was closed, or -ECONNABORTED.
@@ -386,7 +420,7 @@ OVL_API int ovl_port_associate(struct ovl_thread *thread, struct ovl_port *port,
 OVL_API int ovl_port_wait(struct ovl_port *port, struct ovl_thread *thread, struct ovl_packet *ret_packets, size_t max,
                           uint64_t timeout_ns);
 
-/* Posts a packet of one's own: delivered verbatim. Any thread. Returns 0, -ENOMEM or -ECANCELED. */
+/* Posts a packet of one's own: delivered verbatim, but for `reserved`. Any thread. Returns 0, -ENOMEM or -ECANCELED. */
 OVL_API int ovl_port_post(struct ovl_port *port, const struct ovl_packet *packet);
 
 #undef OVL_ROUTINE

@@ -166,6 +166,8 @@ uint64_t wait_deadline(uint64_t timeout_ns) {
 void wait_begin(struct wait *wait) {
         struct ovl_session *session = wait->thread->session;
 
+        /* What it announced is seen now: the caller looks after this. */
+        wait_clear(wait->thread);
         wait->serial = ++session->n_waits;
         list_init(&wait->waiters);
         list_push_front(&session->waits, &wait->link);
