@@ -76,8 +76,9 @@ void serve_send(struct serve *serve, Overlapd__Reply *reply) {
 struct call *call_free(struct call *call) {
         if (!call)
                 return NULL;
-        if (call->session)
-                call->session->n_calls--;
+        /* A session that waited for nothing else is over, and so is a client that ended its side. */
+        if (call->session && --call->session->n_calls == 0)
+                session_touch(call->session);
         charge_release(&call->charge);
         list_unlink(&call->link);
         fd_close(call->ticket.fd);
