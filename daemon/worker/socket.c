@@ -410,7 +410,9 @@ static void socket_finish_end_of_stream(struct socket *socket, struct op *first,
 
 static void socket_finish_connect(struct socket *socket, struct op *op, int32_t result, unsigned reason,
                                   struct list *ended) {
-        socket->state = result == 0 ? SOCKET_CONNECTED : SOCKET_OPEN;
+        /* It may listen by now: the monitor was asked for that first, and the connect failed for it. */
+        if (socket->state == SOCKET_CONNECTING)
+                socket->state = result == 0 ? SOCKET_CONNECTED : SOCKET_OPEN;
         if (result == -ECANCELED)
                 reason = op->cancel;
         socket_end(socket, op, result, reason, 0, ended);
