@@ -56,6 +56,7 @@ struct double_worker {
         uint64_t last_ticket;
         struct double_channel channels[DOUBLE_CHANNELS_MAX];
         size_t n_channels;
+        bool is_over; /* the monitor said so, or is gone */
 };
 
 static bool double_is(const char *mode) {
@@ -69,11 +70,17 @@ static void double_say(struct double_channel *channel, const char *text) {
                 return;
 }
 
-static void double_tell(struct double_worker *worker, const struct link_message *message, int with_fd) {
-        struct pollfd room = { .fd = worker->link_fd, .events = POLLOUT };
+static void double_listen_to_monitor(struct double_worker *worker);
 
-        while (link_send(worker->link_fd, message, with_fd) == -EAGAIN)
-                poll(&room, 1, -1);
+/* The monitor reads on only while its answers are read: whoever waits to send must go on receiving. */
+static void double_tell(struct double_worker *worker, const struct link_message *message, int with_fd) {
+        struct pollfd link = { .fd = worker->link_fd, .events = POLLIN | POLLOUT };
+
+        while (link_send(worker->link_fd, message, with_fd) == -EAGAIN && !worker->is_over) {
+                poll(&link, 1, -1);
+                if (link.revents & ~POLLOUT)
+                        double_listen_to_monitor(worker);
+        }
 }
 
 static void double_end(struct double_worker *worker, struct double_channel *channel, const char *text) {
@@ -277,21 +284,22 @@ static void double_take_answer(struct double_worker *worker, const struct link_m
         fd_close(take_fd);
 }
 
-/* Returns whether the worker goes on. */
-static bool double_listen_to_monitor(struct double_worker *worker) {
+static void double_listen_to_monitor(struct double_worker *worker) {
         struct link_message message;
-        int fd;
+        int fd, r;
 
-        if (link_receive(worker->link_fd, &message, &fd) <= 0)
-                return false;
-        if (message.kind == LINK_STOP)
-                return double_is("stubborn");
-        if (message.kind == LINK_ANSWER)
+        r = link_receive(worker->link_fd, &message, &fd);
+        if (r == -EAGAIN)
+                return;
+        if (r <= 0)
+                worker->is_over = true;
+        else if (message.kind == LINK_STOP)
+                worker->is_over = !double_is("stubborn");
+        else if (message.kind == LINK_ANSWER)
                 double_take_answer(worker, &message, fd);
         else if (message.kind == LINK_CHANNEL && worker->n_channels < DOUBLE_CHANNELS_MAX)
                 worker->channels[worker->n_channels++] =
                         (struct double_channel){ .fd = fd, .socket_fd = -1, .peer = message.body.peer };
-        return true;
 }
 
 static void double_turn(struct double_worker *worker, const struct pollfd *waits, size_t n_waits) {
@@ -316,7 +324,7 @@ int worker_run(const struct worker_options *options) {
                 double_tell(&worker, &ready, -1);
         if (double_is("fail"))
                 return 1;
-        for (;;) {
+        while (!worker.is_over) {
                 struct pollfd waits[DOUBLE_CHANNELS_MAX + 1];
                 size_t n = worker.n_channels;
 
@@ -326,7 +334,8 @@ int worker_run(const struct worker_options *options) {
                 if (poll(waits, n + 1, -1) < 0)
                         continue;
                 double_turn(&worker, waits, n);
-                if (waits[n].revents != 0 && !double_listen_to_monitor(&worker))
-                        return 0;
+                if (waits[n].revents != 0)
+                        double_listen_to_monitor(&worker);
         }
+        return 0;
 }
