@@ -319,6 +319,8 @@ static void port_crowd(void **state) {
                 crowd[i] = (struct port_crowd){ .c = &c, .ended = &ended };
                 pthread_create(&crowd[i].thread, NULL, port_crowd_work, &crowd[i]);
         }
+        /* From here on somebody reads what is sent: an unread connection holds few records. */
+        fake_wait_requests(&c.fake, OVERLAPD__REQUEST__WHAT_ATTACH, 5);
         for (size_t i = 0; i < PORT_MANY; i++) {
                 assert_int_equal(ovl_send(c.thread, PORT_SOCKET, &buffer, 1, 0, &ops[i], NULL), OVL_PENDING);
                 fake_wait_entries(&c.fake, i + 1);
