@@ -3,22 +3,35 @@
 /*
  * Every ticket that was taken is answered exactly once: by the monitor, or from `cancelled` when it was taken back
  * before its message had left. A full link is not an error: tickets wait in `unsent`, in order, until it can be
- * written.
+ * written. So do reports: the monitor counts connections by them, and one that it never hears of is counted for ever.
  */
 
 #include "daemon/worker/ask.h"
 
 #include <errno.h>
+#include <stdlib.h>
 
 #include "base/cleanup.h"
 
 #define ASK_TICKETS_MAX 8192u
+
+/* A report that waits for room in the link. */
+struct ask_delayed {
+        struct list link;
+        struct link_message message;
+};
+
+static void ask_delayed_free(struct ask_delayed *report) {
+        list_unlink(&report->link);
+        free(report);
+}
 
 int ask_init(struct ask *ask, struct engine *engine, int link_fd, int kind) {
         int r;
 
         *ask = (struct ask){ .engine = engine };
         list_init(&ask->unsent);
+        list_init(&ask->reports);
         list_init(&ask->cancelled);
         r = slots_init(&ask->tickets, ASK_TICKETS_MAX);
         if (r < 0)
@@ -32,6 +45,8 @@ int ask_init(struct ask *ask, struct engine *engine, int link_fd, int kind) {
 }
 
 void ask_deinit(struct ask *ask) {
+        while (ask->reports.next && !list_is_empty(&ask->reports))
+                ask_delayed_free(list_entry(ask->reports.next, struct ask_delayed, link));
         slots_deinit(&ask->tickets);
 }
 
@@ -55,7 +70,7 @@ static bool ask_try(struct ask *ask, struct ticket *ticket) {
 static void ask_push(struct ask *ask, struct ticket *ticket) {
         if (list_is_linked(&ticket->link))
                 return;
-        if (list_is_empty(&ask->unsent) && ask_try(ask, ticket))
+        if (list_is_empty(&ask->unsent) && list_is_empty(&ask->reports) && ask_try(ask, ticket))
                 return;
         list_push_back(&ask->unsent, &ticket->link);
         ask_await_room(ask);
@@ -87,14 +102,44 @@ void ask_cancel(struct ask *ask, struct ticket *ticket) {
         ask_push(ask, ticket);
 }
 
-void ask_report(struct ask *ask, const struct link_message *message) {
+static int ask_try_report(struct ask *ask, const struct link_message *message) {
         ask->engine->stats->system_calls++;
-        link_send(ask->file.fd, message, -1);
+        return link_send(ask->file.fd, message, -1);
+}
+
+void ask_report(struct ask *ask, const struct link_message *message) {
+        struct ask_delayed *report;
+
+        if (list_is_empty(&ask->reports) && ask_try_report(ask, message) != -EAGAIN)
+                return;
+        report = malloc(sizeof(*report));
+        if (!report)
+                return;
+        report->message = *message;
+        list_init(&report->link);
+        list_push_back(&ask->reports, &report->link);
+        ask_await_room(ask);
+}
+
+/* Returns whether all reports have left. */
+static bool ask_flush_reports(struct ask *ask) {
+        while (!list_is_empty(&ask->reports)) {
+                struct ask_delayed *report = list_entry(ask->reports.next, struct ask_delayed, link);
+
+                if (ask_try_report(ask, &report->message) == -EAGAIN)
+                        return false;
+                ask_delayed_free(report);
+        }
+        return true;
 }
 
 void ask_flush(struct ask *ask) {
         struct list *link;
 
+        if (!ask_flush_reports(ask)) {
+                ask_await_room(ask);
+                return;
+        }
         while ((link = list_first(&ask->unsent))) {
                 if (!ask_try(ask, list_entry(link, struct ticket, link))) {
                         ask_await_room(ask);

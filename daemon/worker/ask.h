@@ -17,6 +17,7 @@ struct ask {
         struct engine *engine;   /* borrowed */
         struct slots tickets;
         struct list unsent;    /* tickets whose message, or whose cancel, found no room in the link */
+        struct list reports;   /* what found no room in the link either, at most two for a channel */
         struct list cancelled; /* tickets that were cancelled before they were sent: answered from here */
         bool is_gone;          /* the monitor is */
 };
@@ -35,7 +36,7 @@ int ask_send(struct ask *ask, struct ticket *ticket);
 /* Asks for the end of a connect that is under way; its answer follows in any case. */
 void ask_cancel(struct ask *ask, struct ticket *ticket);
 
-/* Tells the monitor something that has no answer. It is lost if the link is full: reports are not promises. */
+/* Tells the monitor something that has no answer: now, or when the link has room. Reports keep their order. */
 void ask_report(struct ask *ask, const struct link_message *message);
 
 /* The link can be written again: sends what waits. */
