@@ -113,7 +113,8 @@ static int socket_check_transfer(const struct socket *socket, enum direction dir
         if (queue->is_shut)
                 return refuse(-ESHUTDOWN, direction == DIRECTION_IN ? OVL_REASON_RECV_SHUT : OVL_REASON_SEND_SHUT,
                               ret_reason);
-        if (socket->error && (direction == DIRECTION_OUT || queue->has_failed))
+        /* Behind others it waits for its turn to fail: records keep the order of the queue. */
+        if (socket->error && (direction == DIRECTION_OUT || queue->has_failed) && list_is_empty(&queue->ops))
                 return refuse(socket->error, OVL_REASON_NONE, ret_reason);
         return 0;
 }
