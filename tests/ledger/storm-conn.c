@@ -74,7 +74,7 @@ static void conn_shutdown(struct storm_worker *worker, struct storm_conn *conn, 
 /* --- Posting ---------------------------------------------------------------------------------------------------- */
 
 static bool conn_may_post(const struct storm_worker *worker, const struct storm_conn *conn, enum event_op op) {
-        return worker->mode != EVENT_MODE_PORT || conn->is_settled || conn->n_out[op] == 0 || conn->last == worker;
+        return worker->mode != EVENT_MODE_PORT || conn->is_settled || conn->n_out[op] == 0 || conn->last[op] == worker;
 }
 
 static unsigned conn_flags(struct storm_worker *worker, const struct storm_conn *conn, enum event_op op) {
@@ -274,7 +274,7 @@ static int conn_init(struct storm_worker *worker, struct storm_conn *conn, uint6
         conn->state = state;
         conn->offset = 0;
         memset(conn->order, 0, sizeof(conn->order));
-        conn->last = NULL;
+        memset(conn->last, 0, sizeof(conn->last));
         conn->moved_ns = now_ns();
         conn->budget = 20 + storm_pick(&worker->random, 60);
         conn->want[EVENT_OP_RECV] = (uint8_t) (1 + storm_pick(&worker->random, 6));

@@ -195,7 +195,7 @@ int storm_op_post(struct storm_worker *worker, struct storm_conn *conn, enum eve
         }
         __atomic_fetch_add(&worker->client->board->n_posts, 1, __ATOMIC_RELAXED);
         conn->n_out[kind]++;
-        conn->last = worker;
+        conn->last[kind] = worker;
         conn->moved_ns = now_ns();
         if (kind == EVENT_OP_SEND)
                 conn->offset += len;

@@ -83,16 +83,16 @@ struct storm_conn {
         enum storm_conn_state state;
         uint64_t number; /* of the connection, and of the stream that it sends */
         uint64_t socket;
-        uint64_t offset;           /* of the next send in the pattern */
-        uint64_t moved_ns;         /* when something last happened */
-        uint32_t order[5];         /* posts so far, by enum event_op */
-        uint32_t n_out[5];         /* in flight, by enum event_op */
-        struct storm_worker *last; /* borrowed: who posted last */
-        uint32_t budget;           /* posts until it ends */
-        uint8_t want[3];           /* receives and sends to hold in flight, by enum event_op */
-        bool is_narrow;            /* small buffers in the kernel and large sends: much is half sent at any time */
-        bool is_settled;           /* posts ask for a verdict, so that threads may post one after the other */
-        bool has_ended;            /* the end of the other's stream was received */
+        uint64_t offset;              /* of the next send in the pattern */
+        uint64_t moved_ns;            /* when something last happened */
+        uint32_t order[5];            /* posts so far, by enum event_op */
+        uint32_t n_out[5];            /* in flight, by enum event_op */
+        struct storm_worker *last[5]; /* borrowed: who posted last, by enum event_op */
+        uint32_t budget;              /* posts until it ends */
+        uint8_t want[3];              /* receives and sends to hold in flight, by enum event_op */
+        bool is_narrow;               /* small buffers in the kernel and large sends: much is half sent at any time */
+        bool is_settled;              /* posts ask for a verdict, so that threads may post one after the other */
+        bool has_ended;               /* the end of the other's stream was received */
         bool has_failed;
 };
 
