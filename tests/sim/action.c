@@ -1,0 +1,536 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What clients do: everything that a busy program does with its sockets, and what no program should. A client that has
+ * done the latter is expected to be thrown out; it does nothing more but read until the daemon has hung up everywhere.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+
+#include "base/cleanup.h"
+#include "proto/overlapd.pb-c.h"
+#include "tests/sim/check.h"
+#include "tests/sim/model.h"
+
+struct channel *client_channel(struct client *client, bool needs_thread) {
+        size_t first;
+
+        if (client->n_channels == 0)
+                return NULL;
+        first = random_below(&client->world->random, client->n_channels);
+        for (size_t i = 0; i < client->n_channels; i++) {
+                struct channel *channel = &client->channels[(first + i) % client->n_channels];
+
+                if (channel->fd >= 0 && channel->is_attached && !channel->is_half_closed && !channel->has_ended &&
+                    !(needs_thread && channel->is_port))
+                        return channel;
+        }
+        return NULL;
+}
+
+static struct model_socket *client_socket(struct client *client) {
+        if (client->n_sockets == 0)
+                return NULL;
+        return &client->sockets[random_below(&client->world->random, client->n_sockets)];
+}
+
+/* --- Sessions, threads and ports ------------------------------------------------------------------------------------
+ */
+
+struct client *action_new_client(struct world *world) {
+        static const uint32_t credits[] = { 0, 4, 9, 33, 200 };
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Hello hello = OVERLAPD__HELLO__INIT;
+        struct client *client = calloc(1, sizeof(*client));
+
+        if (!client)
+                abort();
+        client->world = world;
+        client->number = (unsigned) world->n_clients;
+        list_init(&client->calls);
+        world->clients[world->n_clients++] = client;
+        wire_open(client)->number = ++client->next_number;
+        hello.version_min = OVL_PROTOCOL_MIN;
+        hello.version_max = OVL_PROTOCOL_MAX + (uint32_t) random_below(&world->random, 2);
+        hello.level = 1;
+        hello.thread = client->channels[0].number;
+        hello.credits = credits[random_below(&world->random, 5)];
+        request.what_case = OVERLAPD__REQUEST__WHAT_HELLO;
+        request.hello = &hello;
+        world_trace(world, "client %u: hello, wants %u credits", client->number, hello.credits);
+        wire_request(&client->channels[0], MODEL_HELLO, &request, -1);
+        return client;
+}
+
+static void action_attach(struct client *client) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Attach attach = OVERLAPD__ATTACH__INIT;
+        struct channel *channel;
+        size_t n_open = 0;
+
+        for (size_t i = 0; i < client->n_channels; i++)
+                n_open += client->channels[i].fd >= 0;
+        if (client->n_channels == MODEL_CHANNELS_MAX || n_open >= MODEL_CHANNELS_NOW ||
+            client->channels[0].is_half_closed || client->channels[0].fd < 0)
+                return;
+        channel = wire_open(client);
+        channel->number = ++client->next_number;
+        if (random_chance(&client->world->random, 8)) {
+                channel->is_silent = true;
+                return;
+        }
+        channel->is_port = random_chance(&client->world->random, 45);
+        attach.session = client->session;
+        attach.secret = (ProtobufCBinaryData){ .len = sizeof(client->secret), .data = client->secret };
+        attach.what_case = channel->is_port ? OVERLAPD__ATTACH__WHAT_PORT : OVERLAPD__ATTACH__WHAT_THREAD;
+        if (channel->is_port)
+                attach.port = channel->number;
+        else
+                attach.thread = channel->number;
+        request.what_case = OVERLAPD__REQUEST__WHAT_ATTACH;
+        request.attach = &attach;
+        world_trace(client->world, "client %u: attaches channel %zu as %s", client->number, client->n_channels - 1,
+                    channel->is_port ? "a port" : "a thread");
+        wire_request(channel, MODEL_ATTACH, &request, -1);
+}
+
+/* --- Regions --------------------------------------------------------------------------------------------------------
+ */
+
+static int memfd_make(uint64_t size, bool is_allocated) {
+        int fd = memfd_create("sim", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+
+        if (fd < 0 || ftruncate(fd, (off_t) size) < 0)
+                abort();
+        if (is_allocated && posix_fallocate(fd, 0, (off_t) size) != 0)
+                abort();
+        return fd;
+}
+
+static void action_add_region(struct channel *channel) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__RegionAdd add = OVERLAPD__REGION_ADD__INIT;
+        struct client *client = channel->client;
+        struct model_region *region;
+        int fd;
+
+        request.what_case = OVERLAPD__REQUEST__WHAT_REGION_ADD;
+        request.region_add = &add;
+        add.size = MODEL_REGION_SIZE;
+        if (random_chance(&client->world->random, 10)) {
+                /* Pages are missing, or the size is another one. */
+                bool is_sparse = random_chance(&client->world->random, 50);
+
+                if (!is_sparse)
+                        add.size = 4096;
+                wire_request(channel, MODEL_REGION_ADD_BAD, &request, memfd_make(MODEL_REGION_SIZE, !is_sparse));
+                return;
+        }
+        if (client->n_regions == MODEL_REGIONS_MAX)
+                return;
+        region = &client->regions[client->n_regions++];
+        fd = memfd_make(MODEL_REGION_SIZE, true);
+        region->data = mmap(NULL, MODEL_REGION_SIZE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (region->data == MAP_FAILED)
+                abort();
+        wire_request(channel, MODEL_REGION_ADD, &request, fd)->region = region;
+}
+
+void action_remove_region(struct channel *channel, struct model_region *region) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__RegionRemove remove = OVERLAPD__REGION_REMOVE__INIT;
+
+        if (region->number == 0 || region->remove_asked)
+                return;
+        region->remove_asked = true;
+        remove.region = region->number;
+        request.what_case = OVERLAPD__REQUEST__WHAT_REGION_REMOVE;
+        request.region_remove = &remove;
+        world_trace(channel->client->world, "client %u: removes region %u", channel->client->number, region->number);
+        wire_request(channel, MODEL_REGION_REMOVE, &request, -1)->region = region;
+}
+
+/* --- Sockets --------------------------------------------------------------------------------------------------------
+ */
+
+static void action_open_socket(struct channel *channel) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__SocketOpen open = OVERLAPD__SOCKET_OPEN__INIT;
+        struct client *client = channel->client;
+
+        /* One at a time, so that what the monitor makes can be told apart. */
+        if (client->is_opening || client->n_sockets + 8 > MODEL_SOCKETS_MAX)
+                return;
+        client->is_opening = true;
+        open.family = OVERLAPD__FAMILY__FAMILY_INET;
+        open.type = OVERLAPD__TYPE__TYPE_STREAM;
+        request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_OPEN;
+        request.socket_open = &open;
+        wire_request(channel, MODEL_OPEN_SOCKET, &request, -1);
+}
+
+static void action_bind(struct channel *channel, struct model_socket *socket) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__SocketBind bind = OVERLAPD__SOCKET_BIND__INIT;
+        Overlapd__Address address = OVERLAPD__ADDRESS__INIT;
+        uint8_t host[4] = { 127, 0, 0, 1 };
+
+        address.family = OVERLAPD__FAMILY__FAMILY_INET;
+        address.host = (ProtobufCBinaryData){ .len = sizeof(host), .data = host };
+        bind.socket = socket->id;
+        bind.address = &address;
+        request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_BIND;
+        request.socket_bind = &bind;
+        wire_request(channel, MODEL_BIND, &request, -1)->socket = socket;
+}
+
+static void action_listen(struct channel *channel, struct model_socket *socket) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__SocketListen listen = OVERLAPD__SOCKET_LISTEN__INIT;
+
+        if (socket->is_connecting || socket->state == MODEL_CONNECTED)
+                return;
+        listen.socket = socket->id;
+        request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_LISTEN;
+        request.socket_listen = &listen;
+        socket->is_connecting = true; /* no connect races with it */
+        wire_request(channel, MODEL_LISTEN, &request, -1)->socket = socket;
+}
+
+static void action_shutdown(struct channel *channel, struct model_socket *socket) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__SocketShutdown shut = OVERLAPD__SOCKET_SHUTDOWN__INIT;
+
+        shut.socket = socket->id;
+        shut.direction = (Overlapd__Direction) (1 + random_below(&channel->client->world->random, 3));
+        request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_SHUTDOWN;
+        request.socket_shutdown = &shut;
+        if (shut.direction != OVERLAPD__DIRECTION__DIRECTION_RECEIVE)
+                socket->send_shut = true;
+        if (shut.direction != OVERLAPD__DIRECTION__DIRECTION_SEND)
+                socket->receive_shut = true;
+        wire_request(channel, MODEL_SHUTDOWN, &request, -1)->socket = socket;
+}
+
+void action_close_socket(struct channel *channel, struct model_socket *socket) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__SocketClose close_request = OVERLAPD__SOCKET_CLOSE__INIT;
+
+        if (socket->close_asked)
+                return;
+        socket->close_asked = true;
+        close_request.socket = socket->id;
+        request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_CLOSE;
+        request.socket_close = &close_request;
+        world_trace(channel->client->world, "client %u: closes socket %llx", channel->client->number,
+                    (unsigned long long) socket->id);
+        wire_request(channel, MODEL_CLOSE, &request, -1)->socket = socket;
+}
+
+static void action_associate(struct channel *channel, struct model_socket *socket) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__PortAssociate associate = OVERLAPD__PORT_ASSOCIATE__INIT;
+        struct client *client = channel->client;
+        struct channel *port = NULL;
+        struct model_call *call;
+
+        for (size_t i = 0; i < client->n_channels; i++) {
+                if (client->channels[i].is_port && client->channels[i].is_attached && client->channels[i].fd >= 0)
+                        port = &client->channels[i];
+        }
+        if (!port || socket->was_associated)
+                return;
+        socket->was_associated = true;
+        socket->port = port->number;
+        socket->port_key = random_next(&client->world->random);
+        associate.socket = socket->id;
+        associate.port = socket->port;
+        associate.key = socket->port_key;
+        request.what_case = OVERLAPD__REQUEST__WHAT_PORT_ASSOCIATE;
+        request.port_associate = &associate;
+        call = wire_request(channel, MODEL_ASSOCIATE, &request, -1);
+        call->socket = socket;
+        call->number = socket->port;
+}
+
+static void action_cancel(struct channel *channel, struct model_socket *socket) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Cancel cancel = OVERLAPD__CANCEL__INIT;
+        struct world *world = channel->client->world;
+        struct model_call *call;
+
+        cancel.socket = socket->id;
+        cancel.which_case = OVERLAPD__CANCEL__WHICH_ALL;
+        cancel.all = true;
+        if (random_chance(&world->random, 40)) {
+                cancel.which_case = OVERLAPD__CANCEL__WHICH_THREAD;
+                cancel.thread = 1 + random_below(&world->random, channel->client->next_number);
+        }
+        if (world->n_ops > 0 && random_chance(&world->random, 40)) {
+                size_t back = random_below(&world->random, world->n_ops < 64 ? world->n_ops : 64);
+                const struct model_op *op = world->ops[world->n_ops - 1 - back];
+
+                cancel.which_case = OVERLAPD__CANCEL__WHICH_TAG;
+                cancel.tag = op->tag;
+                if (op->client == channel->client && op->socket)
+                        socket = op->socket;
+                cancel.socket = socket->id;
+        }
+        socket->cancel_asked = true;
+        request.what_case = OVERLAPD__REQUEST__WHAT_CANCEL;
+        request.cancel = &cancel;
+        world_trace(world, "client %u: cancels on socket %llx, %s %llx", channel->client->number,
+                    (unsigned long long) socket->id,
+                    cancel.which_case == OVERLAPD__CANCEL__WHICH_TAG      ? "tag"
+                    : cancel.which_case == OVERLAPD__CANCEL__WHICH_THREAD ? "thread"
+                                                                          : "all",
+                    (unsigned long long) cancel.tag);
+        call = wire_request(channel, MODEL_CANCEL, &request, -1);
+        call->socket = socket;
+        if (cancel.which_case == OVERLAPD__CANCEL__WHICH_TAG)
+                call->tag = cancel.tag;
+        if (cancel.which_case == OVERLAPD__CANCEL__WHICH_THREAD)
+                call->thread = cancel.thread;
+}
+
+static void action_ask(struct channel *channel, struct model_socket *socket) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Status status = OVERLAPD__STATUS__INIT;
+        Overlapd__SocketName name = OVERLAPD__SOCKET_NAME__INIT;
+        Overlapd__SocketOptionGet get = OVERLAPD__SOCKET_OPTION_GET__INIT;
+        enum call_kind kind = MODEL_OTHER;
+
+        switch (random_below(&channel->client->world->random, 4)) {
+        case 0:
+                request.what_case = OVERLAPD__REQUEST__WHAT_STATUS;
+                request.status = &status;
+                break;
+        case 1:
+                name.socket = socket->id;
+                request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_NAME;
+                request.socket_name = &name;
+                break;
+        case 2:
+                get.socket = socket->id;
+                get.option = OVERLAPD__OPTION__OPTION_NO_DELAY;
+                request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_OPTION_GET;
+                request.socket_option_get = &get;
+                break;
+        default:
+                kind = MODEL_UNKNOWN;
+                break;
+        }
+        wire_request(channel, kind, &request, -1);
+}
+
+/* --- Misbehaviour ---------------------------------------------------------------------------------------------------
+ */
+
+static void action_push(struct channel *channel, const struct ovl_frame_header *header, const void *body, size_t len) {
+        uint8_t *bytes = malloc(sizeof(*header) + len);
+
+        if (!bytes)
+                abort();
+        memcpy(bytes, header, sizeof(*header));
+        memcpy(bytes + sizeof(*header), body, len);
+        wire_push(channel, bytes, sizeof(*header) + len, -1);
+}
+
+/* The first two malformed messages are forgiven. */
+static void action_strike(struct channel *channel) {
+        static const uint8_t garbage[] = { 0xff, 0xff, 0xff, 0xff, 0xff, 0xff };
+        struct ovl_frame_header header = { .body_len = sizeof(garbage), .kind = OVL_FRAME_CONTROL };
+
+        if (channel->client->n_strikes >= 2)
+                return;
+        channel->client->n_strikes++;
+        action_push(channel, &header, garbage, sizeof(garbage));
+}
+
+static void action_misbehave(struct channel *channel) {
+        static const struct {
+                struct ovl_frame_header header;
+                uint32_t body[2];
+                size_t len;
+        } frames[] = {
+                { { .body_len = 8, .kind = 77 }, { 0, 0 }, 8 },
+                { { .body_len = 8, .kind = OVL_FRAME_RECORDS }, { 1, 0 }, 8 },
+                { { .body_len = UINT32_MAX, .kind = OVL_FRAME_CONTROL }, { 0, 0 }, 8 },
+                { { .body_len = 8, .kind = OVL_FRAME_POST }, { 5, 0 }, 8 },
+                { { .body_len = 8, .kind = OVL_FRAME_POST }, { 0, 0 }, 8 },
+                { { .body_len = 4, .kind = OVL_FRAME_POST }, { 0, 0 }, 4 },
+                { { .body_len = 4, .kind = OVL_FRAME_CONTROL, .n_fds = 1 }, { 0, 0 }, 4 },
+                { { .body_len = 4, .kind = OVL_FRAME_CONTROL, .reserved = 3 }, { 0, 0 }, 4 },
+        };
+        size_t which = random_below(&channel->client->world->random, sizeof(frames) / sizeof(frames[0]));
+
+        world_trace(channel->client->world, "client %u: misbehaves (%zu)", channel->client->number, which);
+        action_push(channel, &frames[which].header, frames[which].body, frames[which].len);
+        channel->client->is_kicked = true;
+        channel->client->world->tally->n_kicked++;
+        action_resume(channel->client);
+        oracle_excuse(channel->client, NULL);
+}
+
+void action_vanish(struct client *client) {
+        world_trace(client->world, "client %u: vanishes", client->number);
+        oracle_excuse(client, NULL);
+        for (size_t i = 0; i < client->n_channels; i++)
+                wire_close(&client->channels[i]);
+        client->is_gone = true;
+}
+
+static void action_half_close(struct channel *channel) {
+        if (!list_is_empty(&channel->outbox))
+                return;
+        world_trace(channel->client->world, "client %u: half-closes channel %ld", channel->client->number,
+                    channel - channel->client->channels);
+        shutdown(channel->fd, SHUT_WR);
+        channel->is_half_closed = true;
+        channel->client->has_closed_channels = true;
+        channel->client->world->tally->n_half_closed++;
+}
+
+static void action_close_channel(struct channel *channel) {
+        struct client *client = channel->client;
+
+        if (channel == &client->channels[0] && random_chance(&client->world->random, 80))
+                return;
+        world_trace(client->world, "client %u: closes channel %ld", client->number, channel - client->channels);
+        oracle_excuse(client, channel);
+        wire_close(channel);
+        client->has_closed_channels = true;
+}
+
+void action_resume(struct client *client) {
+        for (size_t i = 0; i < client->n_channels; i++)
+                client->channels[i].is_paused = false;
+}
+
+/* --- The choice -----------------------------------------------------------------------------------------------------
+ */
+
+static void action_on_socket(struct channel *channel, struct model_socket *socket) {
+        switch (random_below(&channel->client->world->random, 12)) {
+        case 0:
+                action_bind(channel, socket);
+                break;
+        case 1:
+        case 2:
+                if (socket->state == MODEL_OPEN && !socket->is_connecting)
+                        action_listen(channel, socket);
+                break;
+        case 3:
+                if (socket->state == MODEL_CONNECTED && random_chance(&channel->client->world->random, 30))
+                        action_shutdown(channel, socket);
+                break;
+        case 4:
+                if (random_chance(&channel->client->world->random, 40))
+                        action_close_socket(channel, socket);
+                break;
+        case 5:
+        case 6:
+                if (random_chance(&channel->client->world->random, 40))
+                        action_associate(channel, socket);
+                break;
+        case 7:
+                action_ask(channel, socket);
+                break;
+        default:
+                if (!socket->is_closed)
+                        action_cancel(channel, socket);
+                break;
+        }
+}
+
+static void action_rarely(struct channel *channel) {
+        struct client *client = channel->client;
+
+        switch (random_below(&client->world->random, 24)) {
+        case 0:
+                action_misbehave(channel);
+                break;
+        case 1:
+                action_vanish(client);
+                client->world->tally->n_vanished++;
+                break;
+        case 2:
+                action_half_close(channel);
+                break;
+        case 3:
+        case 4:
+                action_close_channel(channel);
+                break;
+        case 5:
+        case 6:
+                action_strike(channel);
+                break;
+        case 7:
+        case 8:
+                if (client->n_regions > 0)
+                        action_remove_region(channel,
+                                             &client->regions[random_below(&client->world->random, client->n_regions)]);
+                break;
+        default:
+                action_attach(client);
+                break;
+        }
+}
+
+static void action_of_channel(struct channel *channel) {
+        struct client *client = channel->client;
+        struct random *random = &client->world->random;
+        struct model_socket *socket = client_socket(client);
+        size_t dice = random_below(random, 100);
+
+        if (dice < 60 && !channel->is_port)
+                entry_post(channel);
+        else if (dice < 66 || client->n_regions < 2)
+                action_add_region(channel);
+        else if (dice < 78 || client->n_sockets < 4)
+                action_open_socket(channel);
+        else if (dice < 94 && socket)
+                action_on_socket(channel, socket);
+        else
+                action_rarely(channel);
+}
+
+static bool client_has_hung_up(const struct client *client) {
+        for (size_t i = 0; i < client->n_channels; i++) {
+                if (client->channels[i].fd >= 0 && !client->channels[i].has_ended)
+                        return false;
+        }
+        return true;
+}
+
+void action_of_client(struct client *client) {
+        struct random *random = &client->world->random;
+        struct channel *channel = client_channel(client, random_chance(random, 85));
+
+        for (size_t i = 0; i < client->n_channels; i++) {
+                struct channel *each = &client->channels[i];
+
+                if (each->fd < 0)
+                        continue;
+                if (random_chance(random, 70))
+                        wire_flush(each, random_size(random, 4096));
+                if (!each->is_paused)
+                        wire_read(each);
+                if (!client->is_kicked && random_chance(random, each->is_paused ? 3 : 1))
+                        each->is_paused = !each->is_paused;
+                if (each->has_ended) {
+                        wire_close(each);
+                        client->has_closed_channels = true;
+                }
+        }
+        if (client_has_hung_up(client))
+                action_vanish(client);
+        else if (channel && !client->is_kicked && !client->world->is_ending && channel->fd >= 0 && !channel->has_ended)
+                action_of_channel(channel);
+}
