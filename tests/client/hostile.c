@@ -343,6 +343,71 @@ static void hostile_gone_request(void **state) {
         hostile_stop(&c);
 }
 
+/* Answers a request with a reply in which some bits are turned over, and hangs up. */
+struct hostile_reply {
+        struct hostile_case *c;
+        uint64_t seed;
+        pthread_t thread;
+};
+
+static void *hostile_answer(void *argument) {
+        struct hostile_reply *answer = argument;
+        Overlapd__FromDaemon from_daemon = OVERLAPD__FROM_DAEMON__INIT;
+        Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
+        Overlapd__SocketNameReply name = OVERLAPD__SOCKET_NAME_REPLY__INIT;
+        Overlapd__Address address = OVERLAPD__ADDRESS__INIT;
+        uint8_t body[256], host[16] = { 1 };
+        size_t len;
+
+        from_daemon.what_case = OVERLAPD__FROM_DAEMON__WHAT_REPLY;
+        from_daemon.reply = &reply;
+        reply.id = 4; /* after the hello, the region and the association */
+        reply.text = (char *) "text";
+        reply.what_case = OVERLAPD__REPLY__WHAT_SOCKET_NAME;
+        reply.socket_name = &name;
+        name.address = &address;
+        address.family = OVERLAPD__FAMILY__FAMILY_INET6;
+        address.port = 80;
+        address.host = (ProtobufCBinaryData){ .len = sizeof(host), .data = host };
+        len = overlapd__from_daemon__pack(&from_daemon, body);
+        for (uint64_t flips = hostile_random(&answer->seed) % 4; flips > 0; flips--) {
+                uint64_t bit = hostile_random(&answer->seed) % (len * 8);
+
+                body[bit / 8] ^= (uint8_t) (1u << (bit % 8));
+        }
+        fake_wait_requests(&answer->c->fake, OVERLAPD__REQUEST__WHAT_SOCKET_NAME, 1);
+        fake_send_frame(&answer->c->fake, 0, OVL_FRAME_CONTROL, body, len);
+        fake_hang_up(&answer->c->fake, 0);
+        return NULL;
+}
+
+static void hostile_replies(void **state) {
+        unsigned n_good = 0;
+
+        for (uint64_t round = 1; round <= 150; round++) {
+                struct hostile_case c;
+                struct hostile_reply answer = { .c = &c, .seed = round * UINT64_C(0x9e3779b97f4a7c15) };
+                struct sockaddr_storage name;
+                socklen_t len = sizeof(name);
+                int r;
+
+                hostile_start(&c);
+                fake_set(&c.fake, &c.fake.mute, OVERLAPD__REQUEST__WHAT_SOCKET_NAME);
+                pthread_create(&answer.thread, NULL, hostile_answer, &answer);
+                r = ovl_getsockname(c.thread, 1, (struct sockaddr *) &name, &len);
+                pthread_join(answer.thread, NULL);
+                assert_true(r <= 0);
+                if (r == 0)
+                        n_good++;
+                else
+                        assert_int_equal(ovl_thread_error(c.thread)->status, r);
+                hostile_check_gone(&c);
+                hostile_stop(&c);
+        }
+        /* The generator does what it should: some replies are whole, most are not. */
+        assert_in_range(n_good, 10, 140);
+}
+
 struct hostile_waiter {
         struct hostile_case *c;
         pthread_t thread;
@@ -416,6 +481,7 @@ int main(int argc, char **argv) {
                 { "gone-idle", hostile_gone_idle, 0 },
                 { "gone-notice", hostile_gone_notice, 0 },
                 { "gone-request", hostile_gone_request, 0 },
+                { "replies", hostile_replies, 60 },
                 { "gone-waits", hostile_gone_waits, 60 },
         };
 
