@@ -88,12 +88,18 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
 }
 
 struct session *session_free(struct session *session) {
+        struct list *link;
+
         if (!session)
                 return NULL;
         if (list_is_linked(&session->link))
                 session->resources->stats.n_sessions--;
         list_unlink(&session->link);
         list_unlink(&session->touched);
+        while ((link = list_pop_front(&session->threads)))
+                free(list_entry(link, struct thread, link));
+        while ((link = list_pop_front(&session->ports)))
+                free(list_entry(link, struct port, link));
         for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
                 region_deinit(&session->regions[i]);
         slots_deinit(&session->socket_numbers);
@@ -193,13 +199,19 @@ static void session_end_thread(struct session *session, struct peer *peer) {
         peer->thread = NULL;
 }
 
-static void session_end_port(struct session *session, struct peer *peer) {
-        list_for_each(link, &session->sockets) {
+static void sockets_leave_port(const struct list *sockets, const struct port *port) {
+        list_for_each(link, sockets) {
                 struct socket *socket = list_entry(link, struct socket, link);
 
-                if (socket->port == peer->port)
+                if (socket->port == port)
                         socket->port = NULL;
         }
+}
+
+/* Sockets that were closed, and with which the kernel is not done, still have records to come. */
+static void session_end_port(struct session *session, struct peer *peer) {
+        sockets_leave_port(&session->sockets, peer->port);
+        sockets_leave_port(&session->closing, peer->port);
         list_unlink(&peer->port->link);
         free(peer->port);
         peer->port = NULL;
