@@ -337,8 +337,9 @@ OVL_API int ovl_wait(struct ovl_thread *thread, struct ovl_overlapped *overlappe
  *
  * overlapped: the operation; NULL: all operations on the socket.
  *
- * Returns how many ended because of this call, or -ENOENT when nothing matched, or -errno. Those that wait for this
- * very thread have their records taken in when this returns; of others, those that the daemon had sent.
+ * Returns how many ended because of this call (0 when all that matched ended by themselves meanwhile), or -ENOENT when
+ * nothing matched, or -errno. Those that wait for this very thread have their records taken in when this returns; of
+ * others, those that the daemon had sent.
  */
 OVL_API int ovl_cancel(struct ovl_thread *thread, uint64_t socket, struct ovl_overlapped *overlapped);
 

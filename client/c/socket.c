@@ -80,7 +80,7 @@ OVL_API int ovl_listen(struct ovl_thread *thread, uint64_t socket, int backlog) 
         Overlapd__Reply *reply;
 
         socket_listen.socket = socket;
-        socket_listen.backlog = backlog > 0 ? (uint32_t) backlog : 0;
+        socket_listen.backlog = backlog >= 0 ? (uint32_t) backlog : SOMAXCONN; /* as the kernel reads it */
         request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_LISTEN;
         request.socket_listen = &socket_listen;
         return request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT__NOT_SET, "ovl_listen", &reply);
@@ -347,8 +347,7 @@ OVL_API int ovl_cancel(struct ovl_thread *thread, uint64_t socket, struct ovl_ov
         conduit_take_in_all(thread->session, false, thread);
         if (r < 0)
                 return r;
-        if (n == 0)
-                return error_set(&thread->error, -ENOENT, OVL_REASON_NOT_FOUND, "ovl_cancel: nothing matched");
+        /* Also one that came to its end by itself meanwhile has ended when this returns. */
         if (overlapped)
                 socket_wait_ended(thread, cancel.tag);
         return n;
