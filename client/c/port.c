@@ -43,7 +43,8 @@ struct ovl_port *port_unref(struct ovl_port *port) {
 }
 
 bool port_has_room(const struct ovl_port *port) {
-        return port->n_running < port->n_running_max;
+        /* When the daemon is lost every wait returns, also behind threads that never come back. */
+        return port->n_running < port->n_running_max || port->session->is_gone;
 }
 
 /* --- The queue -------------------------------------------------------------------------------------------------- */
