@@ -386,8 +386,31 @@ void action_vanish(struct client *client) {
         client->is_gone = true;
 }
 
+/* Whether the session goes on without this channel: an attach that is under way must find it. */
+static bool channel_has_twin(const struct channel *channel) {
+        const struct client *client = channel->client;
+
+        for (size_t i = 0; i < client->n_channels; i++) {
+                const struct channel *twin = &client->channels[i];
+
+                if (twin != channel && twin->fd >= 0 && twin->is_attached && !twin->is_half_closed)
+                        return true;
+        }
+        return false;
+}
+
+static bool client_is_attaching(const struct client *client) {
+        list_for_each(link, &client->calls) {
+                if (list_entry(link, struct model_call, link)->kind == MODEL_ATTACH)
+                        return true;
+        }
+        return false;
+}
+
 static void action_half_close(struct channel *channel) {
         if (!list_is_empty(&channel->outbox))
+                return;
+        if (client_is_attaching(channel->client) && !channel_has_twin(channel))
                 return;
         world_trace(channel->client->world, "client %u: half-closes channel %ld", channel->client->number,
                     channel - channel->client->channels);
@@ -401,6 +424,8 @@ static void action_close_channel(struct channel *channel) {
         struct client *client = channel->client;
 
         if (channel == &client->channels[0] && random_chance(&client->world->random, 80))
+                return;
+        if (client_is_attaching(client) && !channel_has_twin(channel))
                 return;
         world_trace(client->world, "client %u: closes channel %ld", client->number, channel - client->channels);
         oracle_excuse(client, channel);

@@ -279,10 +279,10 @@ static void sim_visit_op(struct engine_sim *sim, struct sim_file *file, enum dir
 }
 
 static bool sim_is_ready(const struct engine_file *file, enum direction direction) {
-        struct pollfd fd = { .fd = file->fd };
+        struct pollfd fd = { .fd = file->fd, .events = POLLOUT };
 
-        if (!file->only_hang_up)
-                fd.events = direction == DIRECTION_IN ? POLLIN | POLLRDHUP : POLLOUT;
+        if (direction == DIRECTION_IN)
+                fd.events = file->only_hang_up ? 0 : POLLIN | POLLRDHUP;
         return poll(&fd, 1, 0) > 0;
 }
 

@@ -130,7 +130,13 @@ static bool op_take_buffers(struct model_op *op, struct random *random, bool is_
                 op->len += op->slices[i].len;
                 op->n_slices = i + 1;
         }
-        return op->n_slices > 0;
+        if (op->n_slices > 0)
+                return true;
+        if (op->vector_buffer < MODEL_BUFFERS)
+                op->region->buffers[op->vector_buffer].is_used = false;
+        op->vector_buffer = MODEL_BUFFERS;
+        op->region = NULL;
+        return false;
 }
 
 static void op_fill_buffers(struct model_op *op, struct random *random) {

@@ -224,10 +224,10 @@ static void world_quieten(struct world *world) {
 
                 check(n < WORLD_QUIET_TURNS_MAX, "the worker never comes to rest");
                 world->step++;
+                world_let_clients_read(world);
                 monitor_read(world);
                 monitor_answer(world);
                 world_turn(world, true);
-                world_let_clients_read(world);
                 if (engine_sim_is_asleep(world->engine) && world->n_moved == n_moved && list_is_empty(&world->asks))
                         break;
         }
