@@ -151,6 +151,7 @@ static void monitor_refuse(struct monitor *monitor, const struct listener_peer *
 static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer, const char **ret_text) {
         struct link_message message = { .kind = LINK_CHANNEL };
         struct shards_channel *channel;
+        bool may_open = shards_may_open(&monitor->shards, peer->uid);
         int worker, r;
 
         r = shards_admit(&monitor->shards, peer->uid, ret_text);
@@ -169,6 +170,7 @@ static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer
                 .uid = peer->uid,
                 .gid = peer->gid,
                 .pid = peer->pid,
+                .may_not_open = !may_open,
         };
         r = crew_give(&monitor->crew, (unsigned) worker, &message, peer->fd);
         if (r < 0) {

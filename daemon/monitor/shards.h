@@ -66,10 +66,16 @@ void shards_deinit(struct shards *shards);
 /*
  * Asks whether one more connection of this user may be taken.
  *
- * Returns 0; -EBUSY when others have to open or end first, which is a matter of moments; -EUSERS when the user has all
- * the sessions that it may have. Then also a text for the client that names the limit: static storage.
+ * Returns 0, or -EBUSY when others have to open or end first, which is a matter of moments, and a text for the client
+ * that names the limit: static storage.
  */
 int shards_admit(const struct shards *shards, uid_t uid, const char **ret_text);
+
+/*
+ * Whether one more connection of this user may open a session: it may be the further thread of one that is there, so it
+ * is the worker who finds out what it wants. Connections that have said nothing yet count as sessions.
+ */
+bool shards_may_open(const struct shards *shards, uid_t uid);
 
 /* Returns the shard of this user and unit (NULL: none), or NULL when there is none yet. */
 struct shard *shards_find(const struct shards *shards, uid_t uid, const char *unit);

@@ -66,6 +66,11 @@ void serve_hello(struct serve *serve) {
                 peer_die(serve->peer, "no protocol version or level in common");
                 return;
         }
+        if (serve->peer->identity.may_not_open) {
+                serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA,
+                             "user %u has as many sessions as are allowed: end one first", serve->peer->identity.uid);
+                return;
+        }
         r = session_new(serve->control->resources, &serve->peer->identity, hello->credits, &session);
         if (r == 0) {
                 r = session_add_thread(session, serve->peer, hello->thread, hello->tid);
