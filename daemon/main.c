@@ -18,6 +18,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
@@ -254,6 +255,7 @@ static int main_run_worker(const struct main_arguments *arguments) {
                 main_complain("--worker is internal: overlapd starts its workers itself");
                 return MAIN_USAGE;
         }
+        prctl(PR_SET_NAME, "overlapd-worker"); /* it was started as /proc/self/exe */
         options.engine = arguments->values[CONFIG_KEY_ENGINE] ? arguments->values[CONFIG_KEY_ENGINE] : "auto";
         return worker_run(&options);
 }
