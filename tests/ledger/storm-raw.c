@@ -161,6 +161,19 @@ static int raw_close_socket(struct raw *raw, struct raw_conn *conn) {
         return raw_ask(raw, &request);
 }
 
+/* Small sends are not to wait for each other's acknowledgements. */
+static int raw_set_no_delay(struct raw *raw, const struct raw_conn *conn) {
+        Overlapd__SocketOptionSet set = OVERLAPD__SOCKET_OPTION_SET__INIT;
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+
+        set.socket = conn->socket;
+        set.option = OVERLAPD__OPTION__OPTION_NO_DELAY;
+        set.value = 1;
+        request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_OPTION_SET;
+        request.socket_option_set = &set;
+        return raw_ask(raw, &request);
+}
+
 static int raw_listen(struct raw *raw) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__SocketListen listen = OVERLAPD__SOCKET_LISTEN__INIT;
@@ -264,7 +277,8 @@ static int raw_join(struct raw *raw) {
         if (r < 0)
                 return r;
         raw_conn_init(raw, &raw->ends[1], raw->value);
-        return 0;
+        r = raw_set_no_delay(raw, &raw->ends[0]);
+        return r < 0 ? r : raw_set_no_delay(raw, &raw->ends[1]);
 }
 
 /* Sends, and receives of the same sum cut in different places; what is left over is received with the next batch. */
