@@ -41,11 +41,13 @@
 #ifdef SIM_POISONS
 #include <sanitizer/asan_interface.h>
 #else
+#define __asan_address_is_poisoned(place) ((void) (place), 1)
 #define ASAN_POISON_MEMORY_REGION(place, len) ((void) (place), (void) (len))
 #define ASAN_UNPOISON_MEMORY_REGION(place, len) ((void) (place), (void) (len))
 #endif
 
 #define SIM_FILES_MAX 1024
+#define SIM_POISON_UNIT 16u  /* shorter pieces may share their unit with memory that is not lent */
 #define SIM_PAUSED INT32_MIN /* the result of a request that cannot end yet */
 
 struct sim_file {
@@ -90,8 +92,13 @@ static enum direction request_direction(const struct request *request) {
 /* --- Memory ----------------------------------------------------------------------------------------------------- */
 
 static void sim_lend(const struct request *request) {
-        for (uint32_t i = 0; i < request->n_parts; i++)
-                ASAN_POISON_MEMORY_REGION(request->parts[i].iov_base, request->parts[i].iov_len);
+        for (uint32_t i = 0; i < request->n_parts; i++) {
+                const struct iovec *part = &request->parts[i];
+
+                ASAN_POISON_MEMORY_REGION(part->iov_base, part->iov_len);
+                check(part->iov_len < SIM_POISON_UNIT || __asan_address_is_poisoned(part->iov_base),
+                      "lent memory is not guarded");
+        }
 }
 
 static void sim_give_back(const struct request *request) {
