@@ -85,7 +85,8 @@ static void endings_cancel_races_with_data(void **state) {
                 pattern_fill(&byte, 1, i);
                 peer_write(fd, &byte, 1);
                 r = ovl_cancel(client.thread, socket, &receiving);
-                assert_true(r == 1 || r == -ENOENT);
+                /* Too late is told in two ways: the operation was found and ended by itself, or was not found. */
+                assert_true(r == 1 || r == 0 || r == -ENOENT);
                 assert_int_equal(ovl_result(&receiving), r == 1 ? -ECANCELED : 0);
                 n_cancelled += r == 1;
                 pattern_check(client.memory, receiving.bytes, n_received);
