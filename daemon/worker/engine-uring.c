@@ -40,6 +40,7 @@
 #define URING_COMPLETIONS 32768u
 #define URING_COMPLETIONS_MIN 256u
 #define URING_FILES 65536u
+#define URING_RECANCEL_NS (5 * NS_PER_MS)
 
 enum {
         URING_FILE_IN = 1,
@@ -52,10 +53,12 @@ struct engine_uring {
         struct io_uring ring;
         bool is_set_up;
         uint32_t n_in_flight;
-        uint32_t n_max;        /* requests in flight at once */
-        struct list deferred;  /* requests that wait for room */
-        struct list cancelled; /* requests that were cancelled before they started */
-        int *free_files;       /* a stack of free indices of the file table */
+        uint32_t n_max;         /* requests in flight at once */
+        struct list deferred;   /* requests that wait for room */
+        struct list cancelled;  /* requests that were cancelled before they started */
+        struct list cancelling; /* requests in the kernel that are to end */
+        uint64_t recancel_ns;   /* when those are cancelled again, if there are any */
+        int *free_files;        /* a stack of free indices of the file table */
         uint32_t n_free_files;
         struct engine_file hang_ups; /* the epoll set */
         uint32_t n_hang_ups;         /* files in it; then it is armed, or has_hang_ups is set */
@@ -232,6 +235,7 @@ static void uring_start(struct engine *engine, struct op *op) {
         struct engine_uring *uring = uring_of(engine);
 
         list_init(&op->request.link);
+        op->request.is_cancelling = false;
         op->request.file->n_in_flight++;
         if (uring->n_in_flight < uring->n_max)
                 uring_put(uring, op);
@@ -242,12 +246,36 @@ static void uring_start(struct engine *engine, struct op *op) {
 static void uring_cancel(struct engine *engine, struct op *op) {
         struct engine_uring *uring = uring_of(engine);
 
-        if (list_is_linked(&op->request.link)) {
+        if (op->request.is_cancelling) {
+                return;
+        } else if (list_is_linked(&op->request.link)) {
                 list_unlink(&op->request.link);
                 list_push_back(&uring->cancelled, &op->request.link);
         } else {
+                if (list_is_empty(&uring->cancelling))
+                        uring->recancel_ns = now_ns() + URING_RECANCEL_NS;
+                op->request.is_cancelling = true;
+                list_push_back(&uring->cancelling, &op->request.link);
                 uring_cancel_data(uring, (uintptr_t) op);
         }
+}
+
+/*
+ * A cancel can miss a request that the kernel is just handing on to a thread of its own, where a send then waits like
+ * any blocking call, perhaps for ever. So it is repeated until the request has ended. Returns when the next is due.
+ */
+static uint64_t uring_cancel_again(struct engine_uring *uring, uint64_t timeout_ns) {
+        uint64_t now;
+
+        if (list_is_empty(&uring->cancelling))
+                return timeout_ns;
+        now = now_ns();
+        if (now >= uring->recancel_ns) {
+                uring->recancel_ns = now + URING_RECANCEL_NS;
+                list_for_each(link, &uring->cancelling)
+                        uring_cancel_data(uring, (uintptr_t) list_entry(link, struct op, request.link));
+        }
+        return timeout_ns < uring->recancel_ns - now ? timeout_ns : uring->recancel_ns - now;
 }
 
 static int uring_shutdown(struct engine *engine, struct engine_file *file, int how) {
@@ -257,13 +285,13 @@ static int uring_shutdown(struct engine *engine, struct engine_file *file, int h
 
 static int uring_wait(struct engine *engine, uint64_t timeout_ns) {
         struct engine_uring *uring = uring_of(engine);
-        struct __kernel_timespec timeout = {
-                .tv_sec = (long long) (timeout_ns / NS_PER_S),
-                .tv_nsec = (long long) (timeout_ns % NS_PER_S),
-        };
+        struct __kernel_timespec timeout;
         struct io_uring_cqe *cqe;
         int r;
 
+        timeout_ns = uring_cancel_again(uring, timeout_ns);
+        timeout.tv_sec = (long long) (timeout_ns / NS_PER_S);
+        timeout.tv_nsec = (long long) (timeout_ns % NS_PER_S);
         if (!list_is_empty(&uring->cancelled) || io_uring_cq_ready(&uring->ring) > 0)
                 timeout.tv_sec = timeout.tv_nsec = 0;
         else if (timeout_ns == ENGINE_FOREVER)
@@ -287,6 +315,9 @@ static void uring_undefer(struct engine_uring *uring) {
 }
 
 static void uring_event_of_op(struct op *op, int32_t result, struct engine_event *ret_event) {
+        if (op->request.is_cancelling)
+                list_unlink(&op->request.link);
+        op->request.is_cancelling = false;
         op->request.file->n_in_flight--;
         *ret_event = (struct engine_event){ .op = op, .file = op->request.file, .result = result };
 }
@@ -544,6 +575,7 @@ int engine_uring_new(struct stats *stats, struct engine **ret_engine, char *ret_
         engine_file_init(&uring->hang_ups, -1, 0);
         list_init(&uring->deferred);
         list_init(&uring->cancelled);
+        list_init(&uring->cancelling);
         r = uring_prepare_ring(uring, &step);
         if (r < 0) {
                 snprintf(ret_problem, problem_size, "%s failed: %s; %s", step, strerror(-r), uring_advice(r));

@@ -61,6 +61,7 @@ struct request {
         struct msghdr message;    /* stays as it is while the request is in flight */
         struct engine_file *file; /* borrowed */
         struct list link;         /* in a list of the engine */
+        bool is_cancelling;       /* the engine was asked to end it, and it has not ended */
 };
 
 struct op {
