@@ -75,8 +75,11 @@ int link_receive(int link_fd, struct link_message *ret_message, int *ret_fd) {
         fd = link_take_fd(&packet);
         if (n == 0)
                 return 0;
-        if (n != sizeof(message) || (packet.msg_flags & (MSG_TRUNC | MSG_CTRUNC)))
+        if (n != sizeof(message) || (packet.msg_flags & MSG_TRUNC) || (fd >= 0 && (packet.msg_flags & MSG_CTRUNC)))
                 return -EBADMSG;
+        /* A descriptor came, and this process may have no more: the message is as good as any. */
+        if (packet.msg_flags & MSG_CTRUNC)
+                fd = -EMFILE;
         message.text[sizeof(message.text) - 1] = '\0';
         if (message.kind == LINK_READY)
                 message.body.ready.reason[sizeof(message.body.ready.reason) - 1] = '\0';

@@ -84,9 +84,10 @@ int link_send(int link_fd, const struct link_message *message, int with_fd);
 /*
  * Receives one message.
  *
- * Returns 1 and the message, with *ret_fd a close-on-exec descriptor or -1; 0 when the other side is gone; -EAGAIN when
- * there is none; -EBADMSG for a packet that is no message (its descriptors are closed); or another -errno. Texts are
- * NUL-terminated in every case.
+ * Returns 1 and the message, with *ret_fd a close-on-exec descriptor, -1 when none came, or -EMFILE when the one that
+ * came was lost because this process may have no more; 0 when the other side is gone; -EAGAIN when there is none;
+ * -EBADMSG for a packet that is no message (its descriptors are closed); or another -errno. Texts are NUL-terminated in
+ * every case.
  */
 int link_receive(int link_fd, struct link_message *ret_message, int *ret_fd);
 

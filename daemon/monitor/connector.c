@@ -519,6 +519,12 @@ int connector_handle(struct connector *connector, const struct link_message *mes
         _cleanup_fd_ int opened_fd = -1;
         int r;
 
+        if (needs_fd && fd == -EMFILE) {
+                connector_set(&result, -EMFILE, OVL_REASON_QUOTA,
+                              "overlapd has as many descriptors as it may have: try again, or raise LimitNOFILE");
+                connector_log(connector, client, NULL, &result);
+                return connector_answer(connector, message->ticket, &result, -1);
+        }
         if (needs_fd != (fd >= 0)) {
                 *ret_problem = needs_fd ? "a request without its descriptor" : "a descriptor that nobody asked for";
                 return -EBADMSG;

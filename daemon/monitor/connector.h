@@ -44,7 +44,7 @@ bool connector_wants(uint32_t kind);
 /*
  * Carries out one request; its answer goes to the outbox, now or when a connect ends.
  *
- * fd: the descriptor that came with the message, or -1. Borrowed.
+ * fd: the descriptor that came with the message, -1, or -EMFILE when it was lost on the way. Borrowed.
  *
  * Returns 0; -EBADMSG and a static text when no honest worker would have sent this; or another -errno when the answer
  * could not be given.

@@ -195,6 +195,8 @@ void control_answer(struct control *control, struct ticket *ticket, const struct
 
         if (call->kind == CALL_OPEN && answer->status == 0 && fd >= 0) {
                 control_finish_open(control, call, &fd);
+        } else if (call->kind == CALL_OPEN && answer->status == 0) {
+                control_reply(control, call->peer, call->id, -EMFILE, OVL_REASON_QUOTA, SERVE_FILES_TEXT);
         } else {
                 if (call->kind == CALL_LISTEN && answer->status == 0) {
                         socket = session_find_socket(call->session, call->socket_number);

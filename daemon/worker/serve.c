@@ -111,6 +111,11 @@ void call_ask(struct serve *serve, struct call *call, enum link_kind kind, int f
         call->ticket.message = &call->message;
         /* The socket may be closed before the question has left. */
         call->ticket.fd = fd >= 0 ? fcntl(fd, F_DUPFD_CLOEXEC, 3) : -1;
+        if (fd >= 0 && call->ticket.fd < 0) {
+                serve_refuse(serve, -EMFILE, OVL_REASON_QUOTA, SERVE_FILES_TEXT);
+                call_free(call);
+                return;
+        }
         if (ask_send(&serve->control->resources->ask, &call->ticket) < 0) {
                 serve_refuse(serve, -ENOBUFS, OVL_REASON_QUOTA, "too many requests are under way: try again later");
                 call_free(call);

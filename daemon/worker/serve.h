@@ -87,6 +87,9 @@ struct call *call_free(struct call *call);
 /* Asks the monitor. call: taken. fd: borrowed; -1: none. */
 void call_ask(struct serve *serve, struct call *call, enum link_kind kind, int fd);
 
+/* What a client is told when this process may have no more descriptors. */
+#define SERVE_FILES_TEXT "overlapd has as many descriptors as it may have: close sockets, or raise LimitNOFILE"
+
 /* Waits for the end of ops. call: taken. */
 void call_wait(struct serve *serve, struct call *call);
 

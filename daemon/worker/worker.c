@@ -138,7 +138,7 @@ static void worker_add_peer(struct worker *worker, int take_fd, const struct lin
         struct peer *peer;
         int r;
 
-        r = fd < 0 ? -EBADF
+        r = fd < 0 ? -EMFILE
                    : peer_new(worker->resources.engine, worker->resources.reaper, &worker->graveyard, &fd, identity,
                               FILE_PEER, &peer);
         if (r < 0) {
