@@ -129,12 +129,23 @@ static void peer_keep_fds(struct peer *peer, const int *fds, size_t n) {
         }
 }
 
+static bool peer_has_frame(const struct peer *peer) {
+        struct ovl_frame_header header;
+        const char *problem;
+
+        return frame_find(peer->inbox + peer->n_taken, peer->n_filled - peer->n_taken, FRAME_FROM_CLIENT, &header,
+                          &problem) != 0;
+}
+
 void peer_fill(struct peer *peer) {
         int fds[CHANNEL_FDS_MAX];
         size_t n_fds = 0;
         ssize_t n;
 
         if (peer->is_dead || peer->has_ended)
+                return;
+        /* One receive brings the descriptors of one frame: those that came must be claimed before the next ones. */
+        if (peer->n_fds > 0 && peer_has_frame(peer))
                 return;
         peer_compact(peer);
         if (peer->n_filled == FRAME_SIZE_MAX)
