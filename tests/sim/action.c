@@ -329,6 +329,19 @@ static void action_ask(struct channel *channel, struct model_socket *socket) {
         wire_request(channel, kind, &request, -1);
 }
 
+/* More requests at once than the daemon keeps replies for. */
+static void action_ask_often(struct channel *channel) {
+        channel->is_paused = true;
+        for (int i = 0; i < 150; i++) {
+                Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+                Overlapd__Status status = OVERLAPD__STATUS__INIT;
+
+                request.what_case = OVERLAPD__REQUEST__WHAT_STATUS;
+                request.status = &status;
+                wire_request(channel, MODEL_OTHER, &request, -1);
+        }
+}
+
 /* --- Misbehaviour ---------------------------------------------------------------------------------------------------
  */
 
@@ -433,6 +446,32 @@ static void action_close_channel(struct channel *channel) {
         client->has_closed_channels = true;
 }
 
+static bool channel_has_calls(const struct channel *channel) {
+        list_for_each(link, &channel->client->calls) {
+                if (list_entry(link, struct model_call, link)->channel == channel)
+                        return true;
+        }
+        return false;
+}
+
+void action_close_cleanly(struct client *client) {
+        struct channel *heir = &client->channels[0];
+
+        if (heir->fd < 0 || heir->is_half_closed || heir->has_ended)
+                return;
+        for (size_t i = 1; i < client->n_channels; i++) {
+                struct channel *channel = &client->channels[i];
+
+                if (channel->fd < 0 || channel->has_ended || channel_has_calls(channel) ||
+                    random_chance(&client->world->random, 50))
+                        continue;
+                world_trace(client->world, "client %u: cleanly closes channel %zu", client->number, i);
+                wire_close(channel);
+                channel->is_left = true;
+                client->has_closed_channels = true;
+        }
+}
+
 void action_resume(struct client *client) {
         for (size_t i = 0; i < client->n_channels; i++)
                 client->channels[i].is_paused = false;
@@ -501,6 +540,9 @@ static void action_rarely(struct channel *channel) {
                 if (client->n_regions > 0)
                         action_remove_region(channel,
                                              &client->regions[random_below(&client->world->random, client->n_regions)]);
+                break;
+        case 9:
+                action_ask_often(channel);
                 break;
         default:
                 action_attach(client);

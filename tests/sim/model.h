@@ -50,6 +50,7 @@ struct channel {
         bool is_paused;   /* does not read for a while */
         bool is_half_closed;
         bool has_ended; /* the daemon has hung up */
+        bool is_left;   /* closed when all was quiet: what comes for it is inherited */
         uint64_t number;
         uint64_t monitor_number;
         struct list outbox;
@@ -216,6 +217,7 @@ struct monitor_ask {
         struct link_message message;
         int fd;
         bool is_cancelled;
+        bool hangs; /* a connect that nobody answers until it is cancelled */
 };
 
 struct world {
@@ -303,6 +305,9 @@ void action_close_socket(struct channel *channel, struct model_socket *socket);
 void action_remove_region(struct channel *channel, struct model_region *region);
 void action_resume(struct client *client);
 
+/* Closes channels from which everything was read: what is still to come for them is inherited. */
+void action_close_cleanly(struct client *client);
+
 /* A channel that can send; NULL: there is none. */
 struct channel *client_channel(struct client *client, bool needs_thread);
 
@@ -313,8 +318,8 @@ void monitor_init(struct world *world, enum plant plant);
 void monitor_deinit(struct world *world);
 void monitor_read(struct world *world);
 
-/* Answers one request, if there is one. */
-void monitor_answer(struct world *world);
+/* Answers one request. Returns whether there was one. */
+bool monitor_answer(struct world *world);
 void monitor_give_channel(struct world *world, struct channel *channel, int take_fd);
 void monitor_stop(struct world *world);
 

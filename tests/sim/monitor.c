@@ -88,6 +88,8 @@ void monitor_read(struct world *world) {
                         break;
                 case LINK_CHANNEL_CLOSED:
                         world->n_monitor_closed++;
+                        world_trace(world, "monitor: connection %llu was closed: %s",
+                                    (unsigned long long) message.body.channel.channel, message.text);
                         break;
                 case LINK_CONNECT_CANCEL:
                         monitor_cancel(world, message.ticket);
@@ -102,6 +104,7 @@ void monitor_read(struct world *world) {
                                 abort();
                         ask->message = message;
                         ask->fd = fd;
+                        ask->hangs = message.kind == LINK_CONNECT && random_chance(&world->random, 25);
                         list_push_back(&world->asks, &ask->link);
                         break;
                 }
@@ -184,18 +187,30 @@ static int monitor_decide(struct world *world, struct monitor_ask *ask, struct l
         return fd;
 }
 
-void monitor_answer(struct world *world) {
-        struct link_message answer = { .kind = LINK_ANSWER };
-        struct monitor_ask *ask;
-        struct list *link = list_first(&world->asks);
+/* One of the first requests that can be answered; NULL: there is none. */
+static struct monitor_ask *monitor_choose(struct world *world) {
         size_t n = random_below(&world->random, 4);
+        struct monitor_ask *chosen = NULL;
+
+        list_for_each(link, &world->asks) {
+                struct monitor_ask *ask = list_entry(link, struct monitor_ask, link);
+
+                if (ask->hangs && !ask->is_cancelled)
+                        continue;
+                chosen = ask;
+                if (n-- == 0)
+                        break;
+        }
+        return chosen;
+}
+
+bool monitor_answer(struct world *world) {
+        struct link_message answer = { .kind = LINK_ANSWER };
+        struct monitor_ask *ask = monitor_choose(world);
         int fd;
 
-        if (!link)
-                return;
-        while (n-- > 0 && link->next != &world->asks)
-                link = link->next;
-        ask = list_entry(link, struct monitor_ask, link);
+        if (!ask)
+                return false;
         answer.ticket = ask->message.ticket;
         fd = monitor_decide(world, ask, &answer);
         if (answer.status < 0)
@@ -204,4 +219,5 @@ void monitor_answer(struct world *world) {
         monitor_send(world, &answer, fd);
         fd_close(fd);
         ask_free(ask);
+        return true;
 }

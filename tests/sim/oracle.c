@@ -214,7 +214,11 @@ static void oracle_end_op(struct channel *channel, struct model_op *op, const st
                 oracle_check_refusal(op, record);
         else
                 check(op->expected == 0, "tag %llx: should have been refused for reason %u", TAG(op), op->expected);
-        oracle_take_buffers(op, record);
+        /* The request to remove the region has overtaken the entry, whose number may by now name another region. */
+        if (op->region && op->region->is_removed && op->socket)
+                op->socket->is_blurred = true;
+        else
+                oracle_take_buffers(op, record);
         if (op->code == OVL_OP_CONNECT && op->socket && !(record->flags & OVL_RECORD_REFUSED)) {
                 op->socket->is_connecting = false;
                 if (record->status == 0)
@@ -448,7 +452,11 @@ void oracle_end(struct channel *channel) {
                     channel - client->channels);
         if (client->is_kicked || channel->is_silent || client->world->worker_has_ended)
                 return;
-        check(channel->is_half_closed, "the daemon hung up, and nobody knows why");
+        if (!channel->is_half_closed) {
+                monitor_read(client->world); /* why, for the trace */
+                check_fail("client %u: the daemon hung up on connection %llu, and nobody knows why", client->number,
+                           (unsigned long long) channel->monitor_number);
+        }
         for (size_t i = 0; i < client->world->n_ops; i++) {
                 const struct model_op *op = client->world->ops[i];
 
@@ -460,9 +468,27 @@ void oracle_end(struct channel *channel) {
                       "a channel ended before the reply to request %u", list_entry(link, struct model_call, link)->id);
 }
 
+/* Whether the monitor has a connect of this socket that nobody has cancelled. */
+static bool op_hangs(const struct model_op *op) {
+        const struct world *world = op->client->world;
+
+        list_for_each(link, &world->asks) {
+                const struct monitor_ask *ask = list_entry(link, struct monitor_ask, link);
+
+                if (ask->message.kind == LINK_CONNECT && !ask->is_cancelled &&
+                    net_find(&world->net, ask->fd) == op->socket->end)
+                        return true;
+        }
+        return false;
+}
+
 static bool op_is_stuck(const struct model_op *op) {
         const struct net_end *end = op->socket ? op->socket->end : NULL;
 
+        if (!op->socket || op->socket->is_closed || (op->channel->is_left && !op->socket->was_associated))
+                return false;
+        if (op->code == OVL_OP_CONNECT)
+                return op_hangs(op);
         if (!end)
                 return false;
         if (op->code == OVL_OP_ACCEPT)

@@ -221,29 +221,45 @@ static void world_quieten(struct world *world) {
         engine_sim_calm_down(world->engine);
         for (unsigned n = 0;; n++) {
                 uint64_t n_moved = world->n_moved;
+                bool has_answered;
 
                 check(n < WORLD_QUIET_TURNS_MAX, "the worker never comes to rest");
                 world->step++;
                 world_let_clients_read(world);
                 monitor_read(world);
-                monitor_answer(world);
+                has_answered = monitor_answer(world);
                 world_turn(world, true);
-                if (engine_sim_is_asleep(world->engine) && world->n_moved == n_moved && list_is_empty(&world->asks))
+                if (engine_sim_is_asleep(world->engine) && world->n_moved == n_moved && !has_answered)
                         break;
         }
         oracle_check_quiet(world);
 }
 
-static void world_close_sockets(struct world *world) {
+static void world_close_channels(struct world *world) {
+        for (size_t i = 0; i < world->n_clients; i++) {
+                if (!world->clients[i]->is_gone && !world->clients[i]->is_kicked)
+                        action_close_cleanly(world->clients[i]);
+        }
+}
+
+/* Returns whether there was anything to close. */
+static bool world_close_sockets(struct world *world) {
+        bool was_any = false;
+
         for (size_t i = 0; i < world->n_clients; i++) {
                 struct client *client = world->clients[i];
                 struct channel *channel = client->is_gone ? NULL : client_channel(client, false);
 
-                for (size_t k = 0; channel && k < client->n_sockets; k++)
+                for (size_t k = 0; channel && k < client->n_sockets; k++) {
+                        was_any = was_any || !client->sockets[k].close_asked;
                         action_close_socket(channel, &client->sockets[k]);
-                for (size_t k = 0; channel && k < client->n_regions; k++)
+                }
+                for (size_t k = 0; channel && k < client->n_regions; k++) {
+                        was_any = was_any || (client->regions[k].number && !client->regions[k].remove_asked);
                         action_remove_region(channel, &client->regions[k]);
+                }
         }
+        return was_any;
 }
 
 static void world_check_quotas(struct world *world) {
@@ -302,8 +318,13 @@ static void world_finish(struct world *world) {
         }
         if (dice < 80) {
                 world_quieten(world);
-                world_close_sockets(world);
-                world_quieten(world);
+                if (random_chance(&world->random, 50)) {
+                        world_close_channels(world);
+                        world_quieten(world);
+                }
+                /* What closing a listener was too late for is accepted, and must be closed, too. */
+                while (world_close_sockets(world))
+                        world_quieten(world);
                 world_check_quotas(world);
                 oracle_check_all(world);
         }
