@@ -79,6 +79,12 @@ void control_forget_peer(struct control *control, struct peer *peer) {
 
 /* --- Serving ---------------------------------------------------------------------------------------------------- */
 
+/* A request that is not served takes its descriptors with it: the next one must not find them. */
+static void control_drop_fds(struct serve *serve) {
+        for (unsigned i = 0; i < serve->header->n_fds; i++)
+                reaper_close(serve->control->resources->reaper, peer_claim_fd(serve->peer));
+}
+
 static void serve_request(struct serve *serve) {
         static const struct {
                 void (*function)(struct serve *serve);
@@ -109,6 +115,7 @@ static void serve_request(struct serve *serve) {
                 return;
         }
         if (what >= sizeof(requests) / sizeof(requests[0]) || !requests[what].function) {
+                control_drop_fds(serve);
                 serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_UNKNOWN_OP,
                              "overlapd %s does not know this request: compare the protocol versions", OVERLAPD_VERSION);
                 return;
@@ -120,6 +127,7 @@ static void serve_request(struct serve *serve) {
         }
         if (serve->session && (list_has_id(&serve->control->asked, serve->peer, serve->request->id) ||
                                list_has_id(&serve->control->waiting, serve->peer, serve->request->id))) {
+                control_drop_fds(serve);
                 serve_refuse(serve, -EINVAL, OVL_REASON_DUPLICATE,
                              "the request id %u is in use: a request with it has not been answered",
                              serve->request->id);
@@ -155,8 +163,7 @@ void control_serve(struct control *control, struct peer *peer, const struct ovl_
                 r = message_unpack(&control->arena, &overlapd__request__descriptor, body, header->body_len, &message,
                                    &problem);
         if (r < 0) {
-                for (unsigned i = 0; i < header->n_fds; i++)
-                        reaper_close(control->resources->reaper, peer_claim_fd(peer));
+                control_drop_fds(&serve);
                 control_strike(control, peer, problem ? problem : "it is empty");
                 return;
         }
