@@ -109,7 +109,7 @@ void journal_close(struct journal *journal) {
 }
 
 void journal_start(struct journal *journal) {
-        journal->header->tid = (uint32_t) gettid();
+        __atomic_store_n(&journal->header->tid, (uint32_t) gettid(), __ATOMIC_RELAXED);
 }
 
 void journal_add(struct journal *journal, struct event event) {

@@ -34,6 +34,10 @@
 #define CONN_LISTENER_BUDGET 400
 #define CONN_TARGET 6 /* connections that a worker wants to have */
 
+static void conn_enter(struct storm_conn *conn, enum storm_conn_state state) {
+        __atomic_store_n(&conn->state, state, __ATOMIC_RELAXED);
+}
+
 static unsigned conn_n_out(const struct storm_conn *conn) {
         unsigned n = 0;
 
@@ -44,7 +48,7 @@ static unsigned conn_n_out(const struct storm_conn *conn) {
 
 static void conn_free_if_done(struct storm_conn *conn) {
         if (conn->state == CONN_CLOSED && conn_n_out(conn) == 0)
-                conn->state = CONN_FREE;
+                conn_enter(conn, CONN_FREE);
 }
 
 static void conn_close(struct storm_worker *worker, struct storm_conn *conn) {
@@ -53,7 +57,9 @@ static void conn_close(struct storm_worker *worker, struct storm_conn *conn) {
         if (conn->state == CONN_CLOSED || conn->state == CONN_FREE)
                 return;
         storm_mark(worker->journal, EVENT_CLOSE, 0, conn->number, 0, 0);
-        conn->state = CONN_CLOSED;
+        conn_enter(conn, CONN_CLOSED);
+        if (conn->is_listening)
+                __atomic_store_n(conn->is_listening, 0, __ATOMIC_RELAXED);
         r = ovl_socket_close(worker->thread, conn->socket);
         if (r < 0)
                 storm_worker_failed(worker, "ovl_socket_close", r);
@@ -155,7 +161,7 @@ static void conn_shut_under(struct storm_worker *worker, struct storm_conn *conn
 
         conn_pile(worker, conn);
         conn_shutdown(worker, conn, how);
-        conn->state = how == 1 ? CONN_HALF : CONN_SHUT;
+        conn_enter(conn, how == 1 ? CONN_HALF : CONN_SHUT);
 }
 
 static void conn_end(struct storm_worker *worker, struct storm_conn *conn) {
@@ -167,7 +173,7 @@ static void conn_end(struct storm_worker *worker, struct storm_conn *conn) {
         } else if (way < 75) {
                 conn_shut_under(worker, conn);
         } else if (way < 90) {
-                conn->state = CONN_FLUSHING;
+                conn_enter(conn, CONN_FLUSHING);
         } else {
                 conn_cancel(worker, conn);
                 conn->budget = 5 + storm_pick(&worker->random, 20);
@@ -198,7 +204,7 @@ static void conn_step(struct storm_worker *worker, struct storm_conn *conn) {
                 conn_feed(worker, conn, EVENT_OP_SEND);
         if (conn->state == CONN_FLUSHING && conn->n_out[EVENT_OP_SEND] == 0) {
                 conn_shutdown(worker, conn, 1);
-                conn->state = CONN_HALF;
+                conn_enter(conn, CONN_HALF);
         }
         if (conn->state == CONN_OPEN && conn->has_ended && conn->n_out[EVENT_OP_SEND] == 0)
                 conn_close(worker, conn);
@@ -216,13 +222,13 @@ void storm_conn_op_ended(struct storm_worker *worker, struct storm_conn *conn, e
         conn->has_ended |= is_end;
         if (op == EVENT_OP_CONNECT && conn->state == CONN_CONNECTING) {
                 if (status == 0)
-                        conn->state = CONN_OPEN;
+                        conn_enter(conn, CONN_OPEN);
                 else
                         conn_close(worker, conn);
         }
         if (status < 0 && status != -ECANCELED)
                 conn->has_failed = true;
-        if (!worker->client->is_leaving)
+        if (!__atomic_load_n(&worker->client->is_leaving, __ATOMIC_RELAXED))
                 conn_step(worker, conn);
 }
 
@@ -271,7 +277,8 @@ static int conn_init(struct storm_worker *worker, struct storm_conn *conn, uint6
 
         conn->number = ((uint64_t) client->number << 24) + __atomic_add_fetch(&client->n_conns, 1, __ATOMIC_RELAXED);
         conn->socket = socket;
-        conn->state = state;
+        conn_enter(conn, state);
+        conn->is_listening = NULL;
         conn->offset = 0;
         memset(conn->order, 0, sizeof(conn->order));
         memset(conn->last, 0, sizeof(conn->last));
@@ -303,7 +310,7 @@ void storm_conn_adopt(struct storm_worker *worker, uint64_t socket) {
                 return;
         }
         r = conn_init(worker, conn, socket, CONN_OPEN);
-        if (r == 0 && !worker->client->is_leaving)
+        if (r == 0 && !__atomic_load_n(&worker->client->is_leaving, __ATOMIC_RELAXED))
                 conn_step(worker, conn);
         pthread_mutex_unlock(&conn->lock);
 }
@@ -380,7 +387,8 @@ int storm_conn_listen(struct storm_worker *worker, bool is_v6) {
         if (r == 0)
                 r = conn_init(worker, conn, socket, CONN_LISTENING);
         if (r == 0) {
-                worker->listeners[is_v6] = socket;
+                conn->is_listening = &worker->is_listening[is_v6];
+                __atomic_store_n(conn->is_listening, 1, __ATOMIC_RELAXED);
                 conn->is_settled = worker->mode == EVENT_MODE_PORT;
                 conn_step(worker, conn);
         }
@@ -412,16 +420,9 @@ static void conn_tend(struct storm_worker *worker, struct storm_conn *conn, uint
 /* Two listeners a worker, one an address family; each is replaced once it has been closed. */
 static void conn_tend_listeners(struct storm_worker *worker) {
         unsigned first = (worker->client->slot * STORM_WORKERS + worker->index) * 2;
-        bool is_there[2] = {};
 
-        for (unsigned i = 0; i < STORM_CONNS; i++) {
-                const struct storm_conn *conn = &worker->conns->all[i];
-
-                for (unsigned is_v6 = 0; is_v6 < 2; is_v6++)
-                        is_there[is_v6] |= conn->state == CONN_LISTENING && conn->socket == worker->listeners[is_v6];
-        }
         for (unsigned is_v6 = 0; is_v6 < 2; is_v6++) {
-                if (is_there[is_v6])
+                if (__atomic_load_n(&worker->is_listening[is_v6], __ATOMIC_RELAXED))
                         continue;
                 __atomic_store_n(&worker->client->board->places[first + is_v6], 0, __ATOMIC_RELEASE);
                 if (!storm_worker_is_over(worker))

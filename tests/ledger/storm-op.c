@@ -105,7 +105,7 @@ static void storm_op_routine(struct ovl_thread *thread, struct ovl_overlapped *o
 
         /* Not who should run this, nor whom the library names: the thread that does. */
         for (unsigned i = 0; i < STORM_WORKERS; i++)
-                if (worker->client->journals[i].header->tid == tid)
+                if (__atomic_load_n(&worker->client->journals[i].header->tid, __ATOMIC_RELAXED) == tid)
                         worker = &worker->client->workers[i];
         storm_op_enter(worker, op);
         storm_op_done(worker, op, EVENT_MODE_ROUTINE, 0);

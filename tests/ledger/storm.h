@@ -80,14 +80,15 @@ struct storm_worker;
 
 struct storm_conn {
         pthread_mutex_t lock;
-        enum storm_conn_state state;
-        uint64_t number; /* of the connection, and of the stream that it sends */
+        enum storm_conn_state state; /* atomic: it is also looked at without the lock */
+        uint64_t number;             /* of the connection, and of the stream that it sends */
         uint64_t socket;
         uint64_t offset;              /* of the next send in the pattern */
         uint64_t moved_ns;            /* when something last happened */
         uint32_t order[5];            /* posts so far, by enum event_op */
         uint32_t n_out[5];            /* in flight, by enum event_op */
         struct storm_worker *last[5]; /* borrowed: who posted last, by enum event_op */
+        uint32_t *is_listening;       /* borrowed: whose word says that this listener is there; NULL: it is none */
         uint32_t budget;              /* posts until it ends */
         uint8_t want[3];              /* receives and sends to hold in flight, by enum event_op */
         bool is_narrow;               /* small buffers in the kernel and large sends: much is half sent at any time */
@@ -150,7 +151,7 @@ struct storm_worker {
         struct storm_op *free;
         struct storm_op ops[STORM_OPS];
         uint32_t n_out;                /* atomic */
-        uint64_t listeners[2];         /* sockets, by address family */
+        uint32_t is_listening[2];      /* by address family; atomic: another worker may close a listener of a port */
         uint64_t running[STORM_DEPTH]; /* connections whose routines run now, one within the other */
         unsigned depth;
         uint64_t tended_ns;
