@@ -653,6 +653,57 @@ static void frames_missing_descriptor(void **state) {
         frames_stop(&frames);
 }
 
+/* A request of the future may bring a descriptor: it is refused, and the next descriptor is that of its own frame. */
+static void frames_unknown_request_takes_its_descriptor(void **state) {
+        static const uint8_t body[] = { 0x08, 0x63, 0xa2, 0x1f, 0x02, 0x08, 0x01 }; /* id 99; field 500 */
+        _cleanup_fd_ int memory = raw_memfd(4096);
+        struct frames frames;
+        struct raw *raw;
+
+        frames_start(&frames);
+        raw = raw_open(&frames.estate.daemon, 0);
+        for (int i = 0; i < 3; i++) {
+                raw_frame(raw, OVL_FRAME_CONTROL, body, sizeof(body), 1, STDERR_FILENO);
+                assert_int_equal(raw_await(raw, 99)->status, -EOPNOTSUPP);
+        }
+        assert_true(raw_region_add(raw, memory, 4096) > 0);
+        raw_close(raw);
+        frames_stop(&frames);
+}
+
+/* A closed socket still has records to come when the connection of its port ends: they go to who posted. */
+static void frames_port_ends_before_its_closed_socket(void **state) {
+        struct frames frames;
+
+        frames_start(&frames);
+        for (int i = 0; i < 50; i++) {
+                struct raw *raw = raw_open(&frames.estate.daemon, 0);
+                struct raw *port = raw_attach_port(&frames.estate.daemon, raw, 1);
+                Overlapd__PortAssociate associate = OVERLAPD__PORT_ASSOCIATE__INIT;
+                Overlapd__SocketClose closing = OVERLAPD__SOCKET_CLOSE__INIT;
+                Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+                struct ovl_entry entry = { .tag = 5, .op = OVL_OP_RECV, .n_slots = 1 };
+                uint32_t id;
+                int fd;
+
+                entry.socket = associate.socket = closing.socket = raw_pair(raw, &fd);
+                associate.port = 1;
+                request.what_case = OVERLAPD__REQUEST__WHAT_PORT_ASSOCIATE;
+                request.port_associate = &associate;
+                assert_int_equal(raw_call(raw, &request, -1), 0);
+                raw_post(raw, &entry, 1);
+                request.id = 0;
+                request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_CLOSE;
+                request.socket_close = &closing;
+                id = raw_send(raw, &request, -1);
+                raw_close(port);
+                assert_int_equal(raw_await(raw, id)->status, 0);
+                close(fd);
+                raw_close(raw);
+        }
+        frames_stop(&frames);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "bad frame headers end the connection", frames_bad_headers_end_the_connection },
@@ -674,6 +725,8 @@ int main(int argc, char **argv) {
                 { "a connection that is not read is over", frames_unread_connection_is_over },
                 { "descriptors that nobody asked for", frames_unwanted_descriptors },
                 { "descriptors that are missing", frames_missing_descriptor },
+                { "an unknown request with a descriptor", frames_unknown_request_takes_its_descriptor },
+                { "a port ends before its closed socket", frames_port_ends_before_its_closed_socket },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
