@@ -153,7 +153,6 @@ struct model_call {
         uint64_t tag;                /* of a cancel: 0: any */
         uint64_t thread;             /* of a cancel: 0: any */
         uint64_t number;             /* of what it is about */
-        uint64_t key;
 };
 
 struct client {
@@ -282,11 +281,14 @@ void oracle_end(struct channel *channel);
 /* The client will not read what it has not read: its operations may or may not have records. */
 void oracle_excuse(struct client *client, const struct channel *channel);
 
+/* --- books.c: does it add up? --------------------------------------------------------------------------------------
+ */
+
 /* Nothing moves any more: every operation without a record really cannot go on. */
-void oracle_check_quiet(struct world *world);
+void books_check_quiet(struct world *world);
 
 /* All is over: order, bytes and counts of everything. */
-void oracle_check_all(struct world *world);
+void books_check_all(struct world *world);
 
 /* --- entry.c: operations, good and bad -----------------------------------------------------------------------------
  */
@@ -295,14 +297,29 @@ void oracle_check_all(struct world *world);
 void entry_post(struct channel *channel);
 uint64_t buffer_sum(const struct model_region *region, uint32_t buffer);
 
+/* --- request.c: requests about regions and sockets -----------------------------------------------------------------
+ */
+
+void request_add_region(struct channel *channel);
+void request_remove_region(struct channel *channel, struct model_region *region);
+void request_open_socket(struct channel *channel);
+void request_bind(struct channel *channel, struct model_socket *socket);
+void request_listen(struct channel *channel, struct model_socket *socket);
+void request_shutdown(struct channel *channel, struct model_socket *socket);
+void request_close_socket(struct channel *channel, struct model_socket *socket);
+void request_associate(struct channel *channel, struct model_socket *socket);
+void request_cancel(struct channel *channel, struct model_socket *socket);
+void request_ask(struct channel *channel, struct model_socket *socket);
+
+/* More requests at once than the daemon keeps replies for. */
+void request_ask_often(struct channel *channel);
+
 /* --- action.c: what clients do -------------------------------------------------------------------------------------
  */
 
 struct client *action_new_client(struct world *world);
 void action_of_client(struct client *client);
 void action_vanish(struct client *client);
-void action_close_socket(struct channel *channel, struct model_socket *socket);
-void action_remove_region(struct channel *channel, struct model_region *region);
 void action_resume(struct client *client);
 
 /* Closes channels from which everything was read: what is still to come for them is inherited. */

@@ -232,7 +232,7 @@ static void world_quieten(struct world *world) {
                 if (engine_sim_is_asleep(world->engine) && world->n_moved == n_moved && !has_answered)
                         break;
         }
-        oracle_check_quiet(world);
+        books_check_quiet(world);
 }
 
 static void world_close_channels(struct world *world) {
@@ -252,11 +252,11 @@ static bool world_close_sockets(struct world *world) {
 
                 for (size_t k = 0; channel && k < client->n_sockets; k++) {
                         was_any = was_any || !client->sockets[k].close_asked;
-                        action_close_socket(channel, &client->sockets[k]);
+                        request_close_socket(channel, &client->sockets[k]);
                 }
                 for (size_t k = 0; channel && k < client->n_regions; k++) {
                         was_any = was_any || (client->regions[k].number && !client->regions[k].remove_asked);
-                        action_remove_region(channel, &client->regions[k]);
+                        request_remove_region(channel, &client->regions[k]);
                 }
         }
         return was_any;
@@ -326,10 +326,10 @@ static void world_finish(struct world *world) {
                 while (world_close_sockets(world))
                         world_quieten(world);
                 world_check_quotas(world);
-                oracle_check_all(world);
+                books_check_all(world);
         }
         world_desert(world);
-        oracle_check_all(world);
+        books_check_all(world);
         check(world->worker->resources.stats.n_ops == 0, "%u ops are left", world->worker->resources.stats.n_ops);
         check(world->worker->resources.stats.n_sockets == 0, "%u sockets are left",
               world->worker->resources.stats.n_sockets);
