@@ -72,13 +72,29 @@ static void captive_wait_stop(struct captive *captive) {
                 fail_msg("the worker ended with wait status 0x%x", status);
 }
 
+/* Whether the captive stands behind a system call; if not, it was awake: it goes on, and is stopped again. */
+static bool captive_is_asleep(void *data) {
+        struct captive *captive = data;
+        long word;
+
+        assert_int_equal(ptrace(PTRACE_INTERRUPT, captive->pid, 0, 0), 0);
+        captive_wait_stop(captive);
+        assert_int_equal(ptrace(PTRACE_GETREGS, captive->pid, 0, &captive->saved), 0);
+        errno = 0;
+        word = ptrace(PTRACE_PEEKTEXT, captive->pid, captive->saved.rip - 2, 0);
+        assert_int_equal(errno, 0);
+        if ((word & 0xffff) == 0x050f)
+                return true;
+        assert_int_equal(ptrace(PTRACE_CONT, captive->pid, 0, 0), 0);
+        return false;
+}
+
 static void captive_seize(struct captive *captive, pid_t pid) {
         *captive = (struct captive){ .pid = pid };
         if (ptrace(PTRACE_SEIZE, pid, 0, 0) < 0)
                 harness_skip("this user may not trace a worker");
-        assert_int_equal(ptrace(PTRACE_INTERRUPT, pid, 0, 0), 0);
-        captive_wait_stop(captive);
-        assert_int_equal(ptrace(PTRACE_GETREGS, pid, 0, &captive->saved), 0);
+        if (!harness_wait(captive_is_asleep, captive, harness_deadline(10)))
+                fail_msg("the worker never sleeps");
 }
 
 static void captive_release(struct captive *captive) {
@@ -86,17 +102,11 @@ static void captive_release(struct captive *captive) {
         assert_int_equal(ptrace(PTRACE_DETACH, captive->pid, 0, 0), 0);
 }
 
-/* Sets the captive in front of a call. */
+/* Puts the captive in front of a call. */
 static void captive_prepare(struct captive *captive, const struct captive_call *call) {
         struct user_regs_struct registers = captive->saved;
-        long word;
 
-        /* It sleeps in a system call: the instruction is just behind it. */
-        registers.rip -= 2;
-        errno = 0;
-        word = ptrace(PTRACE_PEEKTEXT, captive->pid, registers.rip, 0);
-        assert_int_equal(errno, 0);
-        assert_int_equal(word & 0xffff, 0x050f);
+        registers.rip -= 2;                           /* the instruction in which it sleeps */
         registers.orig_rax = (unsigned long long) -1; /* what was interrupted is not started again */
         registers.rax = (unsigned long long) call->number;
         registers.rdi = (unsigned long long) call->arguments[0];

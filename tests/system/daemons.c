@@ -409,6 +409,7 @@ static void daemons_die_at(const char *label, unsigned passage) {
         client.estate.worker = daemon_worker(&client.estate.daemon);
         client_open(&client, 0);
         daemons_use_until_death(&client);
+        ovl_region_close(client.thread, client.region);
         client.region = NULL;
         client.thread = ovl_thread_close(client.thread);
         client.session = ovl_session_free(client.session);

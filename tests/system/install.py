@@ -21,12 +21,14 @@ sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent.parent / "check")
 import tap
 
 DEADLINE_S = 60
+BUILD_S = 300
 PAYLOAD = bytes(range(256)) * 4096
 
 
 def run(command, **options):
     """Runs a command. Returns what it printed; raises with it when it fails."""
-    done = subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, **options)
+    done = subprocess.run(command, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True,
+                          timeout=BUILD_S, **options)
     if done.returncode != 0:
         raise RuntimeError(f"{' '.join(map(str, command))} ended with {done.returncode}:\n{done.stdout[-4000:]}")
     return done.stdout
@@ -135,7 +137,7 @@ def main():
         place = pathlib.Path(name)
         try:
             root = install(source, place)
-        except RuntimeError as error:
+        except (RuntimeError, subprocess.SubprocessError) as error:
             report.case("a release is built and installed", [str(error)])
             report.finish()
         report.case("a release is built and installed", guarded(check_files, root))
@@ -144,7 +146,7 @@ def main():
         problems, program = [], None
         try:
             program = compile_program(root, example, place)
-        except (RuntimeError, OSError) as error:
+        except (RuntimeError, OSError, subprocess.SubprocessError) as error:
             problems = [str(error)]
         report.case("a program of one file is built with pkg-config", problems)
         if program:
