@@ -167,10 +167,10 @@ static void conn_shut_under(struct storm_worker *worker, struct storm_conn *conn
 static void conn_end(struct storm_worker *worker, struct storm_conn *conn) {
         uint32_t way = storm_pick(&worker->random, 100);
 
-        if (way < 30) {
+        if (way < 36) {
                 conn_pile(worker, conn);
                 conn_close(worker, conn);
-        } else if (way < 75) {
+        } else if (way < 76) {
                 conn_shut_under(worker, conn);
         } else if (way < 90) {
                 conn_enter(conn, CONN_FLUSHING);

@@ -137,7 +137,7 @@ static void storm_start(struct storm *storm, unsigned at) {
 static void storm_start_doomed(struct storm *storm, unsigned at) {
         uint64_t unit = storm->options.n_ops / 300;
 
-        unit = unit < 100 ? 100 : unit > 1500 ? 1500 : unit;
+        unit = unit < 100 ? 100 : unit > 800 ? 800 : unit;
         storm_start(storm, at);
         storm->slots[at].is_leaver = storm->n_doomed++ % 4 == 3;
         storm->slots[at].limit = unit + storm_random(&storm->random) % (3 * unit);
@@ -283,7 +283,9 @@ static void storm_open(struct storm *storm) {
         const char *arguments[] = { "--plant", storm->options.plant, NULL };
         const char *slowness = getenv("OVL_TEST_SLOWNESS");
 
-        storm->patience_s = (storm->options.plant[0] ? 3 : 15) * (slowness && atoi(slowness) > 0 ? atoi(slowness) : 1);
+        /* A lost record is waited for in vain: not for long. */
+        storm->patience_s = (strcmp(storm->options.plant, "lost-record") == 0 ? 3 : 15) *
+                            (slowness && atoi(slowness) > 0 ? atoi(slowness) : 1);
         storm->random.state = storm->options.seed;
         snprintf(storm->directory, sizeof(storm->directory), "%s/events", harness_directory());
         if (strcmp(storm->options.events, "-") != 0)
