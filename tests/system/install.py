@@ -93,6 +93,8 @@ def echo(port):
         while len(back) < len(PAYLOAD):
             wants_write = [connection] if sent < len(PAYLOAD) else []
             readable, writable, _ = select.select([connection], wants_write, [], DEADLINE_S)
+            if not readable and not writable:
+                raise RuntimeError(f"{len(back)} bytes of {sent} came back, and then nothing")
             if writable:
                 sent += connection.send(PAYLOAD[sent:sent + 65536])
             if readable:
