@@ -196,6 +196,8 @@ static void oracle_check_settled(struct channel *channel, const struct ovl_recor
               (unsigned long long) record->value, (unsigned long long) channel->n_settled);
         check(record->value <= channel->n_entries, "a verdict on more entries than there are");
         channel->n_settled = record->value;
+        world_trace(channel->client->world, "client %u: verdict on %llu entries of channel %ld",
+                    channel->client->number, (unsigned long long) record->value, channel - channel->client->channels);
         channel->client->world->tally->n_settled++;
 }
 
@@ -211,11 +213,7 @@ static void oracle_end_op(struct channel *channel, struct model_op *op, const st
                 oracle_check_refusal(op, record);
         else
                 check(op->expected == 0, "tag %llx: should have been refused for reason %u", TAG(op), op->expected);
-        /* The request to remove the region has overtaken the entry, whose number may by now name another region. */
-        if (op->region && op->region->is_removed && op->socket)
-                op->socket->is_blurred = true;
-        else
-                oracle_take_buffers(op, record);
+        oracle_take_buffers(op, record);
         if (op->code == OVL_OP_CONNECT && op->socket && !(record->flags & OVL_RECORD_REFUSED)) {
                 op->socket->is_connecting = false;
                 if (record->status == 0)

@@ -56,11 +56,27 @@ void request_add_region(struct channel *channel) {
         wire_request(channel, MODEL_REGION_ADD, &request, fd)->region = region;
 }
 
+/*
+ * Whether entries that use the region are on their way on another channel. The request would overtake them, and the
+ * number that they carry could name the next region by then: a client must not do that.
+ */
+static bool region_is_overtaken(const struct channel *channel, const struct model_region *region) {
+        const struct world *world = channel->client->world;
+
+        for (size_t i = 0; i < world->n_ops && !world->is_ending; i++) {
+                const struct model_op *op = world->ops[i];
+
+                if (op->region == region && !op->has_record && op->channel != channel)
+                        return true;
+        }
+        return false;
+}
+
 void request_remove_region(struct channel *channel, struct model_region *region) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__RegionRemove remove = OVERLAPD__REGION_REMOVE__INIT;
 
-        if (region->number == 0 || region->remove_asked)
+        if (region->number == 0 || region->remove_asked || region_is_overtaken(channel, region))
                 return;
         region->remove_asked = true;
         remove.region = region->number;
