@@ -7,27 +7,14 @@
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "proto/channel.h"
 
 int link_send(int link_fd, const struct link_message *message, int with_fd) {
-        union {
-                char bytes[CMSG_SPACE(sizeof(int))];
-                struct cmsghdr align;
-        } control = { 0 };
         struct iovec part = { (void *) message, sizeof(*message) };
-        struct msghdr packet = { .msg_iov = &part, .msg_iovlen = 1 };
+        ssize_t n;
 
-        if (with_fd >= 0) {
-                struct cmsghdr *header;
-
-                packet.msg_control = control.bytes;
-                packet.msg_controllen = sizeof(control.bytes);
-                header = CMSG_FIRSTHDR(&packet);
-                header->cmsg_level = SOL_SOCKET;
-                header->cmsg_type = SCM_RIGHTS;
-                header->cmsg_len = CMSG_LEN(sizeof(int));
-                memcpy(CMSG_DATA(header), &with_fd, sizeof(int));
-        }
-        return sendmsg(link_fd, &packet, MSG_DONTWAIT | MSG_NOSIGNAL) < 0 ? -errno : 0;
+        n = channel_send(link_fd, &part, 1, with_fd);
+        return n < 0 ? (int) n : 0;
 }
 
 /* Closes all descriptors of a packet but the first, which it returns; -1 when there is none. */
