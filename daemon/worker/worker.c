@@ -518,7 +518,6 @@ int worker_turn(struct worker *worker, bool may_sleep) {
         r = resources->engine->ops->wait(resources->engine, timeout);
         if (r < 0)
                 return r;
-        resources->turn++;
         resources->stats.turns++;
         if (timeout > 0)
                 resources->stats.wakeups++;
@@ -532,6 +531,8 @@ int worker_turn(struct worker *worker, bool may_sleep) {
                 return 0;
         }
         worker_publish(worker);
+        /* What ends from here on comes after the verdicts of this turn: it belongs to the next one. */
+        resources->turn++;
         worker_bury(worker);
         return 1;
 }
