@@ -128,6 +128,7 @@ static void sim_report(const struct sim_options *options, const char *program, u
         fprintf(stderr, "\n");
 }
 
+/* clang-format off */
 #define TALLY_FIELDS(X)                                                                                                \
         X(n_entries)                                                                                                   \
         X(n_done)                                                                                                      \
@@ -145,9 +146,21 @@ static void sim_report(const struct sim_options *options, const char *program, u
         X(n_connected)                                                                                                 \
         X(n_through_ports)                                                                                             \
         X(n_inherited)                                                                                                 \
-        X(n_settled) X(n_kicked) X(n_half_closed) X(n_vanished) X(n_held) X(n_merged) X(n_bytes) X(n_connect_cancels)  \
-                X(engine.n_requests) X(engine.n_faults) X(engine.n_resets) X(engine.n_late_cancels)                    \
-                        X(engine.n_cancels) X(engine.n_short)
+        X(n_settled)                                                                                                   \
+        X(n_kicked)                                                                                                    \
+        X(n_half_closed)                                                                                               \
+        X(n_vanished)                                                                                                  \
+        X(n_held)                                                                                                      \
+        X(n_merged)                                                                                                    \
+        X(n_bytes)                                                                                                     \
+        X(n_connect_cancels)                                                                                           \
+        X(engine.n_requests)                                                                                           \
+        X(engine.n_faults)                                                                                             \
+        X(engine.n_resets)                                                                                             \
+        X(engine.n_late_cancels)                                                                                       \
+        X(engine.n_cancels)                                                                                            \
+        X(engine.n_short)
+/* clang-format on */
 
 /* Prints what has happened. Returns whether everything did that a hundred runs should bring about. */
 static bool sim_print_tally(const struct tally *tally) {
