@@ -22,6 +22,8 @@
 
 #include "base/cleanup.h"
 
+#define OUTBOX_RETRY_US 10000
+
 struct outbox_item {
         struct list link;
         struct link_message message;
@@ -59,6 +61,29 @@ static void outbox_lose(struct outbox *outbox, int r) {
         outbox_fail(outbox);
 }
 
+static int outbox_on_later(sd_event_source *source, uint64_t usec, void *data) {
+        struct outbox *outbox = data;
+
+        return outbox->is_broken ? 0 : sd_event_source_set_enabled(outbox->writable, SD_EVENT_ON);
+}
+
+/*
+ * A link that has room refuses while the user has as many descriptors in flight as it may, or memory is short: no event
+ * tells the end of that, so it is tried again after a moment.
+ */
+static int outbox_wait(struct outbox *outbox) {
+        int r;
+
+        r = sd_event_source_set_enabled(outbox->writable, SD_EVENT_OFF);
+        if (r < 0)
+                return r;
+        if (!outbox->later)
+                return sd_event_add_time_relative(sd_event_source_get_event(outbox->writable), &outbox->later,
+                                                  CLOCK_MONOTONIC, OUTBOX_RETRY_US, 0, outbox_on_later, outbox);
+        r = sd_event_source_set_time_relative(outbox->later, OUTBOX_RETRY_US);
+        return r < 0 ? r : sd_event_source_set_enabled(outbox->later, SD_EVENT_ONESHOT);
+}
+
 static int outbox_on_writable(sd_event_source *source, int fd, uint32_t events, void *data) {
         struct outbox *outbox = data;
         int r;
@@ -68,7 +93,7 @@ static int outbox_on_writable(sd_event_source *source, int fd, uint32_t events, 
 
                 r = link_send(outbox->link_fd, &item->message, item->fd);
                 if (outbox_is_full(r))
-                        return 0;
+                        return r == -EAGAIN ? 0 : outbox_wait(outbox);
                 if (r < 0) {
                         outbox_lose(outbox, r);
                         return 0;
@@ -97,6 +122,7 @@ void outbox_deinit(struct outbox *outbox) {
                 return;
         outbox_discard(outbox);
         outbox->writable = sd_event_source_disable_unref(outbox->writable);
+        outbox->later = sd_event_source_disable_unref(outbox->later);
         outbox->link_fd = fd_close(outbox->link_fd);
 }
 

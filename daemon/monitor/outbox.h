@@ -16,6 +16,7 @@
 struct outbox {
         int link_fd; /* a duplicate: the event loop watches the link's own number for what comes in */
         sd_event_source *writable;
+        sd_event_source *later; /* instead, while a link that has room refuses; NULL: it never did */
         struct list queue;
         unsigned n_queued;
         bool is_broken; /* everything is discarded, because the worker is gone or has to go */

@@ -12,8 +12,10 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "base/time.h"
 
 #define ASK_TICKETS_MAX 8192u
+#define ASK_RETRY_NS (10 * NS_PER_MS)
 
 /* A report that waits for room in the link. */
 struct ask_delayed {
@@ -50,7 +52,25 @@ void ask_deinit(struct ask *ask) {
         slots_deinit(&ask->tickets);
 }
 
+/*
+ * A link that has room may refuse all the same: the user has as many descriptors in flight as it may, in this process
+ * or in another, or memory is short. No event tells the end of that.
+ */
+static int ask_link_send(struct ask *ask, const struct link_message *message, int fd) {
+        int r;
+
+        ask->engine->stats->system_calls++;
+        r = link_send(ask->file.fd, message, fd);
+        if (r == -ETOOMANYREFS || r == -ENOBUFS || r == -ENOMEM) {
+                ask->retry_ns = now_ns() + ASK_RETRY_NS;
+                return -EAGAIN;
+        }
+        return r;
+}
+
 static void ask_await_room(struct ask *ask) {
+        if (ask->retry_ns > 0)
+                return;
         if (!ask->file.armed[DIRECTION_OUT])
                 ask->engine->ops->arm(ask->engine, &ask->file, DIRECTION_OUT);
 }
@@ -59,10 +79,9 @@ static void ask_await_room(struct ask *ask) {
 static bool ask_try(struct ask *ask, struct ticket *ticket) {
         struct link_message cancel = { .kind = LINK_CONNECT_CANCEL, .ticket = ticket->number };
 
-        ask->engine->stats->system_calls++;
         if (!ticket->is_sent)
-                ticket->is_sent = link_send(ask->file.fd, ticket->message, ticket->fd) == 0;
-        else if (ticket->cancel_wanted && link_send(ask->file.fd, &cancel, -1) == 0)
+                ticket->is_sent = ask_link_send(ask, ticket->message, ticket->fd) == 0;
+        else if (ticket->cancel_wanted && ask_link_send(ask, &cancel, -1) == 0)
                 ticket->cancel_wanted = false;
         return ticket->is_sent && !ticket->cancel_wanted;
 }
@@ -102,15 +121,10 @@ void ask_cancel(struct ask *ask, struct ticket *ticket) {
         ask_push(ask, ticket);
 }
 
-static int ask_try_report(struct ask *ask, const struct link_message *message) {
-        ask->engine->stats->system_calls++;
-        return link_send(ask->file.fd, message, -1);
-}
-
 void ask_report(struct ask *ask, const struct link_message *message) {
         struct ask_delayed *report;
 
-        if (list_is_empty(&ask->reports) && ask_try_report(ask, message) != -EAGAIN)
+        if (list_is_empty(&ask->reports) && ask_link_send(ask, message, -1) != -EAGAIN)
                 return;
         report = malloc(sizeof(*report));
         if (!report)
@@ -126,7 +140,7 @@ static bool ask_flush_reports(struct ask *ask) {
         while (!list_is_empty(&ask->reports)) {
                 struct ask_delayed *report = list_entry(ask->reports.next, struct ask_delayed, link);
 
-                if (ask_try_report(ask, &report->message) == -EAGAIN)
+                if (ask_link_send(ask, &report->message, -1) == -EAGAIN)
                         return false;
                 ask_delayed_free(report);
         }
@@ -136,6 +150,7 @@ static bool ask_flush_reports(struct ask *ask) {
 void ask_flush(struct ask *ask) {
         struct list *link;
 
+        ask->retry_ns = 0;
         if (!ask_flush_reports(ask)) {
                 ask_await_room(ask);
                 return;

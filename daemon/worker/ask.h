@@ -19,6 +19,7 @@ struct ask {
         struct list unsent;    /* tickets whose message, or whose cancel, found no room in the link */
         struct list reports;   /* what found no room in the link either, at most two for a channel */
         struct list cancelled; /* tickets that were cancelled before they were sent: answered from here */
+        uint64_t retry_ns;     /* when what is unsent is tried again although nothing says that there is room; 0: not */
         bool is_gone;          /* the monitor is */
 };
 
@@ -39,7 +40,7 @@ void ask_cancel(struct ask *ask, struct ticket *ticket);
 /* Tells the monitor something that has no answer: now, or when the link has room. Reports keep their order. */
 void ask_report(struct ask *ask, const struct link_message *message);
 
-/* The link can be written again: sends what waits. */
+/* The link can be written again, or retry_ns has come: sends what waits. */
 void ask_flush(struct ask *ask);
 
 /*

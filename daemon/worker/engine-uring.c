@@ -432,7 +432,8 @@ static int uring_set_up(struct engine_uring *uring) {
                 r = io_uring_queue_init_params(URING_SUBMISSIONS, &uring->ring, &params);
                 if (r == 0) {
                         uring->is_set_up = true;
-                        /* Cancels complete, too: the submissions of one call always have room. */
+                        /* Cancels complete, too, and have some room of their own; what overflows is kept by the kernel.
+                         */
                         uring->n_max = params.cq_entries - URING_SUBMISSIONS / 2;
                         return 0;
                 }

@@ -447,9 +447,16 @@ static void worker_bury(struct worker *worker) {
         worker_bury_peers(worker);
 }
 
+/* What waits for a moment rather than for an event. */
 static void worker_retry(struct worker *worker) {
-        uint64_t now = now_ns();
+        struct ask *ask = &worker->resources.ask;
+        uint64_t now;
 
+        if (ask->retry_ns == 0 && list_is_empty(&worker->resources.retrying))
+                return;
+        now = now_ns();
+        if (ask->retry_ns > 0 && ask->retry_ns <= now)
+                ask_flush(ask);
         list_for_each_safe(link, &worker->resources.retrying) {
                 struct socket *socket = list_entry(link, struct socket, retry);
 
@@ -468,6 +475,8 @@ static uint64_t worker_timeout(struct worker *worker, bool may_sleep) {
             !list_is_empty(&resources->publish) || !list_is_empty(&resources->touched) ||
             !list_is_empty(&resources->ask.cancelled))
                 return 0;
+        if (resources->ask.retry_ns > 0)
+                deadline = resources->ask.retry_ns;
         list_for_each(link, &resources->retrying) {
                 uint64_t at = socket_retry_at(list_entry(link, struct socket, retry));
 
@@ -523,8 +532,7 @@ int worker_turn(struct worker *worker, bool may_sleep) {
                 resources->stats.wakeups++;
         worker_reap(worker);
         worker_expire(worker);
-        if (!list_is_empty(&resources->retrying))
-                worker_retry(worker);
+        worker_retry(worker);
         worker_serve(worker);
         if (worker->is_stopping || resources->ask.is_gone) {
                 worker_say_farewell(worker);
