@@ -35,7 +35,9 @@ void control_deinit(struct control *control) {
 
 /* --- Replies ---------------------------------------------------------------------------------------------------- */
 
-void control_kick(struct control *control, struct peer *peer, int status, unsigned reason, const char *text) {
+/* Tells one connection why it ends, as far as its socket has room, and ends it. */
+static void control_end_peer(struct control *control, struct peer *peer, int status, unsigned reason,
+                             const char *text) {
         Overlapd__FromDaemon message = OVERLAPD__FROM_DAEMON__INIT;
         Overlapd__Notice notice = OVERLAPD__NOTICE__INIT;
 
@@ -47,9 +49,20 @@ void control_kick(struct control *control, struct peer *peer, int status, unsign
         message.notice = &notice;
         control_send(control, peer, &message);
         peer_publish_replies(peer);
-        if (peer->session)
-                session_kick(peer->session, text);
         peer_die(peer, text);
+}
+
+void control_kick(struct control *control, struct peer *peer, int status, unsigned reason, const char *text) {
+        if (!peer->session) {
+                control_end_peer(control, peer, status, reason, text);
+                return;
+        }
+        list_for_each(link, &peer->session->peers) {
+                struct peer *other = list_entry(link, struct peer, in_session);
+
+                if (!other->is_dead)
+                        control_end_peer(control, other, status, reason, text);
+        }
 }
 
 static bool list_has_id(const struct list *calls, const struct peer *peer, uint32_t id) {

@@ -262,11 +262,6 @@ void session_remove_peer(struct session *session, struct peer *peer) {
         session_touch(session);
 }
 
-void session_kick(struct session *session, const char *why) {
-        list_for_each(link, &session->peers)
-                peer_die(list_entry(link, struct peer, in_session), why);
-}
-
 /* --- Sockets ---------------------------------------------------------------------------------------------------- */
 
 int session_add_socket(struct session *session, int *take_fd, int family, int type, enum socket_state state,

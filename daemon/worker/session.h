@@ -85,9 +85,6 @@ struct port *session_find_port(const struct session *session, uint64_t number);
  */
 void session_remove_peer(struct session *session, struct peer *peer);
 
-/* The client is to be thrown out: all its connections are. */
-void session_kick(struct session *session, const char *why);
-
 /* A free op, which holds no credit yet; NULL when there is none. */
 struct op *session_take_op(struct session *session);
 
