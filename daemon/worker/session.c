@@ -9,8 +9,9 @@
  * are held. Nothing is ever allocated for an entry.
  *
  * Where a record goes: with a port, if the socket has one when the op ends and the entry left the indication plain;
- * else to the connection of the posting thread; if that is gone, to the first connection of the session; if that is
- * gone, the client has given up its records.
+ * else to the connection of the posting thread; if that is gone, to the first connection of the session. A client that
+ * closes that one, too, has given up the records of threads that are gone, until it attaches another: that is the first
+ * from then on.
  *
  *   serving -> ending   its last connection is gone, or it was kicked
  *   ending -> over      the kernel is done with every op: then memory is unmapped, and not before
