@@ -18,7 +18,6 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
-#include "daemon/worker/lockdown.h"
 #include "daemon/worker/post.h"
 #include "daemon/worker/session.h"
 
@@ -59,19 +58,14 @@ int worker_new(struct engine *engine, const char *engine_reason, int link_fd, en
         struct worker *worker = calloc(1, sizeof(*worker));
         int r;
 
-        if (!worker) {
-                engine_free(engine);
-                fd_close(link_fd);
+        if (!worker)
                 return -ENOMEM;
-        }
         list_init(&worker->peers);
         list_init(&worker->unopened);
         list_init(&worker->graveyard);
         worker->started_ns = now_ns();
         r = worker_init(worker, engine, engine_reason, link_fd, plant);
         if (r < 0) {
-                engine_free(engine);
-                fd_close(link_fd);
                 worker->resources.reaper = reaper_free(worker->resources.reaper);
                 ask_deinit(&worker->resources.ask);
                 resources_deinit(&worker->resources);
@@ -543,59 +537,4 @@ int worker_turn(struct worker *worker, bool may_sleep) {
         resources->turn++;
         worker_bury(worker);
         return 1;
-}
-
-/* --- The process ------------------------------------------------------------------------------------------------ */
-
-static enum plant plant_parse(const char *name) {
-        if (!name)
-                return PLANT_NONE;
-        if (strcmp(name, "lost-record") == 0)
-                return PLANT_LOST_RECORD;
-        if (strcmp(name, "doubled-record") == 0)
-                return PLANT_DOUBLED_RECORD;
-        if (strcmp(name, "swapped-bytes") == 0)
-                return PLANT_SWAPPED_BYTES;
-        return PLANT_NONE;
-}
-
-static int worker_fail(int link_fd, struct link_message *ready, int status) {
-        ready->status = status;
-        link_send(link_fd, ready, -1);
-        fd_close(link_fd);
-        return 1;
-}
-
-int worker_run(const struct worker_options *options) {
-        struct link_message ready = { .kind = LINK_READY };
-        struct stats stats = { 0 };
-        struct worker *worker;
-        struct engine *engine;
-        char reason[sizeof(ready.body.ready.reason)];
-        int r;
-
-        r = engine_uring_new(&stats, &engine, ready.text, sizeof(ready.text));
-        if (r < 0)
-                return worker_fail(options->link_fd, &ready, r);
-        snprintf(reason, sizeof(reason), "%s",
-                 strcmp(options->engine, "auto") == 0 ? "io_uring is available" : "it was asked for");
-        r = worker_new(engine, reason, options->link_fd, plant_parse(options->plant), &worker);
-        if (r < 0) {
-                snprintf(ready.text, sizeof(ready.text), "the worker cannot be set up: %s", strerror(-r));
-                return worker_fail(options->link_fd, &ready, r);
-        }
-        r = lockdown_worker();
-        if (r < 0) {
-                snprintf(ready.text, sizeof(ready.text), "the worker cannot be locked down: %s", strerror(-r));
-                link_send(options->link_fd, &ready, -1);
-                return 1;
-        }
-        snprintf(ready.text, sizeof(ready.text), "%s", engine->ops->name);
-        snprintf(ready.body.ready.reason, sizeof(ready.body.ready.reason), "%s", reason);
-        ask_report(&worker->resources.ask, &ready);
-        do
-                r = worker_turn(worker, true);
-        while (r > 0);
-        worker = worker_free(worker);
-        return r < 0 ? 1 : 0;
 }

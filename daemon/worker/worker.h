@@ -31,8 +31,9 @@ struct worker {
 /*
  * Makes a worker on an engine.
  *
- * engine:  taken, also on failure. engine_reason: why it was chosen; borrowed.
- * link_fd: taken by the worker's end.
+ * engine:        taken on success.
+ * engine_reason: why it was chosen; borrowed.
+ * link_fd:       taken on success.
  *
  * Returns 0 and the worker, or -errno.
  */
