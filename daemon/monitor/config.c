@@ -37,7 +37,7 @@ struct config_parse {
         size_t rest_len;
         unsigned line;
         unsigned n_errors;
-        unsigned last_error_line;
+        unsigned first_error_line;
         unsigned set_at[CONFIG_N_KEYS]; /* the line that set the key; 0: none */
 };
 
@@ -121,8 +121,8 @@ int config_set(struct config *config, enum config_key key, const char *value, co
 __attribute__((format(printf, 2, 3))) static void config_error(struct config_parse *parse, const char *format, ...) {
         va_list arguments;
 
-        parse->n_errors++;
-        parse->last_error_line = parse->line;
+        if (parse->n_errors++ == 0)
+                parse->first_error_line = parse->line;
         fprintf(parse->errors, "%s:%u: ", parse->path, parse->line);
         va_start(arguments, format);
         vfprintf(parse->errors, format, arguments);
@@ -261,7 +261,7 @@ static int config_parse_file(struct config *config, const char *path, FILE *erro
         r = ini_parse_stream(config_read_line, &parse, config_take, &parse);
         if (r < 0)
                 return -ENOMEM;
-        if (r > 0 && (parse.n_errors == 0 || (unsigned) r < parse.last_error_line)) {
+        if (r > 0 && (parse.n_errors == 0 || (unsigned) r < parse.first_error_line)) {
                 parse.line = (unsigned) r;
                 config_error(&parse, "neither a [Section], a Key=value nor a # comment");
         }

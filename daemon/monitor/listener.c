@@ -90,7 +90,10 @@ static int listener_bind(int fd, const struct sockaddr_un *address, char error[L
         }
         if (r < 0)
                 snprintf(error, LISTENER_ERROR_SIZE, "cannot make the socket %s: %s%s", address->sun_path, strerror(-r),
-                         r == -ENOENT ? " (its directory must exist)" : "");
+                         r == -ENOENT ? " (its directory must exist: create it, or say --socket PATH, or run a command "
+                                        "with a "
+                                        "daemon of its own by --private -- COMMAND)"
+                                      : "");
         return r;
 }
 

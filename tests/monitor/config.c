@@ -33,6 +33,7 @@ static void config_write(const void *bytes, size_t len, mode_t mode) {
 static struct config config_try(const char *text, const char *expected) {
         _cleanup_free_ char *errors = NULL;
         struct config config, before;
+        unsigned n_of_line[16] = { 0 };
         char place[160];
         int r;
 
@@ -49,6 +50,13 @@ static struct config config_try(const char *text, const char *expected) {
         snprintf(place, sizeof(place), "%s:%s", config_path(), expected);
         if (!strstr(errors, place))
                 fail_msg("expected '%s' in '%s'", place, errors);
+        for (const char *line = errors; *line; line = strchr(line, '\n') + 1) {
+                snprintf(place, sizeof(place), "%.*s", (int) strcspn(line + strlen(config_path()) + 1, ":"),
+                         line + strlen(config_path()) + 1);
+                n_of_line[strtoul(place, NULL, 10) % 16]++;
+        }
+        for (size_t i = 0; i < 16; i++)
+                assert_true(n_of_line[i] <= 1); /* a line with a mistake is named once */
         assert_memory_equal(&config, &before, sizeof(config));
         return config;
 }
