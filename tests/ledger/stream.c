@@ -59,23 +59,11 @@ static uint64_t stream_sent(const struct book_op *op) {
 }
 
 /*
- * Such a send may have left in full, in part or not at all. As long as none could be cancelled, those behind it that
- * the same thread posted can only leave after all of it. What another thread posted can leave after a part of it: a
- * client that dies loses its threads one after the other, the first one's send is cancelled half-way with nobody left
- * to be told, and a post that the second one had made before may be taken only then. Once a send could be cancelled, or
- * another thread went on behind it, what follows is open.
+ * Such a send may have left in full, in part or not at all. As long as none could be cancelled, those behind it can
+ * only leave after all of it; once one could, what follows is open.
  */
 static bool stream_is_open_at(const struct stream_cursor *cursor, const struct book_op *op) {
-        const struct book_group *sends = &cursor->sender->groups[EVENT_OP_SEND];
-
-        if (!stream_is_due(op))
-                return false;
-        if (cursor->sender->cancel_ns != 0)
-                return true;
-        for (size_t i = cursor->send + 1; i < sends->n_ops; i++)
-                if (sends->ops[i]->journal != op->journal)
-                        return true;
-        return false;
+        return stream_is_due(op) && cursor->sender->cancel_ns != 0;
 }
 
 /* Hashes the next `len` bytes that must come. Returns 1, or 0 when fewer were sent or what was sent is not known. */
