@@ -183,17 +183,21 @@ int session_add_port(struct session *session, struct peer *peer, uint64_t number
         return 0;
 }
 
-static bool op_is_posted_by(const struct op *op, const void *argument) {
-        return op->peer == argument;
+/*
+ * A process that is killed loses its connections one after the other, and nothing tells that from the end of a thread:
+ * a send that ended with the first of them would leave a hole in a stream that the others' sends go on with.
+ */
+static bool op_ends_with(const struct op *op, const void *argument) {
+        return op->peer == argument && op->code != OVL_OP_SEND;
 }
 
-/* What a thread posted ends with it; ops that will be indicated at a port go on. */
+/* What a thread posted ends with it; sends, and ops that will be indicated at a port, go on. */
 static void session_end_thread(struct session *session, struct peer *peer) {
         list_for_each_safe(link, &session->sockets) {
                 struct socket *socket = list_entry(link, struct socket, link);
 
                 if (!socket->port)
-                        session_cancel(socket, op_is_posted_by, peer, OVL_REASON_THREAD_ENDED, NULL);
+                        session_cancel(socket, op_ends_with, peer, OVL_REASON_THREAD_ENDED, NULL);
         }
         list_unlink(&peer->thread->link);
         free(peer->thread);

@@ -38,7 +38,9 @@ static bool op_hangs(const struct model_op *op) {
 static bool op_is_stuck(const struct model_op *op) {
         const struct net_end *end = op->socket ? op->socket->end : NULL;
 
-        if (!op->socket || op->socket->is_closed || (op->channel->is_left && !op->socket->was_associated))
+        if (!op->socket || op->socket->is_closed)
+                return false;
+        if (op->channel->is_left && !op->socket->was_associated && op->code != OVL_OP_SEND)
                 return false;
         if (op->code == OVL_OP_CONNECT)
                 return op_hangs(op);

@@ -98,8 +98,11 @@ static void oracle_check_refusal(const struct model_op *op, const struct ovl_rec
                    record->status, record->reason);
 }
 
+/* The end of its channel ends what a thread posted, but for its sends. */
 static bool op_may_be_cancelled(const struct model_op *op) {
-        return op->socket->cancel_asked || op->socket->close_asked || op->channel->fd < 0 || op->channel->has_ended ||
+        bool is_left = op->channel->fd < 0 || op->channel->has_ended;
+
+        return op->socket->cancel_asked || op->socket->close_asked || (is_left && op->code != OVL_OP_SEND) ||
                op->client->is_kicked || op->client->world->worker_has_ended;
 }
 

@@ -576,6 +576,54 @@ static void lives_credits_are_limited(void **state) {
         client_stop(&client);
 }
 
+/* --- Threads that die before their process ---------------------------------------------------------------------- */
+
+static void lives_post_send(struct raw *raw, uint64_t socket, uint64_t offset, uint32_t len) {
+        raw_post(raw,
+                 &(struct ovl_entry){ .socket = socket, .op = OVL_OP_SEND, .n_slots = 1, .buffer = { offset, len, 1 } },
+                 1);
+        assert_int_equal(raw_status(raw), 0);
+}
+
+/*
+ * A process that is killed loses its connections one after the other. What it had sent through the first must not be
+ * cut off while what it sent through the others still leaves: the other side would read a stream with a hole.
+ */
+static void lives_lost_threads_tear_no_stream(void **state) {
+        const uint32_t first_len = 24u << 20, second_len = 8u << 20;
+        _cleanup_fd_ int memory_fd = raw_memfd(first_len + second_len), fd = -1;
+        _cleanup_free_ char *data = malloc(first_len + second_len);
+        struct raw *raw, *lost;
+        struct estate estate;
+        struct ovl_record record;
+        uint64_t socket;
+        int n_fds;
+
+        estate_start(&estate, NULL);
+        raw = raw_open(&estate.daemon, 0);
+        pattern_fill(data, first_len + second_len, 0);
+        assert_int_equal(pwrite(memory_fd, data, first_len + second_len, 0), first_len + second_len);
+        assert_int_equal(raw_region_add(raw, memory_fd, first_len + second_len), 1);
+        socket = raw_pair(raw, &fd);
+        lost = raw_attach_thread(&estate.daemon, raw, 2);
+        lives_post_send(lost, socket, 0, first_len);
+        lives_post_send(raw, socket, first_len, second_len);
+        n_fds = daemon_count_fds(estate.worker);
+        raw_close(lost);
+        daemon_wait_fds(estate.worker, n_fds - 1);
+        peer_read(fd, data, first_len + second_len);
+        pattern_check(data, first_len + second_len, 0);
+        record = raw_take(raw);
+        assert_int_equal(record.thread, 2);
+        assert_int_equal(record.status, 0);
+        assert_int_equal(record.bytes, first_len);
+        record = raw_take(raw);
+        assert_int_equal(record.status, 0);
+        assert_int_equal(record.bytes, second_len);
+        raw_close(raw);
+        estate_stop(&estate);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "clients are killed in each state", lives_end_in_each_state, 90 },
@@ -586,6 +634,7 @@ int main(int argc, char **argv) {
                 { "sockets are limited", lives_sockets_are_limited, 60 },
                 { "connections of a session are limited", lives_connections_are_limited, 60 },
                 { "credits are limited", lives_credits_are_limited },
+                { "threads that are lost one after the other tear no stream", lives_lost_threads_tear_no_stream, 60 },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
