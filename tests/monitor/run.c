@@ -41,6 +41,9 @@ pid_t run_start(const char *const *arguments) {
         if (pid > 0)
                 return pid;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
+        /* Who runs the tests may ignore signals, as nohup does. */
+        for (int number = 1; number < NSIG; number++)
+                signal(number, SIG_DFL);
         fd = open(path, O_WRONLY | O_CREAT | O_TRUNC | O_APPEND | O_CLOEXEC, 0600);
         dup2(fd, STDOUT_FILENO);
         dup2(fd, STDERR_FILENO);
