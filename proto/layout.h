@@ -123,7 +123,7 @@ OVL_ASSERT_AT(struct ovl_address, host, 8);
  *   TRANSMIT_PACKETS any       vector of packets   transmit  file             -                          destination
  *   IOCTL            any       input, or -         -         ioctl code       output, or -               input, or -
  *   POLL             any       -                   -         OVL_POLL_*       -                          -
- *   RESOLVE          0         name                -         family, type     array of ovl_address       -
+ *   RESOLVE          0         name                -         OVL_RESOLVE()    array of ovl_address       -
  */
 enum ovl_op {
         OVL_OP_CONNECT = 1,
@@ -151,8 +151,8 @@ enum ovl_indication {
 enum ovl_entry_flags {
         OVL_ENTRY_WANT_VERDICT = 0x01, /* a SETTLED record follows once this entry is refused, done or truly pending */
         OVL_ENTRY_VECTOR = 0x02,       /* buffer names an array of slices */
-        OVL_ENTRY_INLINE = 0x04,       /* level 0: the payload travels in the frames */
-        OVL_ENTRY_MORE = 0x08,         /* level 0: this send goes on in the next frame */
+        OVL_ENTRY_INLINE = 0x04,       /* the payload travels in the frames */
+        OVL_ENTRY_MORE = 0x08,         /* inline: this send goes on in the next entry of the channel */
 };
 
 enum ovl_message_flags {
@@ -174,6 +174,16 @@ enum ovl_poll_events {
         OVL_POLL_ERROR = 0x08,
         OVL_POLL_HUP = 0x10,
 };
+
+/* The field `other` of a RESOLVE: enum ovl_family, SOCK_STREAM, SOCK_DGRAM or 0, and the port of the addresses. */
+#define OVL_RESOLVE(family, type, port)                                                                                \
+        ((uint64_t) (uint16_t) (port) | (uint64_t) (uint8_t) (family) << 16 | (uint64_t) (uint8_t) (type) << 24)
+#define OVL_RESOLVE_NAME_MAX 253u     /* bytes of a name */
+#define OVL_RESOLVE_ADDRESSES_MAX 64u /* that one RESOLVE may give */
+
+#define OVL_INLINE_LEN_MAX 65535u            /* bytes of the payload of one entry */
+#define OVL_INLINE_PIECE 16384u              /* what payload is kept in by the daemon */
+#define OVL_INLINE_OP_LEN_MAX (64u * 16384u) /* bytes of a send that is continued by MORE */
 
 #define OVL_SLOT_SIZE 64u
 #define OVL_ENTRY_SLOTS_MAX 3u
@@ -224,7 +234,7 @@ enum ovl_record_kind {
         OVL_RECORD_COMPLETION = 0, /* an op ended */
         OVL_RECORD_APC = 1,        /* tag: the function's number; value: its argument */
         OVL_RECORD_SETTLED = 2,    /* value: entries of this channel that are settled; see OVL_ENTRY_WANT_VERDICT */
-        OVL_RECORD_WAITING = 3,    /* level 2: value records wait in the record ring of `thread` */
+        OVL_RECORD_WAITING = 3,    /* level 2: look at the lane; value records were put there since the last bell */
 };
 
 enum ovl_record_flags {
@@ -244,7 +254,7 @@ struct ovl_record {
         uint64_t key;         /* the socket's id, or its port key where OVL_RECORD_PORT is set */
         uint64_t sequence;    /* counts the records of the session from 1 */
         uint64_t bytes;       /* transferred */
-        uint64_t value;       /* ACCEPT: the new socket's id; POLL: events; others 0 */
+        uint64_t value;       /* ACCEPT: the new socket's id; POLL: events; RESOLVE: addresses found; others 0 */
         int32_t status;       /* 0, or a negative Linux errno */
         uint16_t flags;       /* enum ovl_record_flags */
         uint16_t reason;      /* enum ovl_reason: what errno alone does not say */
@@ -252,7 +262,7 @@ struct ovl_record {
         uint8_t op;           /* enum ovl_op */
         uint8_t indication;   /* enum ovl_indication of the entry */
         uint8_t reserved;     /* zero */
-        uint32_t payload_len; /* level 0: bytes of this record's payload in the frame */
+        uint32_t payload_len; /* inline: bytes of this record's payload in the frame */
 };
 OVL_ASSERT_SIZE(struct ovl_record, 64);
 OVL_ASSERT_AT(struct ovl_record, thread, 8);
@@ -311,7 +321,19 @@ OVL_ASSERT_AT(struct ovl_record, payload_len, 60);
         X(VERSION, 36, "client and daemon have no protocol version in common: upgrade the older one")                  \
         X(BUSY, 37, "too many connections: try again later")                                                           \
         X(NOT_FOUND, 38, "nothing matched: the operation is already done")                                             \
-        X(DUPLICATE, 39, "this number is already in use")
+        X(DUPLICATE, 39, "this number is already in use")                                                              \
+        X(LEVEL, 40, "this needs a higher protocol level than the session has: ask for it in the hello")               \
+        X(BAD_LANE, 41, "the lane breaks the rules of its layout")                                                     \
+        X(BAD_DESCRIPTOR, 42, "the descriptor is no socket that the daemon can take over")                             \
+        X(EXPORTED, 43, "the socket was exported while the operation was pending")                                     \
+        X(UNKNOWN_SESSION, 44, "no session that this one may share with has this number")                              \
+        X(UNKNOWN_TICKET, 45, "no socket is shared under this ticket: it was used, or its socket is closed")           \
+        X(UNKNOWN_HANDLE, 46, "this thread handle was closed, never made, or not given to this session")               \
+        X(UNKNOWN_FUNCTION, 47, "the thread's session has registered no function with this number")                    \
+        X(BAD_NAME, 48, "the name is no host name or address")                                                         \
+        X(NAME_NOT_FOUND, 49, "the name does not exist, or has no address of this family")                             \
+        X(NAME_TRY_AGAIN, 50, "the name servers did not answer: try again later")                                      \
+        X(NAME_FAILED, 51, "the name servers failed, or resolving is not possible here")
 
 enum ovl_reason {
 #define OVL_REASON_ENUM(name, number, text) OVL_REASON_##name = number,

@@ -130,15 +130,15 @@ static void uring_detach(struct engine *engine, struct engine_file *file) {
         file->index = -1;
 }
 
-static void uring_prepare_poll(struct io_uring_sqe *sqe, const struct engine_file *file, enum direction direction) {
-        io_uring_prep_poll_add(sqe, file->index, direction == DIRECTION_IN ? POLLIN | POLLRDHUP : POLLOUT);
+static void uring_prepare_poll(struct io_uring_sqe *sqe, const struct engine_file *file, uint32_t events) {
+        io_uring_prep_poll_add(sqe, file->index, events);
         sqe->flags |= IOSQE_FIXED_FILE;
 }
 
 static void uring_arm_poll(struct engine_uring *uring, struct engine_file *file, enum direction direction) {
         struct io_uring_sqe *sqe = uring_sqe(uring);
 
-        uring_prepare_poll(sqe, file, direction);
+        uring_prepare_poll(sqe, file, direction == DIRECTION_IN ? POLLIN | POLLRDHUP : POLLOUT);
         io_uring_sqe_set_data64(sqe, (uintptr_t) file | (direction == DIRECTION_IN ? URING_FILE_IN : URING_FILE_OUT));
         file->armed[direction] = true;
         file->n_in_flight++;
@@ -198,14 +198,14 @@ static void uring_prepare(struct io_uring_sqe *sqe, struct request *request) {
 
         switch (request->kind) {
         case REQUEST_RECV:
-                if (request->n_parts == 1)
+                if (request->n_parts == 1 && !request->is_message)
                         io_uring_prep_recv(sqe, index, request->parts->iov_base, request->parts->iov_len,
                                            request->flags);
                 else
                         io_uring_prep_recvmsg(sqe, index, &request->message, (unsigned) request->flags);
                 break;
         case REQUEST_SEND:
-                if (request->n_parts == 1)
+                if (request->n_parts == 1 && !request->is_message)
                         io_uring_prep_send(sqe, index, request->parts->iov_base, request->parts->iov_len,
                                            request->flags);
                 else
@@ -214,8 +214,8 @@ static void uring_prepare(struct io_uring_sqe *sqe, struct request *request) {
         case REQUEST_ACCEPT:
                 io_uring_prep_accept(sqe, index, NULL, NULL, SOCK_CLOEXEC);
                 break;
-        case REQUEST_POLL_IN:
-                uring_prepare_poll(sqe, request->file, DIRECTION_IN);
+        case REQUEST_POLL:
+                uring_prepare_poll(sqe, request->file, request->events);
                 break;
         }
         sqe->flags |= IOSQE_FIXED_FILE;
@@ -225,7 +225,8 @@ static void uring_put(struct engine_uring *uring, struct op *op) {
         struct io_uring_sqe *sqe = uring_sqe(uring);
         struct request *request = &op->request;
 
-        request->message = (struct msghdr){ .msg_iov = request->parts, .msg_iovlen = request->n_parts };
+        request->message.msg_iov = request->parts;
+        request->message.msg_iovlen = request->n_parts;
         uring_prepare(sqe, request);
         io_uring_sqe_set_data64(sqe, (uintptr_t) op);
         uring->n_in_flight++;

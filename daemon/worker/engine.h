@@ -33,7 +33,7 @@ struct engine_event {
         struct op *op;            /* whose request ended; NULL: readiness of a file */
         struct engine_file *file; /* the file of either */
         enum direction direction; /* of the readiness */
-        int32_t result;           /* of the request: bytes, a descriptor, or -errno; of an arm: 0 or -ECANCELED */
+        int32_t result; /* of the request: bytes, a descriptor, events, or -errno; of an arm: 0 or -ECANCELED */
 };
 
 struct engine {
@@ -58,7 +58,10 @@ struct engine_ops {
         /* Takes an arm back: its event comes with -ECANCELED, or the readiness was faster. */
         void (*disarm)(struct engine *engine, struct engine_file *file, enum direction direction);
 
-        /* Starts op->request. Ends in exactly one event. At most one request a file and direction is in flight. */
+        /*
+         * Starts op->request. Ends in exactly one event. At most one request a file and direction is in flight, polls
+         * not counted: of them there may be any number.
+         */
         void (*start)(struct engine *engine, struct op *op);
 
         /* Asks for the end of a request that was started: its event comes in any case, with -ECANCELED if in time. */

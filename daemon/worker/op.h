@@ -49,16 +49,18 @@ enum request_kind {
         REQUEST_RECV,
         REQUEST_SEND,
         REQUEST_ACCEPT,
-        REQUEST_POLL_IN, /* ends when the file is readable; consumes nothing */
+        REQUEST_POLL, /* ends when one of the events is there, with those that are; consumes nothing */
 };
 
 /* The request that an op makes of the engine, for itself and for those that were merged into it. */
 struct request {
         enum request_kind kind;
-        int flags; /* MSG_* */
+        int flags;       /* MSG_* */
+        uint32_t events; /* of a poll: POLLIN and others */
         struct iovec *parts;
         uint32_t n_parts;
-        struct msghdr message;    /* stays as it is while the request is in flight */
+        bool is_message; /* a receive or send of one message: name and control data below count, flags come back */
+        struct msghdr message; /* its parts are the engine's to set; it stays as it is while the request is in flight */
         struct engine_file *file; /* borrowed */
         struct list link;         /* in a list of the engine */
         bool is_cancelling;       /* the engine was asked to end it, and it has not ended */

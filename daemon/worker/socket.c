@@ -28,6 +28,7 @@
 
 #include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <string.h>
 
 #include "base/cleanup.h"
@@ -191,11 +192,12 @@ static void socket_request(struct socket *socket, struct queue *queue, struct op
                 queue_merge(queue, op, socket->engine->stats);
                 break;
         default:
-                request->kind = op->len > 0 ? REQUEST_RECV : REQUEST_POLL_IN;
+                request->kind = op->len > 0 ? REQUEST_RECV : REQUEST_POLL;
                 queue_merge(queue, op, socket->engine->stats);
                 break;
         }
         request->flags = request_flags(op);
+        request->events = POLLIN | POLLRDHUP;
 }
 
 static void socket_end(struct socket *socket, struct op *op, int status, unsigned reason, uint64_t bytes,
@@ -442,7 +444,7 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
         } else if (op->request.kind == REQUEST_ACCEPT) {
                 op->value = (uint32_t) result;
                 socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
-        } else if (op->request.kind == REQUEST_POLL_IN) {
+        } else if (op->request.kind == REQUEST_POLL) {
                 socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
         } else if (result == 0 && op->code == OVL_OP_RECV) {
                 socket_finish_end_of_stream(socket, op, ended);

@@ -238,7 +238,7 @@ static int32_t sim_perform(struct engine_sim *sim, struct sim_file *file, struct
                 if (random_chance(sim->random, sim->temper.faulty))
                         return sim_fault(sim, file, op);
                 return net_accept(sim->net, end, op->tag);
-        case REQUEST_POLL_IN:
+        case REQUEST_POLL:
                 if (!net_in(end) || net_pipe_unread(net_in(end)) > 0 || net_in(end)->has_ended || end->error)
                         return POLLIN;
                 return SIM_PAUSED;
