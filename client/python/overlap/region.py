@@ -147,7 +147,7 @@ class Arena:
         self._session = session
         self._whole: list[_Chunk] = []  # not cut
         self._cut: dict[int, dict[_Chunk, None]] = {size: {} for size in _BLOCK_SIZES}  # with free blocks
-        self.n_lent = 0
+        self.bytes_lent = 0
 
     def take(self, length: int) -> Block:
         """A buffer of `length` bytes. Without the lock: it may have to ask the daemon for a region.
@@ -178,7 +178,7 @@ class Arena:
         block = Block(chunk, chunk.free.pop(), length)
         if not chunk.free:
             del cut[chunk]
-        self.n_lent += 1
+        self.bytes_lent += block_size
         return block
 
     def give(self, block: Block) -> None:
@@ -192,4 +192,4 @@ class Arena:
         if len(chunk.free) == chunk.n_blocks:
             del cut[chunk]
             self._whole.append(chunk)
-        self.n_lent -= 1
+        self.bytes_lent -= chunk.block_size

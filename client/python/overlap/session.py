@@ -107,6 +107,12 @@ class Session:
         if self.lost:
             raise error(-(self.lost.errno or errno.ECONNABORTED), self.lost.reason, self.lost.text)
 
+    def _channel_of(self, thread: Thread | Port | None) -> Channel:
+        own: Thread | None = getattr(self._own, "thread", None)
+        if thread is None and own is not None and self.threads.get(own.number) is own:
+            thread = own
+        return (thread or self.thread).channel
+
     def request_start(self, what: str, fields: Message, on_reply: Callable[[Reply], None], *,
                       thread: Thread | Port | None = None, fd: int | None = None, wants_fd: bool = False) -> None:
         """Makes a request of docs/PROTOCOL.md, section 4, without waiting for the reply.
@@ -114,9 +120,9 @@ class Session:
         on_reply: called once, with the lock held, with the reply and the descriptor that came with it. thread: whose
         channel carries it; None: the calling thread's, or the first.
         """
-        channel = (thread or getattr(self._own, "thread", None) or self.thread).channel
         with self.lock:
             self.check()
+            channel = self._channel_of(thread)
             channel.request(what, fields, on_reply, fd, wants_fd)
             channel.flush_unless_corked()
 
@@ -128,8 +134,9 @@ class Session:
         """
         replies: list[Reply] = []
         deadline = deadline_of(timeout)
-        self.request_start(what, fields, replies.append, thread=thread, fd=fd, wants_fd=wants_fd)
-        self.flush()
+        with self.lock:
+            self.request_start(what, fields, replies.append, thread=thread, fd=fd, wants_fd=wants_fd)
+            self._channel_of(thread).flush()
         if self.lobby.wait(lambda: replies or None, deadline) is None:
             raise timed_out(f"the request {what}", deadline)
         return self.reply_of(*replies[0])
@@ -245,11 +252,11 @@ class Session:
         return self._taken(self.request("socket_join", {"ticket": ticket}))
 
     def resolve_start(self, name: str, port: int = 0, *, family: int = 0, kind: int = 0, maximum: int = 16,
-                      routine: Routine | None = None) -> Operation:
+                      routine: Routine | None = None, thread: Thread | None = None) -> Operation:
         """Asks the daemon for the addresses of a host name.
 
         name: 1 to 253 bytes. port: of the addresses. family: 0 for any. kind: SOCK_STREAM, SOCK_DGRAM or 0 for both.
-        maximum: addresses that are wanted, 1 to 64. routine: see Socket.
+        maximum: addresses that are wanted, 1 to 64. routine, thread: see socket.py.
         The record: result() is a list of (family, address); EINVAL (BAD_NAME), ENOENT (NAME_NOT_FOUND), EAGAIN
         (NAME_TRY_AGAIN), EIO (NAME_FAILED).
         """
@@ -258,7 +265,7 @@ class Session:
         raw = name.encode()
         if not 0 < len(raw) <= wire.RESOLVE_NAME_MAX or b"\0" in raw:
             raise error(-errno.EINVAL, Reason.BAD_NAME, f"{name!r}: a name has 1 to {wire.RESOLVE_NAME_MAX} bytes")
-        post = Post(self.current(), None, wire.Op.RESOLVE, routine)
+        post = Post(thread or self.current(), None, wire.Op.RESOLVE, routine)
         post.other = port | int(family) << 16 | int(kind) << 24
         post.send(raw)
         post.want_addresses(min(maximum, wire.RESOLVE_ADDRESSES_MAX))
