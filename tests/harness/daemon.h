@@ -20,7 +20,7 @@ struct daemon {
 };
 
 /*
- * Starts a daemon and waits until it accepts connections.
+ * Starts a daemon and waits until it serves.
  *
  * arguments: further ones for its command line, ended by NULL; NULL: none. Borrowed.
  */
