@@ -96,6 +96,7 @@ class Session:
 
     def _connect(self) -> Channel:
         with self.lock:
+            self.check()
             return Channel(self.path, self.lobby, self._record, self._lost)
 
     # --- Requests -------------------------------------------------------------------------------------------------

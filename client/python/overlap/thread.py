@@ -160,10 +160,12 @@ class Thread:
     def cancel(self) -> int:
         """Cancels what this thread posted and waits until all has ended. Returns how many ended by that."""
         n_cancelled = 0
-        with contextlib.suppress(FileNotFoundError):
-            reply = self.session.request("cancel", {"thread": self.number}, thread=self)
-            n_cancelled = reply.get("cancel", {}).get("cancelled", 0)
-        self.session.lobby.wait(lambda: True if self.session.lost or not self.session.pending_of(self) else None, None)
+        session = self.session
+        for number in {operation.socket.id if operation.socket else 0 for operation in session.pending_of(self)}:
+            with contextlib.suppress(FileNotFoundError):
+                reply = session.request("cancel", {"socket": number, "thread": self.number}, thread=self)
+                n_cancelled += reply.get("cancel", {}).get("cancelled", 0)
+        session.lobby.wait(lambda: True if session.lost or not session.pending_of(self) else None, None)
         return n_cancelled
 
     def close(self) -> None:
