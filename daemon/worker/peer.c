@@ -186,6 +186,7 @@ int peer_next_frame(struct peer *peer, struct ovl_frame_header *ret_header, cons
 void peer_consume_frame(struct peer *peer, const struct ovl_frame_header *header) {
         peer->n_taken += sizeof(*header) + header->body_len;
         peer->n_slots_done = 0;
+        peer->n_payload_done = 0;
 }
 
 int peer_claim_fd(struct peer *peer) {
@@ -248,13 +249,20 @@ static void op_pack_record(const struct op *op, struct ovl_record *ret_record) {
                 .kind = OVL_RECORD_COMPLETION,
                 .op = op->code,
                 .indication = op->indication,
+                .payload_len = op->payload_len,
         };
 }
 
-/* Chooses what the next frame says: as many ended ops as it holds, and at the end of them a verdict that is due. */
+/*
+ * Chooses what the next frame says: as many ended ops as it holds with their payloads, and at the end of them a verdict
+ * that is due. One op with the longest payload and a verdict always fit.
+ */
 static void peer_begin_frame(struct peer *peer) {
+        size_t len = sizeof(struct ovl_records_header) + sizeof(struct ovl_record);
+
         list_for_each(link, &peer->records) {
-                if (peer->n_framed == PEER_FRAME_RECORDS - 1)
+                len += sizeof(struct ovl_record) + list_entry(link, struct op, link)->payload_len;
+                if (len > OVL_FRAME_RECORDS_MAX)
                         return;
                 peer->n_framed++;
         }
@@ -264,16 +272,29 @@ static void peer_begin_frame(struct peer *peer) {
         }
 }
 
+/* The payloads follow the records, in the same order. Returns where they end. */
+static uint8_t *peer_pack_payloads(const struct peer *peer, uint8_t *to) {
+        struct list *link = peer->records.next;
+
+        for (size_t i = 0; i < peer->n_framed; i++, link = link->next) {
+                const struct op *op = list_entry(link, struct op, link);
+
+                payload_copy(&op->payload, to, op->payload_len);
+                to += op->payload_len;
+        }
+        return to;
+}
+
 /* Packs that frame; always the same bytes until it was sent. */
 static size_t peer_pack_frame(struct peer *peer, uint8_t *scratch) {
         size_t n_records = peer->n_framed + (peer->frame_settles ? 1 : 0);
-        size_t body_len = sizeof(struct ovl_records_header) + n_records * sizeof(struct ovl_record);
         struct ovl_records_header header = { .n_records = (uint32_t) n_records };
-        uint8_t *to = scratch + sizeof(struct ovl_frame_header);
+        uint8_t *body = scratch + sizeof(struct ovl_frame_header);
         struct list *link = peer->records.next;
         struct ovl_record record;
+        uint8_t *to = body;
+        size_t body_len;
 
-        frame_pack_header(scratch, OVL_FRAME_RECORDS, (uint32_t) body_len, 0);
         memcpy(to, &header, sizeof(header));
         to += sizeof(header);
         for (size_t i = 0; i < peer->n_framed; i++, link = link->next, to += sizeof(record)) {
@@ -283,7 +304,10 @@ static size_t peer_pack_frame(struct peer *peer, uint8_t *scratch) {
         if (peer->frame_settles) {
                 record = (struct ovl_record){ .kind = OVL_RECORD_SETTLED, .value = peer->n_settled };
                 memcpy(to, &record, sizeof(record));
+                to += sizeof(record);
         }
+        body_len = (size_t) (peer_pack_payloads(peer, to) - body);
+        frame_pack_header(scratch, OVL_FRAME_RECORDS, (uint32_t) body_len, 0);
         return sizeof(struct ovl_frame_header) + body_len;
 }
 

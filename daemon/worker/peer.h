@@ -20,7 +20,6 @@ struct port;
 struct session;
 struct thread;
 
-#define PEER_FRAME_RECORDS ((OVL_FRAME_RECORDS_MAX - sizeof(struct ovl_records_header)) / sizeof(struct ovl_record))
 #define PEER_REPLIES_MAX 64u /* unsent replies above which no more is read */
 
 struct peer {
@@ -47,9 +46,10 @@ struct peer {
         int fds[CHANNEL_FDS_MAX]; /* that came and no frame has claimed */
         size_t n_fds;
         size_t n_slots_done; /* of the POST frame that comes next: slots that were served before the session was full */
-        bool is_held;        /* what is in the inbox waits until the client has read, or its session has room */
-        bool has_ended;      /* the client will send no more */
-        uint8_t n_strikes;   /* malformed messages */
+        size_t n_payload_done; /* and bytes of payload that belong to these */
+        bool is_held;          /* what is in the inbox waits until the client has read, or its session has room */
+        bool has_ended;        /* the client will send no more */
+        uint8_t n_strikes;     /* malformed messages */
         uint64_t strikes_since;
 
         /* out */
@@ -59,6 +59,10 @@ struct peer {
         size_t n_framed;    /* ops in the frame that is being sent; 0: none is */
         bool frame_settles; /* that frame ends with a settled record */
         size_t n_sent;      /* bytes of it */
+
+        /* a send that goes on in the next entry */
+        struct op *continued;     /* borrowed; NULL: there is none */
+        struct ovl_entry opening; /* its first entry; flags: also those of the further ones */
 
         /* verdicts */
         uint64_t n_entries;   /* ever taken */

@@ -8,6 +8,8 @@
 
 #include "daemon/worker/serve.h"
 
+#define SERVE_LEVEL_MAX 1u
+
 /* --- Sessions --------------------------------------------------------------------------------------------------- */
 
 /* Returns whether the client can be served, or tells it why not. */
@@ -21,13 +23,12 @@ static bool serve_check_hello(struct serve *serve, const Overlapd__Hello *hello)
                              OVL_PROTOCOL_MAX);
                 return false;
         }
-        if (hello->level < 1) {
-                serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_VERSION,
-                             "level %u was asked for; overlapd %s serves level 1 (buffers in shared memory)",
-                             hello->level, OVERLAPD_VERSION);
-                return false;
-        }
         return true;
+}
+
+/* The highest level up to that which the client wishes. */
+static uint32_t serve_grant_level(const Overlapd__Hello *hello) {
+        return hello->level < SERVE_LEVEL_MAX ? hello->level : SERVE_LEVEL_MAX;
 }
 
 static void serve_hello_reply(struct serve *serve, const Overlapd__Hello *hello) {
@@ -37,13 +38,14 @@ static void serve_hello_reply(struct serve *serve, const Overlapd__Hello *hello)
         struct resources *resources = serve->control->resources;
 
         hello_reply.version = hello->version_max < OVL_PROTOCOL_MAX ? hello->version_max : OVL_PROTOCOL_MAX;
-        hello_reply.level = 1;
+        hello_reply.level = session->level;
         hello_reply.session = session->number;
         hello_reply.secret = (ProtobufCBinaryData){ .len = SESSION_SECRET_SIZE, .data = session->secret };
         hello_reply.credits = session->n_credits;
         hello_reply.regions = SESSION_REGIONS_MAX;
         hello_reply.region_bytes = session->region_bytes.limit;
         hello_reply.sockets = (uint32_t) session->n_sockets.limit;
+        hello_reply.inline_bytes = (uint64_t) session->payloads.n_pieces * OVL_INLINE_PIECE;
         hello_reply.engine = (char *) resources->engine->ops->name;
         hello_reply.engine_reason = (char *) serve->control->engine_reason;
         reply.what_case = OVERLAPD__REPLY__WHAT_HELLO;
@@ -63,7 +65,7 @@ void serve_hello(struct serve *serve) {
         }
         if (!serve_check_hello(serve, hello)) {
                 peer_publish_replies(serve->peer);
-                peer_die(serve->peer, "no protocol version or level in common");
+                peer_die(serve->peer, "no protocol version in common");
                 return;
         }
         if (serve->peer->identity.may_not_open) {
@@ -71,7 +73,8 @@ void serve_hello(struct serve *serve) {
                              "user %u has as many sessions as are allowed: end one first", serve->peer->identity.uid);
                 return;
         }
-        r = session_new(serve->control->resources, &serve->peer->identity, hello->credits, &session);
+        r = session_new(serve->control->resources, &serve->peer->identity, serve_grant_level(hello), hello->credits,
+                        &session);
         if (r == 0) {
                 r = session_add_thread(session, serve->peer, hello->thread, hello->tid);
                 if (r < 0)
@@ -156,7 +159,10 @@ void serve_region_add(struct serve *serve) {
 
         while (index < SESSION_REGIONS_MAX && serve->session->regions[index].data)
                 index++;
-        if (index == SESSION_REGIONS_MAX) {
+        if (serve->session->level < 1) {
+                serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_LEVEL,
+                             "a session of level 0 has no regions: ask for level 1 in the hello");
+        } else if (index == SESSION_REGIONS_MAX) {
                 serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA, "the session has %u regions already: remove one first",
                              SESSION_REGIONS_MAX);
         } else {

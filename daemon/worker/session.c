@@ -48,10 +48,12 @@ static int session_init_ops(struct session *session, uint32_t credits) {
         session->n_ops_max = credits + SESSION_SPARE_OPS;
         session->ops = session_map(session->n_ops_max * sizeof(*session->ops));
         session->scratch = session_map(session->n_ops_max * OP_SCRATCH_SIZE);
-        return session->ops && session->scratch ? 0 : -ENOMEM;
+        if (!session->ops || !session->scratch)
+                return -ENOMEM;
+        return payload_pool_init(&session->payloads, SESSION_PIECES);
 }
 
-int session_new(struct resources *resources, const struct link_peer *identity, uint32_t credits,
+int session_new(struct resources *resources, const struct link_peer *identity, uint32_t level, uint32_t credits,
                 struct session **ret_session) {
         struct session *session = calloc(1, sizeof(*session));
         int r;
@@ -61,6 +63,7 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
         *session = (struct session){
                 .resources = resources,
                 .identity = *identity,
+                .level = level,
                 .region_bytes.limit = SESSION_REGION_BYTES_MAX,
                 .n_sockets.limit = SESSION_SOCKETS_MAX,
         };
@@ -104,6 +107,7 @@ struct session *session_free(struct session *session) {
         for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
                 region_deinit(&session->regions[i]);
         slots_deinit(&session->socket_numbers);
+        payload_pool_deinit(&session->payloads);
         if (session->ops)
                 munmap(session->ops, session->n_ops_max * sizeof(*session->ops));
         if (session->scratch)
@@ -256,6 +260,7 @@ void session_remove_peer(struct session *session, struct peer *peer) {
                 session->first = NULL;
         list_unlink(&peer->in_session);
         session->n_peers--;
+        session_drop_continued(peer);
         if (peer->thread)
                 session_end_thread(session, peer);
         if (peer->port)
@@ -372,9 +377,16 @@ static void session_unpin(struct session *session, struct op *op) {
         op->regions = 0;
 }
 
+void session_drop_continued(struct peer *peer) {
+        if (peer->continued)
+                session_recycle(peer->continued);
+        peer->continued = NULL;
+}
+
 void session_recycle(struct op *op) {
         struct session *session = op->session;
 
+        payload_release(&op->payload);
         op->state = OP_FREE;
         list_push_front(&session->free_ops, &op->link);
         session->n_ops--;
@@ -432,7 +444,15 @@ static struct peer *session_route(struct op *op) {
         return op->peer;
 }
 
-/* An op has ended: it is a record from here on, and holds nothing but itself. */
+/* What was received goes with the record; what was sent has left. */
+static void session_keep_payload(struct op *op) {
+        if (op->payload.pool && !op_sends(op) && !(op->record_flags & OVL_RECORD_REFUSED))
+                op->payload_len = (uint32_t) op->bytes;
+        if (op->payload_len == 0)
+                payload_release(&op->payload);
+}
+
+/* An op has ended: it is a record from here on, and holds nothing but itself and what it received inline. */
 static void session_indicate(struct session *session, struct op *op) {
         struct peer *peer;
 
@@ -451,6 +471,7 @@ static void session_indicate(struct session *session, struct op *op) {
         op->cancelled = NULL;
         op->peer = peer;
         session_unpin(session, op);
+        session_keep_payload(op);
         KILLPOINT("session-indicate");
         if (!peer || plant_loses(session, op)) {
                 session_recycle(op);

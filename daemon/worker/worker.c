@@ -184,7 +184,7 @@ static void worker_serve_frame(struct worker *worker, struct peer *peer, const s
                              "a POST frame came on a connection that is no thread's");
                 return;
         }
-        r = post_serve_frame(peer->session, peer, body, header->body_len, &peer->n_slots_done, &problem);
+        r = post_serve_frame(peer->session, peer, body, header->body_len, &problem);
         if (r < 0)
                 control_kick(&worker->control, peer, r, OVL_REASON_BAD_FRAME, problem);
         else if (r > 0)
@@ -201,6 +201,8 @@ static void worker_await_input(struct peer *peer) {
         if (peer->has_ended && !peer->session)
                 peer_die(peer, "");
         else if (peer->has_ended)
+                session_drop_continued(peer);
+        if (peer->has_ended && peer->session)
                 session_touch(peer->session);
         peer_await_input(peer);
 }
