@@ -118,6 +118,7 @@ static void serve_request(struct serve *serve) {
                 [OVERLAPD__REQUEST__WHAT_PORT_ASSOCIATE] = { serve_port_associate, 0 },
                 [OVERLAPD__REQUEST__WHAT_CANCEL] = { serve_cancel, 0 },
                 [OVERLAPD__REQUEST__WHAT_STATUS] = { serve_status, 0 },
+                [OVERLAPD__REQUEST__WHAT_LANE_ADD] = { serve_lane_add, 1 },
         };
         unsigned what = serve->request->what_case;
         bool is_first = what == OVERLAPD__REQUEST__WHAT_HELLO || what == OVERLAPD__REQUEST__WHAT_ATTACH;

@@ -7,7 +7,8 @@
  *
  * Output. Records are not copied into a buffer when they come into being: the ended ops are the queue. A frame of them
  * is packed when there is room to send; if the socket takes only a part, the same ops are packed again for the rest, so
- * that a client that does not read costs no memory beyond its ops. Replies leave after the records that preceded them.
+ * that a client that does not read costs no memory beyond its ops. With a lane, records go there, as far as it has
+ * room, and all that is sent of them is the bell. Replies leave after the records that preceded them.
  *
  * Life.  open -> ended (the client shut down its sending side: records still go out)
  *        open, ended -> dead (end of both sides, an error, or a kick; by peer_die()) -> buried by the worker
@@ -23,6 +24,9 @@
 
 #include "base/cleanup.h"
 #include "base/killpoint.h"
+#include "daemon/worker/lane.h"
+#include "daemon/worker/port.h"
+#include "daemon/worker/thread.h"
 
 /* A frame that is to be sent. */
 struct reply {
@@ -56,6 +60,7 @@ int peer_new(struct engine *engine, struct reaper *reaper, struct list *graveyar
         list_init(&peer->marked);
         list_init(&peer->publish);
         list_init(&peer->settle);
+        list_init(&peer->awake);
         list_init(&peer->dying);
         list_init(&peer->in_session);
         list_init(&peer->records);
@@ -86,8 +91,10 @@ struct peer *peer_free(struct peer *peer) {
         list_unlink(&peer->marked);
         list_unlink(&peer->publish);
         list_unlink(&peer->settle);
+        list_unlink(&peer->awake);
         list_unlink(&peer->dying);
         list_unlink(&peer->in_session);
+        lane_free(peer->lane);
         peer->engine->ops->detach(peer->engine, &peer->file);
         fd_close(peer->file.fd);
         free(peer->inbox);
@@ -260,6 +267,11 @@ static void op_pack_record(const struct op *op, struct ovl_record *ret_record) {
 static void peer_begin_frame(struct peer *peer) {
         size_t len = sizeof(struct ovl_records_header) + sizeof(struct ovl_record);
 
+        if (peer->lane) {
+                peer->frame_bells = peer->bell_is_due;
+                peer->bell_is_due = false;
+                return;
+        }
         list_for_each(link, &peer->records) {
                 len += sizeof(struct ovl_record) + list_entry(link, struct op, link)->payload_len;
                 if (len > OVL_FRAME_RECORDS_MAX)
@@ -287,7 +299,7 @@ static uint8_t *peer_pack_payloads(const struct peer *peer, uint8_t *to) {
 
 /* Packs that frame; always the same bytes until it was sent. */
 static size_t peer_pack_frame(struct peer *peer, uint8_t *scratch) {
-        size_t n_records = peer->n_framed + (peer->frame_settles ? 1 : 0);
+        size_t n_records = peer->n_framed + peer->frame_settles + peer->frame_bells;
         struct ovl_records_header header = { .n_records = (uint32_t) n_records };
         uint8_t *body = scratch + sizeof(struct ovl_frame_header);
         struct list *link = peer->records.next;
@@ -303,6 +315,17 @@ static size_t peer_pack_frame(struct peer *peer, uint8_t *scratch) {
         }
         if (peer->frame_settles) {
                 record = (struct ovl_record){ .kind = OVL_RECORD_SETTLED, .value = peer->n_settled };
+                memcpy(to, &record, sizeof(record));
+                to += sizeof(record);
+        }
+        if (peer->frame_bells) {
+                record = (struct ovl_record){
+                        .kind = OVL_RECORD_WAITING,
+                        .thread = peer->thread ? peer->thread->number
+                                  : peer->port ? peer->port->number
+                                               : 0,
+                        .value = peer->bell_value,
+                };
                 memcpy(to, &record, sizeof(record));
                 to += sizeof(record);
         }
@@ -337,8 +360,36 @@ static void peer_end_frame(struct peer *peer, struct list *sent) {
         peer->engine->stats->records += peer->n_framed;
         for (; peer->n_framed > 0; peer->n_framed--)
                 list_push_back(sent, list_pop_front(&peer->records));
-        peer->frame_settles = false;
+        peer->frame_settles = peer->frame_bells = false;
         peer->n_sent = 0;
+}
+
+static bool peer_is_within_frame(const struct peer *peer) {
+        return peer->n_framed > 0 || peer->frame_settles || peer->frame_bells;
+}
+
+/* Puts records into the lane, as far as it has room, and says there what is settled. */
+static void peer_publish_lane(struct peer *peer, struct list *sent) {
+        struct ovl_record record;
+        struct list *link;
+
+        /* A frame from before there was a lane comes first. */
+        if (peer->n_framed > 0 || peer->frame_settles)
+                return;
+        while ((link = list_first(&peer->records))) {
+                op_pack_record(list_entry(link, struct op, link), &record);
+                if (!lane_put(peer->lane, &record))
+                        break;
+                KILLPOINT("peer-publish");
+                peer->engine->stats->records++;
+                list_push_back(sent, list_pop_front(&peer->records));
+        }
+        if (!link)
+                peer->n_settled = peer->settle_mark;
+        if (lane_publish(peer->lane, peer->n_settled)) {
+                peer->bell_is_due = true;
+                peer->bell_value = lane_n_waiting(peer->lane);
+        }
 }
 
 /* A reply of which a part has left must be finished before any record. */
@@ -349,27 +400,31 @@ static bool peer_is_within_reply(const struct peer *peer) {
 }
 
 void peer_publish_records(struct peer *peer, uint8_t *scratch, struct list *sent) {
+        if (peer->lane)
+                peer_publish_lane(peer, sent);
         if (peer_is_within_reply(peer))
                 peer_publish_replies(peer);
         while (!peer->is_dead && !peer_is_within_reply(peer)) {
                 size_t len;
 
-                if (peer->n_framed == 0 && !peer->frame_settles)
+                if (!peer_is_within_frame(peer))
                         peer_begin_frame(peer);
-                if (peer->n_framed == 0 && !peer->frame_settles)
+                if (!peer_is_within_frame(peer))
                         return;
                 KILLPOINT("peer-publish");
                 len = peer_pack_frame(peer, scratch);
                 if (!peer_send(peer, scratch, len, -1, &peer->n_sent))
                         return;
                 peer_end_frame(peer, sent);
+                if (peer->lane)
+                        peer_publish_lane(peer, sent);
         }
 }
 
 void peer_publish_replies(struct peer *peer) {
         struct list *link;
 
-        if (peer->n_framed > 0 || peer->frame_settles)
+        if (peer_is_within_frame(peer) || peer_wants_room(peer))
                 return;
         while (!peer->is_dead && (link = list_first(&peer->replies))) {
                 struct reply *reply = list_entry(link, struct reply, link);

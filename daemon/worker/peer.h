@@ -16,6 +16,7 @@
 #include "proto/channel.h"
 #include "proto/frame.h"
 
+struct lane;
 struct port;
 struct session;
 struct thread;
@@ -27,6 +28,7 @@ struct peer {
         struct list marked;     /* among those that have something to be served */
         struct list publish;    /* among those that have something to send */
         struct list settle;     /* among those that wait for a verdict */
+        struct list awake;      /* among those with a lane that is looked at */
         struct list dying;      /* among those that are to be buried */
         struct list *graveyard; /* borrowed: the head of these */
         struct engine_file file;
@@ -56,9 +58,13 @@ struct peer {
         struct list records; /* ended ops, in order */
         struct list replies;
         size_t n_replies;
+        struct lane *lane;  /* owned; where the records go; NULL: into frames */
         size_t n_framed;    /* ops in the frame that is being sent; 0: none is */
         bool frame_settles; /* that frame ends with a settled record */
-        size_t n_sent;      /* bytes of it */
+        bool frame_bells;   /* that frame is the bell of the lane, and nothing else */
+        bool bell_is_due;
+        uint64_t bell_value; /* records that waited when it was due */
+        size_t n_sent;       /* bytes of it */
 
         /* a send that goes on in the next entry */
         struct op *continued;     /* borrowed; NULL: there is none */
@@ -128,6 +134,12 @@ static inline bool peer_awaits_verdict(const struct peer *peer) {
 static inline bool peer_has_output(const struct peer *peer) {
         return !list_is_empty(&peer->records) || !list_is_empty(&peer->replies) || peer->n_framed > 0 ||
                peer->frame_settles || peer->n_settled < peer->settle_mark;
+}
+
+/* Whether records wait for room in the lane. (What is in a frame, from before there was a lane, waits for the socket.)
+ */
+static inline bool peer_wants_room(const struct peer *peer) {
+        return peer->lane && !list_is_empty(&peer->records) && peer->n_framed == 0 && !peer->frame_settles;
 }
 
 /*

@@ -156,7 +156,7 @@ static uint8_t post_known_flags(const struct op *op, const struct ovl_entry *ent
         uint8_t flags = OVL_ENTRY_WANT_VERDICT;
 
         if (op->code == OVL_OP_RECV || op->code == OVL_OP_SEND)
-                flags |= entry->flags & OVL_ENTRY_INLINE ? OVL_ENTRY_INLINE : OVL_ENTRY_VECTOR;
+                flags |= !(entry->flags & OVL_ENTRY_INLINE) ? OVL_ENTRY_VECTOR : op->peer->lane ? 0 : OVL_ENTRY_INLINE;
         return flags;
 }
 
@@ -331,9 +331,9 @@ int post_entry(struct session *session, struct peer *peer, const struct ovl_entr
         op = post_begin(session, peer, entry);
         if (!op)
                 return 0;
-        if (post_payload_len(entry) > 0)
+        if (payload && post_payload_len(entry) > 0)
                 post_keep_payload(session, op, payload, entry->buffer.len);
-        if (post_is_continued(entry)) {
+        if (payload && post_is_continued(entry)) {
                 peer->continued = op;
                 peer->opening = *entry;
                 peer->opening.flags &= (uint8_t) ~OVL_ENTRY_MORE;

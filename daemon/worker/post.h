@@ -19,7 +19,7 @@ uint32_t post_payload_len(const struct ovl_entry *entry);
  * Takes one entry, which becomes one op: the record of its refusal, or an op of its socket.
  *
  * entry:   a private copy.
- * payload: the bytes that came along, in memory that the client cannot reach.
+ * payload: the bytes that came along, in memory that the client cannot reach; NULL: from a lane, where there are none.
  * ended:   ops that have ended are appended to it; for session_indicate_all().
  *
  * Returns 1; 0 when the session has no free op (the entry was not taken); -EPROTO and a static text when it is not the
@@ -38,5 +38,14 @@ int post_entry(struct session *session, struct peer *peer, const struct ovl_entr
  */
 int post_serve_frame(struct session *session, struct peer *peer, const uint8_t *body, size_t len,
                      const char **ret_problem);
+
+/*
+ * Serves entries of the peer's lane.
+ *
+ * max: how many at most.
+ *
+ * Returns how many were served, -EAGAIN when the session has no free op (and is held), or -EPROTO and a static text.
+ */
+int post_serve_lane(struct session *session, struct peer *peer, unsigned max, const char **ret_problem);
 
 #endif

@@ -6,9 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/worker/lane.h"
 #include "daemon/worker/serve.h"
 
-#define SERVE_LEVEL_MAX 1u
+#define SERVE_LEVEL_MAX 2u
 
 /* --- Sessions --------------------------------------------------------------------------------------------------- */
 
@@ -203,6 +204,56 @@ void serve_region_remove(struct serve *serve) {
         call_wait(serve, call);
 }
 
+/* --- Lanes ------------------------------------------------------------------------------------------------------ */
+
+static void serve_refuse_lane(struct serve *serve, int status, const char *problem) {
+        unsigned reason = OVL_REASON_NONE;
+
+        if (status == -EINVAL)
+                reason = OVL_REASON_BAD_LANE;
+        else if (status == -EBADFD)
+                reason = OVL_REASON_BAD_MEMORY;
+        else if (status == -EDQUOT || status == -EMFILE || status == -ENFILE)
+                reason = OVL_REASON_QUOTA;
+        serve_refuse(serve, status, reason, "this descriptor is not accepted as a lane of %u slots: %s",
+                     serve->request->lane_add->n_slots, problem ? problem : strerror(-status));
+}
+
+static void serve_lane_reply(struct serve *serve, int take_fd) {
+        Overlapd__LaneAddReply lane_reply = OVERLAPD__LANE_ADD_REPLY__INIT;
+        Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
+
+        lane_reply.n_records = serve->peer->lane->n_records;
+        reply.id = serve->request->id;
+        reply.what_case = OVERLAPD__REPLY__WHAT_LANE_ADD;
+        reply.lane_add = &lane_reply;
+        control_send_reply_fd(serve->control, serve->peer, &reply, take_fd);
+}
+
+void serve_lane_add(struct serve *serve) {
+        struct session *session = serve->session;
+        int fd = peer_claim_fd(serve->peer);
+        const char *problem = NULL;
+        int records_fd, r;
+
+        if (session->level < 2) {
+                serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_LEVEL,
+                             "a session of level %u has no lanes: ask for level 2 in the hello", session->level);
+        } else if (serve->peer->lane) {
+                serve_refuse(serve, -EEXIST, OVL_REASON_DUPLICATE, "this connection has a lane already");
+        } else {
+                r = lane_new(fd, serve->request->lane_add->n_slots, session->n_ops_max, &session->region_bytes,
+                             &serve->peer->lane, &records_fd, &problem);
+                if (r < 0) {
+                        serve_refuse_lane(serve, r, problem);
+                } else {
+                        serve->control->resources->stats.n_lanes++;
+                        serve_lane_reply(serve, records_fd);
+                }
+        }
+        reaper_close(serve->control->resources->reaper, fd);
+}
+
 /* --- Status ----------------------------------------------------------------------------------------------------- */
 
 void serve_status(struct serve *serve) {
@@ -224,6 +275,8 @@ void serve_status(struct serve *serve) {
         status_reply.sockets = stats->n_sockets;
         status_reply.ops_in_flight = stats->n_ops;
         status_reply.merged_ops = stats->merged_ops;
+        status_reply.polls = stats->polls;
+        status_reply.lanes = stats->n_lanes;
         reply.what_case = OVERLAPD__REPLY__WHAT_STATUS_REPORT;
         reply.status_report = &status_reply;
         serve_send(serve, &reply);

@@ -105,6 +105,7 @@ void serve_hello(struct serve *serve);
 void serve_attach(struct serve *serve);
 void serve_region_add(struct serve *serve);
 void serve_region_remove(struct serve *serve);
+void serve_lane_add(struct serve *serve);
 void serve_status(struct serve *serve);
 
 void serve_socket_open(struct serve *serve);

@@ -93,6 +93,9 @@ void session_remove_peer(struct session *session, struct peer *peer);
 /* A free op, which holds no credit yet; NULL when there is none. */
 struct op *session_take_op(struct session *session);
 
+/* Something is to be sent to a connection of the session, at the end of the turn. */
+void session_mark_publish(struct session *session, struct peer *peer);
+
 /* These ops have ended: their records go to where they belong. Leaves the list empty. */
 void session_indicate_all(struct session *session, struct list *ended);
 
