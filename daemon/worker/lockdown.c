@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/kernel-compat.h"
 
 /* Sanitizers make system calls of their own, most of them when they look for leaks at the end. */
 #ifdef __has_feature
@@ -54,6 +55,7 @@ static const int lockdown_allowed[] = {
         SCMP_SYS(fstat),
         SCMP_SYS(newfstatat),
         SCMP_SYS(fstatfs),
+        SCMP_SYS(ftruncate), /* of lanes; no other file is open */
         SCMP_SYS(munmap),
         SCMP_SYS(madvise),
         /* memory, time, the reaper's lock, the end */
@@ -116,6 +118,13 @@ static int lockdown_fill(scmp_filter_ctx filter) {
         if (r < 0)
                 return r;
         r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) getpid()));
+        if (r < 0)
+                return r;
+        /* The daemon's half of a lane is made when a client asks for it: memory that can be sealed, and nothing else.
+         */
+        r = seccomp_rule_add(
+                filter, SCMP_ACT_ALLOW, SCMP_SYS(memfd_create), 1,
+                SCMP_A1(SCMP_CMP_MASKED_EQ, (scmp_datum_t) ~MFD_NOEXEC_SEAL, MFD_CLOEXEC | MFD_ALLOW_SEALING));
         if (r < 0)
                 return r;
         /* Memory is never executable, neither when it is mapped nor later. */

@@ -50,6 +50,7 @@ int worker_run(const struct worker_options *options) {
                 engine_free(engine);
                 return worker_fail(options->link_fd, &ready, r);
         }
+        worker->polling.limit_ns = options->poll_us * UINT64_C(1000);
         r = lockdown_worker();
         if (r < 0) {
                 snprintf(ready.text, sizeof(ready.text), "the worker cannot be locked down: %s", strerror(-r));
