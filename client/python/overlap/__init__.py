@@ -8,8 +8,8 @@
         connection.send(b"GET / HTTP/1.0\\r\\n\\r\\n")
         print(first.finish(), first.data)
 
-A session is a connection to the daemon. Sockets belong to it, and operations on them are *overlapped*: a method posts one
-and returns an Operation, which ends later. How that is told:
+A session is a connection to the daemon. Sockets belong to it, and operations on them are *overlapped*: a method posts
+one and returns an Operation, which ends later. How that is told:
 
     by waiting           Operation.wait(), finish(), or looking at `done`
     by routine           a function that runs in an alertable wait (Thread.sleep()) of the very thread that posted

@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """Addresses: as Python's socket module has them, as an entry has them, and as a control message has them.
 
-Python's forms are (host, port), (host, port, flowinfo, scope_id) and a path. Hosts are numeric here: what resolves names is
-Session.resolve(). A relative path is made absolute, because the daemon has a working directory of its own.
+Python's forms are (host, port), (host, port, flowinfo, scope_id) and a path. Hosts are numeric here: what resolves
+names is Session.resolve(). A relative path is made absolute, because the daemon has a working directory of its own.
 """
 
 import errno

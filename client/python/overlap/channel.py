@@ -1,10 +1,10 @@
 # SPDX-License-Identifier: Apache-2.0
 """One connection to the daemon: frames out, frames in.
 
-The lock is the session's, and every method is called with it held unless it says otherwise. What is sent goes through an
-outbox in the order of the calls: entries are gathered in a POST frame until something else has to be said, or it is
-flushed. A connection that is full must never be waited for without reading it, because a daemon with replies to deliver
-reads no more either: flush() does both.
+The lock is the session's, and every method is called with it held unless it says otherwise. What is sent goes through
+an outbox in the order of the calls: entries are gathered in a POST frame until something else has to be said, or it
+is flushed. A connection that is full must never be waited for without reading it, because a daemon with replies to
+deliver reads no more either: flush() does both.
 
 Rejected: blocking sendall(). Two thousand entries and a daemon that waits for room for its records would be a deadlock.
 """
@@ -98,8 +98,8 @@ class Channel:
         """Asks the daemon.
 
         what, fields: the member of Request. on_reply: called with the lock held when the reply is read; when the
-        connection is lost first, with a reply of ECONNABORTED. fd: borrowed; rides with the frame. wants_fd: whether the
-        reply may bring one, which then belongs to on_reply.
+        connection is lost first, with a reply of ECONNABORTED. fd: borrowed; rides with the frame. wants_fd: whether
+        the reply may bring one, which then belongs to on_reply.
         """
         self._last_id = self._last_id % 0xFFFFFFFF + 1
         body = pack("Request", {"id": self._last_id, what: fields})

@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """Errors: an errno, a reason that is finer, and a sentence that says what was wrong and what to do.
 
-Everything that the daemon refuses, and every operation that fails, raises an OverlapError. It is an OSError, and also the
-subclass of OSError that Python has for its errno, so `except ConnectionResetError` catches what it catches elsewhere.
+Everything that the daemon refuses, and every operation that fails, raises an OverlapError. It is an OSError, and also
+the subclass of OSError that Python has for its errno, so `except ConnectionResetError` catches what it catches
+elsewhere.
 """
 
 import enum
@@ -15,7 +16,7 @@ class Reason(enum.IntEnum):
 
     text: str
 
-    def __new__(cls, number: int, text: str) -> "Reason":
+    def __new__(cls, number: int, text: str = "") -> "Reason":
         reason = int.__new__(cls, number)
         reason._value_ = number
         reason.text = text
@@ -86,8 +87,8 @@ def reason_name(reason: int) -> str:
 class OverlapError(OSError):
     """Something was refused, or an operation failed.
 
-    errno: the positive Linux number. reason: finer, 0 where there is nothing to add (compare with Reason). text: what was
-    wrong, with which value, and what to do; the daemon's own words where it said something.
+    errno: the positive Linux number. reason: finer, 0 where there is nothing to add (compare with Reason). text: what
+    was wrong, with which value, and what to do; the daemon's own words where it said something.
     """
 
     reason: int = 0
@@ -113,7 +114,7 @@ _NUMBERS: dict[type[OSError], tuple[int, ...]] = {
 }
 _CLASSES: dict[int, type[OverlapError]] = {
     number: kind for base, numbers in _NUMBERS.items()
-    for kind in [type(f"Overlap{base.__name__}", (OverlapError, base), {"__doc__": f"An OverlapError that is a {base.__name__}."})]
+    for kind in [type(f"Overlap{base.__name__}", (OverlapError, base), {"__doc__": f"Also a {base.__name__}."})]
     for number in numbers
 }
 

@@ -4,8 +4,8 @@
 A message is a dictionary from the names of its fields to values: int, bool, bytes, str, or a dictionary. What is absent
 is zero. A field that belongs to a `oneof` is present or not, also when it is empty; so `{"status": {}}` is a message.
 
-The limits of docs/PROTOCOL.md, section 4, hold for what is read; what is written stays below them by itself. Rejected: the
-protobuf package. It is a compiled module for five dozen lines, and a client that may have no network has often no
+The limits of docs/PROTOCOL.md, section 4, hold for what is read; what is written stays below them by itself. Rejected:
+the protobuf package. It is a compiled module for five dozen lines, and a client that may have no network has often no
 package index either.
 """
 
@@ -48,7 +48,7 @@ def _write_value(kind: str, value: Any) -> bytes:
     if kind == "fixed64":
         return struct.pack("<Q", value)
     if kind in ("bytes", "string"):
-        raw = value.encode() if kind == "string" else bytes(value)
+        raw: bytes = value.encode() if kind == "string" else bytes(value)
         return _write_varint(len(raw)) + raw
     if kind in ("sint32", "sint64"):
         return _write_varint(value << 1 if value >= 0 else (-value << 1) - 1)
@@ -78,7 +78,7 @@ def pack(name: str, message: Message) -> bytes:
     return bytes(out)
 
 
-# Members of a oneof that are no messages: they are written also when they are zero, because their presence says something.
+# Members of a oneof that are no messages: written also when they are zero, because their presence says something.
 _CHOSEN = {("Attach", "thread"), ("Attach", "port"), ("Cancel", "tag"), ("Cancel", "thread"), ("Cancel", "all")}
 
 
@@ -146,7 +146,7 @@ class _Reader:
         if kind == "bytes":
             return value
         if kind == "string":
-            return self.text(value, start)  # type: ignore[arg-type]
+            return self.text(bytes(value), start)
         if value >> bits:  # type: ignore[operator]
             raise BadMessage(f"the number {value!r} at byte {start} does not fit a field of type {kind}")
         if kind in ("sint32", "sint64"):

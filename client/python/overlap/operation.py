@@ -1,8 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """One overlapped operation: from its post until its record has come, and what it came to.
 
-The object belongs to the program and to the library at once: the library keeps it until the record has come, so a program
-may forget an operation whose end does not interest it. The results are written once, `done` last.
+The object belongs to the program and to the library at once: the library keeps it until the record has come, so a
+program may forget an operation whose end does not interest it. The results are written once, `done` last.
 """
 
 import errno
@@ -134,7 +134,8 @@ class Operation:
         """Cancels, and waits until the operation has ended, whichever way. Then its buffers are the program's again.
 
         Nothing is lost: data that had come is in the operation's buffer, or still in the socket.
-        Returns whether it ended because it was cancelled. Raises OverlapError when the daemon is gone; it has ended then.
+        Returns whether it ended because it was cancelled. Raises OverlapError when the daemon is gone; it has ended
+        then.
         """
         wait = 0.001
         while not self.done:

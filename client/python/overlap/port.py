@@ -6,7 +6,7 @@ from collections import deque
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from overlap.channel import Channel, timed_out
-from overlap.error import Reason, error
+from overlap.error import error
 from overlap.wait import deadline_of
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ class Port:
         if not self.closed:
             self._packets.append(packet)
 
-    def post(self, key: int, bytes: int = 0, value: Any = None) -> None:  # pylint: disable=redefined-builtin
+    def post(self, key: int, bytes: int = 0, value: Any = None) -> None:
         """Posts a packet of the program's own. Any thread may. Raises OverlapError (ECANCELED) on a closed port."""
         with self.session.lock:
             if self.closed:

@@ -2,8 +2,8 @@
 """Posting: from what a program says of its buffers to an entry.
 
 Buffers are of two kinds. Those that lie in a region of the session are named by slices, and nothing is copied. All
-others (bytes, bytearray, memoryview, or only a length) are the program's own: at level 1 they are copied through a block
-of the session's arena, at level 0 they travel in the frames. Either way the program sees the same operation.
+others (bytes, bytearray, memoryview, or only a length) are the program's own: at level 1 they are copied through a
+block of the session's arena, at level 0 they travel in the frames. Either way the program sees the same operation.
 """
 
 import errno
@@ -61,8 +61,8 @@ class Post:
     def _send_own(self, data: Bytes) -> None:
         self.operation.room = len(data)
         if len(data) > wire.INLINE_OP_LEN_MAX:
-            raise error(-errno.EMSGSIZE, Reason.BUFFER_TOO_LONG, f"{len(data)} bytes: an operation on the program's own "
-                        f"memory moves at most {wire.INLINE_OP_LEN_MAX}; split it, or send from a region")
+            raise error(-errno.EMSGSIZE, Reason.BUFFER_TOO_LONG, f"{len(data)} bytes: an operation on the program's "
+                        f"own memory moves at most {wire.INLINE_OP_LEN_MAX}; split it, or send from a region")
         if self._session.level == 0:
             self.flags |= wire.EntryFlags.INLINE
             self._payload = data

@@ -5,9 +5,9 @@ A region is a memfd, sealed by the daemon so that neither side can take its page
 of its bytes. From the post of an operation until its record has come the bytes belong to the daemon: the library notes
 that, and refuses to give such a buffer back.
 
-The arena holds regions of 4 MiB. Each is cut into chunks of 1 MiB, and each chunk into blocks of one size; a chunk whose
-blocks are all free may be cut otherwise the next time. So blocks of every size come from the same few regions, and
-nothing is searched.
+The arena holds regions of 4 MiB. Each is cut into chunks of 1 MiB, and each chunk into blocks of one size; a chunk
+whose blocks are all free may be cut otherwise the next time. So blocks of every size come from the same few regions,
+and nothing is searched.
 """
 
 import errno
@@ -86,7 +86,8 @@ class Region:
         return self._view
 
     def buffer(self, offset: int = 0, length: int | None = None) -> Buffer:
-        """The bytes from `offset`, `length` of them or all that follow. Raises OverlapError (EFAULT, OUTSIDE_REGION)."""
+        """The bytes from `offset`, `length` of them or all that follow. Raises OverlapError (EFAULT,
+        OUTSIDE_REGION)."""
         return Buffer(self, offset, self.size - offset if length is None else length)
 
     def close(self, thread: "Thread | None" = None) -> None:

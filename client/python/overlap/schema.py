@@ -1,8 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The fields of the control messages: proto/overlapd.proto as a table.
 
-The file proto/overlapd.proto is the contract; tests/python/codec.py compares every line of this table with it. A message is
-a name; its fields are, by number, a name and a type: a scalar of protobuf, `enum`, or the name of another message.
+The file proto/overlapd.proto is the contract; tests/python/codec.py compares every line of this table with it. A
+message is a name; its fields are, by number, a name and a type: a scalar of protobuf, `enum`, or the name of another
+message.
 """
 
 MESSAGES: dict[str, dict[int, tuple[str, str]]] = {

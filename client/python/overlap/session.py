@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """A session: the connection to the daemon, and everything that belongs to it.
 
-Invariant: every operation that was posted ends exactly once: by its record, or when the session is lost or closed. Losing
-the daemon ends all that is pending with ECONNABORTED, indicates it as usual, and lets every wait return; so nothing hangs.
-What has ended gave back what it used (credit, payload, buffers) before anybody can see that it has.
+Invariant: every operation that was posted ends exactly once: by its record, or when the session is lost or closed.
+Losing the daemon ends all that is pending with ECONNABORTED, indicates it as usual, and lets every wait return; so
+nothing hangs. What has ended gave back what it used (credit, payload, buffers) before anybody can see that it has.
 
 States: open -> lost (a channel saw the end, or something that is not overlapd: Session._lost) -> closed (close()); or
 open -> closed. Nothing leads back: a program opens another session.
@@ -66,15 +66,15 @@ class Session:
         self._operations: dict[int, Operation] = {}
         self._tags, self._numbers, self._function_numbers = itertools.count(1), itertools.count(2), itertools.count(1)
         self._own = threading.local()
-        self.credits, self.inline_bytes, self.inline_used = 1, 0, 0
-        self.secret, self.number, self.level = b"", 0, level
+        self.credits, self.inline_used = 1, 0
         try:
             channel = self._connect()
             self.thread = self.threads[1] = Thread(self, 1, channel)
             self._own.thread = self.thread
             hello = self.request("hello", {
                 "version_min": wire.PROTOCOL_MIN, "version_max": wire.PROTOCOL_MAX, "level": level, "thread": 1,
-                "tid": threading.get_native_id(), "credits": credits, "client": f"python-overlap {VERSION} {name}".strip(),
+                "tid": threading.get_native_id(), "credits": credits,
+                "client": f"python-overlap {VERSION} {name}".strip(),
             }, timeout=timeout).get("hello", {})
         except BaseException:
             self._shut()
@@ -86,7 +86,7 @@ class Session:
         self.level: int = hello.get("level", 0)
         self.number: int = hello.get("session", 0)  # public: names the session in the daemon's journal
         self.secret: bytes = hello.get("secret", b"")
-        self.credits: int = hello.get("credits", 0)
+        self.credits = hello.get("credits", 0)
         self.regions_max: int = hello.get("regions", 0)
         self.region_bytes: int = hello.get("region_bytes", 0)
         self.sockets_max: int = hello.get("sockets", 0)
@@ -131,7 +131,8 @@ class Session:
                 wants_fd: bool = False, timeout: float | None = None) -> Message:
         """Makes a request and waits for the reply; what comes meanwhile is taken in, and no routine runs.
 
-        Returns the reply, with a descriptor that came under the name `fd`. Raises OverlapError with what the daemon says.
+        Returns the reply, with a descriptor that came under the name `fd`. Raises OverlapError with what the daemon
+        says.
         """
         replies: list[Reply] = []
         deadline = deadline_of(timeout)
@@ -228,13 +229,13 @@ class Session:
 
     def socket(self, family: int = 2, kind: int = 1) -> "Socket":
         """Opens a socket. family: AF_INET, AF_INET6 or AF_UNIX. kind: SOCK_STREAM or SOCK_DGRAM."""
-        from overlap.socket import Socket  # pylint: disable=import-outside-toplevel
+        from overlap.socket import Socket
 
         reply = self.request("socket_open", {"family": int(family), "type": int(kind)})
         return Socket(self, reply.get("socket_open", {}).get("socket", 0), family, kind)
 
     def _taken(self, reply: Message) -> "Socket":
-        from overlap.socket import Socket  # pylint: disable=import-outside-toplevel
+        from overlap.socket import Socket
 
         taken = reply.get("socket_taken", {})
         return Socket(self, taken.get("socket", 0), taken.get("family", 0), taken.get("type", 0),
@@ -261,7 +262,7 @@ class Session:
         The record: result() is a list of (family, address); EINVAL (BAD_NAME), ENOENT (NAME_NOT_FOUND), EAGAIN
         (NAME_TRY_AGAIN), EIO (NAME_FAILED).
         """
-        from overlap.post import Post  # pylint: disable=import-outside-toplevel
+        from overlap.post import Post
 
         raw = name.encode()
         if not 0 < len(raw) <= wire.RESOLVE_NAME_MAX or b"\0" in raw:
@@ -295,7 +296,8 @@ class Session:
             thread.flush()
 
     def begin(self, operation: Operation, make: Callable[[int], list[tuple[wire.Entry, Any]]]) -> None:
-        """Posts. make: from the tag to the entries and their payloads. Raises OverlapError (ENOBUFS), and nothing is sent."""
+        """Posts. make: from the tag to the entries and their payloads. Raises OverlapError (ENOBUFS), and nothing is
+        sent."""
         with self.lock:
             self.check()
             if len(self._operations) >= self.credits:
@@ -366,7 +368,8 @@ class Session:
         thread, function = self.threads.get(record.thread), self.functions.get(record.tag)
         if thread is not None and function is not None:
             argument = record.value
-            thread.queue(None, lambda: function(argument))
+            called = function
+            thread.queue(None, lambda: called(argument))
 
     # --- Ends -----------------------------------------------------------------------------------------------------
 
@@ -376,7 +379,8 @@ class Session:
             return
         self.lost = why
         self._end_all(-errno.ECONNABORTED, Reason.DAEMON_GONE, True)
-        for owner in [*self.threads.values(), *self.ports.values()]:
+        owners: list[Thread | Port] = [*self.threads.values(), *self.ports.values()]
+        for owner in owners:
             self.lobby.remove(owner.channel.socket.fileno())
             owner.channel.lost(why)
         self.lobby.changed()
@@ -411,7 +415,7 @@ class Session:
             self._end_all(-errno.ECANCELED, Reason.SESSION_ENDED, False)
         self._shut()
         for region in self.regions.values():
-            region._unmap()  # pylint: disable=protected-access
+            region._unmap()
         self.regions.clear()
 
     def __enter__(self) -> "Session":

@@ -1,11 +1,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """Sockets of the session, and the operations on them.
 
-Posting methods have in common: `routine`, called with the operation in an alertable wait of the posting thread once it has
-ended (refused on a socket that has a port); `verdict`, to wait until it is known whether the operation was refused (the
-method then raises), is done or is pending; `quiet`, nothing goes to the socket's port; `user`, kept in the operation;
-`thread`, who posts: None is the thread that the calling thread owns. Without a verdict a refusal is the operation's end.
-They raise OverlapError when the post itself is not possible: ENOBUFS (CREDITS, QUOTA), EMSGSIZE, EFAULT, ECONNABORTED.
+Posting methods have in common: `routine`, called with the operation in an alertable wait of the posting thread once
+it has ended (refused on a socket that has a port); `verdict`, to wait until it is known whether the operation was
+refused (the method then raises), is done or is pending; `quiet`, nothing goes to the socket's port; `user`, kept in
+the operation; `thread`, who posts: None is the thread that the calling thread owns. Without a verdict a refusal is
+the operation's end. They raise OverlapError when the post itself is not possible: ENOBUFS (CREDITS, QUOTA), EMSGSIZE,
+EFAULT, ECONNABORTED.
 
 What is lent (a Buffer, or writable memory) belongs to the operation until it has ended.
 """
@@ -87,8 +88,9 @@ class Socket:
 
         buffers: a Buffer or several, lent; writable memory, lent; or a number of bytes, and they are in `data` then.
         peek: the data stays in the socket. waitall: ends when the buffers are full.
-        The record: bytes received; 0 at the end of a stream. A datagram that is too long fills the buffers and ends with
-        EMSGSIZE. A receive of no bytes on a stream ends when data or the end is there, and takes nothing. See recv(2).
+        The record: bytes received; 0 at the end of a stream. A datagram that is too long fills the buffers and ends
+        with EMSGSIZE. A receive of no bytes on a stream ends when data or the end is there, and takes nothing. See
+        recv(2).
         """
         post = self._post(wire.Op.RECV, common)
         post.op_flags = wire.MessageFlags.PEEK * peek | wire.MessageFlags.WAITALL * waitall
@@ -144,7 +146,8 @@ class Socket:
 
         Returns how many ended by that. Raises OverlapError (ENOENT, NOT_FOUND) when nothing was pending.
         """
-        count: int = self.session.request("cancel", {"socket": self.id, "all": True}).get("cancel", {}).get("cancelled", 0)
+        reply = self.session.request("cancel", {"socket": self.id, "all": True})
+        count: int = reply.get("cancel", {}).get("cancelled", 0)
         return count
 
     # --- Requests -------------------------------------------------------------------------------------------------

@@ -3,8 +3,8 @@
 
 Usually there is one for each thread of the program that posts; each has a connection of its own, the channel. Routines
 are queued here when their records are taken in, by whichever thread of the program does that, and run in the owner's
-alertable waits, nowhere else. Routines of one socket are never nested: a routine that waits alertably leaves those of its
-own socket in the queue.
+alertable waits, nowhere else. Routines of one socket are never nested: a routine that waits alertably leaves those of
+its own socket in the queue.
 """
 
 import contextlib
@@ -29,14 +29,14 @@ class Thread:
     def __init__(self, session: "Session", number: int, channel: Channel) -> None:
         self.session, self.number, self.channel = session, number, channel
         self.owner = threading.get_ident()
-        self._queue: deque[tuple[object, Callable[[], None]]] = deque()
+        self._queue: deque[tuple[object, Callable[[], Any]]] = deque()
         self._running: list[object] = []  # the sockets whose routines are on the stack
         self._epoll: select.epoll | None = None
         self._bell = -1
 
     # --- Routines -------------------------------------------------------------------------------------------------
 
-    def queue(self, of: object, routine: Callable[[], None]) -> None:
+    def queue(self, of: object, routine: Callable[[], Any]) -> None:
         """Queues what the next alertable wait runs. With the lock held. of: the socket that it belongs to, or None."""
         self._queue.append((of, routine))
         if self._bell >= 0:
@@ -52,7 +52,7 @@ class Thread:
             self.queue(None, lambda: function(*arguments))
             self.session.lobby.changed()
 
-    def _next(self) -> tuple[object, Callable[[], None]] | None:
+    def _next(self) -> tuple[object, Callable[[], Any]] | None:
         for index, (of, routine) in enumerate(self._queue):
             if of is None or of not in self._running:
                 del self._queue[index]
@@ -93,8 +93,8 @@ class Thread:
         """An alertable wait: runs every routine that is queued; if there is none, waits for the first.
 
         timeout: seconds; 0 only runs what is there; None: for ever. By the owner.
-        Returns whether a routine ran; False on timeout. Raises OverlapError (ECONNABORTED) when the daemon is gone and no
-        routine is left to run.
+        Returns whether a routine ran; False on timeout. Raises OverlapError (ECONNABORTED) when the daemon is gone
+        and no routine is left to run.
         """
         if self.wait_alertable(lambda: None, deadline_of(timeout)):
             return True
@@ -152,7 +152,7 @@ class Thread:
 
     def handle(self) -> "ThreadHandle":
         """A handle with which others queue APCs to this thread: see handle.ThreadHandle."""
-        from overlap.handle import ThreadHandle  # pylint: disable=import-outside-toplevel
+        from overlap.handle import ThreadHandle
 
         reply = self.session.request("thread_handle_open", {"thread": self.number}, thread=self)
         return ThreadHandle(self.session, reply.get("thread_handle", {}).get("handle", b""))
@@ -169,8 +169,8 @@ class Thread:
         return n_cancelled
 
     def close(self) -> None:
-        """Cancels what this thread posted, waits until it has ended, and closes the connection; routines that are queued
-        never run. The session's first thread ends with the session only. Closing twice is fine."""
+        """Cancels what this thread posted, waits until it has ended, and closes the connection; routines that are
+        queued never run. The session's first thread ends with the session only. Closing twice is fine."""
         session = self.session
         if session.threads.get(self.number) is not self or self is session.thread:
             return

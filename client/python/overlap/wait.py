@@ -24,7 +24,7 @@ _EVENTS = 64
 
 
 class _Waiter:
-    def __init__(self, lock: threading.RLock, attempt: Callable[[], Any]) -> None:  # type: ignore[valid-type]
+    def __init__(self, lock: Any, attempt: Callable[[], Any]) -> None:
         self.attempt, self.result = attempt, None
         self.condition = threading.Condition(lock)
 

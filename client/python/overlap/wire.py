@@ -157,7 +157,8 @@ class Entry(NamedTuple):
 
 
 def entry_unpack(raw: bytes | memoryview) -> tuple[Entry, int]:
-    """The entry at the start of some slots, and how many of them it has. Raises ValueError when that is not possible."""
+    """The entry at the start of some slots, and how many of them it has. Raises ValueError when that is not
+    possible."""
     if len(raw) < SLOT_SIZE:
         raise ValueError("an entry is cut off")
     tag, socket, op, indication, n_slots, flags, op_flags, *rest = ENTRY.unpack_from(raw)

@@ -1,14 +1,15 @@
 # SPDX-License-Identifier: Apache-2.0
 """The transport of datagrams: several receives outstanding, and sends that wait their turn.
 
-A datagram that cannot be sent, or an error that the network reports for an earlier one, is told by error_received(), and
-the transport goes on.
+A datagram that cannot be sent, or an error that the network reports for an earlier one, is told by error_received(),
+and the transport goes on.
 """
 
 import asyncio
 import errno
-from asyncio import transports
+from asyncio import futures, transports
 from collections import deque
+from collections.abc import Callable
 from typing import Any
 
 from overlap.aio.sock import Socket
@@ -23,6 +24,12 @@ SENDS_MAX = 32
 
 class DatagramTransport(transports._FlowControlMixin, asyncio.DatagramTransport):  # type: ignore[misc,name-defined]
     """A datagram socket of the daemon's, as asyncio wants it."""
+
+    _loop: asyncio.AbstractEventLoop
+    _extra: dict[str, Any]
+    _protocol: Any
+    _maybe_pause_protocol: Callable[[], None]
+    _maybe_resume_protocol: Callable[[], None]
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: Socket, protocol: asyncio.DatagramProtocol,
                  address: Any = None, waiter: "asyncio.Future[None] | None" = None,
@@ -39,13 +46,13 @@ class DatagramTransport(transports._FlowControlMixin, asyncio.DatagramTransport)
         loop.call_soon(protocol.connection_made, self)
         loop.call_soon(self._receive)
         if waiter is not None:
-            loop.call_soon(lambda: waiter.done() or waiter.set_result(None))
+            loop.call_soon(futures._set_result_unless_cancelled, waiter, None)  # type: ignore[attr-defined]
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """What receives from now on."""
-        self._protocol = protocol  # type: ignore[assignment]
+        self._protocol = protocol
 
-    def get_protocol(self) -> asyncio.BaseProtocol:
+    def get_protocol(self) -> Any:
         """What receives."""
         return self._protocol
 
@@ -95,7 +102,7 @@ class DatagramTransport(transports._FlowControlMixin, asyncio.DatagramTransport)
             function(*arguments)
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as failure:  # pylint: disable=broad-except
+        except BaseException as failure:
             self._loop.call_exception_handler({"message": "a datagram protocol failed", "exception": failure,
                                                "transport": self, "protocol": self._protocol})
             self._give_up(failure)
@@ -187,4 +194,4 @@ class DatagramTransport(transports._FlowControlMixin, asyncio.DatagramTransport)
             self._service.ask("socket_close", {"socket": self._daemon.id}, self._on_closed)
 
     def _on_closed(self, reply: Message, failure: OverlapError | None) -> None:
-        self._protocol.connection_lost(self._error)  # type: ignore[arg-type]
+        self._protocol.connection_lost(self._error)

@@ -1,5 +1,5 @@
 # SPDX-License-Identifier: Apache-2.0
-"""Accepting for a server: a few accepts are outstanding, and each connection learns its names before its protocol sees it."""
+"""Accepting for a server: a few accepts are outstanding, and each connection learns its names before it is used."""
 
 import asyncio
 import errno

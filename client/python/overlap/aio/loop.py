@@ -1,12 +1,14 @@
 # SPDX-License-Identifier: Apache-2.0
+# asyncio's inner names have no types, and some that have are wrong in older versions of them.
+# mypy: disable-error-code="override,misc,attr-defined,no-any-return,return-value,func-returns-value,arg-type"
 """The event loop: asyncio's own, with the daemon where the kernel's network sockets were.
 
-It is asyncio's loop on a selector, so timers, signals, pipes, processes and executors are untouched. What is replaced are
-the few places in which asyncio makes a socket or a transport of one: `_connect_sock`, `_make_socket_transport`,
-`_make_ssl_transport`, `_make_datagram_transport`, `_start_serving`, `_stop_serving`. They are no public interface, but TLS,
-happy eyeballs and Server come with them unchanged; tests/python/asyncio.py runs the same programs under both loops, and so
-tells at once when an asyncio has other places. Rejected: to write all of that anew, which would differ in details that
-nobody has written down.
+It is asyncio's loop on a selector, so timers, signals, pipes, processes and executors are untouched. What is replaced
+are the few places in which asyncio makes a socket or a transport of one: `_connect_sock`, `_make_socket_transport`,
+`_make_ssl_transport`, `_make_datagram_transport`, `_start_serving`, `_stop_serving`. They are no public interface,
+but TLS, happy eyeballs and Server come with them unchanged; tests/python/loops.py runs the same programs under both
+loops, and so tells at once when an asyncio has other places. Rejected: to write all of that anew, which would differ
+in details that nobody has written down.
 
 The session is opened when the first socket is wanted, and again when one is wanted after the daemon was lost.
 """
@@ -17,7 +19,7 @@ import itertools
 import os
 import socket
 from asyncio import base_events, constants, exceptions, sslproto
-from collections.abc import Callable, Coroutine, Iterable
+from collections.abc import Coroutine, Iterable
 from typing import Any, TypeVar
 
 from overlap.aio.datagram import DatagramTransport
@@ -73,7 +75,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         return Socket(service, made(reply))
 
     async def _bind(self, sock: Socket, address: Any) -> None:
-        from overlap import address as addresses  # pylint: disable=import-outside-toplevel
+        from overlap import address as addresses
 
         try:
             await sock.service.request("socket_bind", {
@@ -82,7 +84,7 @@ class EventLoop(asyncio.SelectorEventLoop):
             text = f"error while attempting to bind on address {address!r}: {failure.text}"
             raise OSError(failure.errno, text) from None
 
-    async def _connect_sock(self, exceptions: list[list[OSError]], addr_info: Any,  # type: ignore[no-untyped-def]
+    async def _connect_sock(self, exceptions: list[list[OSError]], addr_info: Any,
                             local_addr_infos: Any = None) -> Socket:
         mine: list[OSError] = []
         exceptions.append(mine)
@@ -185,7 +187,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         if not isinstance(sock, Socket):
             return await super().sock_connect(sock, address)
         if sock.family != socket.AF_UNIX:
-            infos = await self._ensure_resolved(  # type: ignore[attr-defined]
+            infos = await self._ensure_resolved(
                 address, family=sock.family, type=sock.type, proto=sock.proto, loop=self)
             address = infos[0][4]
         operation = await sock.service.operate(
@@ -221,48 +223,48 @@ class EventLoop(asyncio.SelectorEventLoop):
     async def _sock_sendfile_native(self, sock: Any, file: Any, offset: int, count: int | None) -> int:
         if isinstance(sock, Socket):
             raise exceptions.SendfileNotAvailableError("the descriptor of this socket is the daemon's")
-        sent: int = await super()._sock_sendfile_native(sock, file, offset, count)  # type: ignore[misc]
+        sent: int = await super()._sock_sendfile_native(sock, file, offset, count)
         return sent
 
     # --- Transports -----------------------------------------------------------------------------------------------
 
-    def _make_socket_transport(self, sock: Any, protocol: Any, waiter: Any = None, *,  # type: ignore[override]
+    def _make_socket_transport(self, sock: Any, protocol: Any, waiter: Any = None, *,
                                extra: Any = None, server: Any = None) -> Any:
         if isinstance(sock, Socket):
             return StreamTransport(self, sock, protocol, waiter, extra, server)
-        return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)  # type: ignore[misc]
+        return super()._make_socket_transport(sock, protocol, waiter, extra=extra, server=server)
 
-    def _make_ssl_transport(self, rawsock: Any, protocol: Any, sslcontext: Any,  # type: ignore[override]
+    def _make_ssl_transport(self, rawsock: Any, protocol: Any, sslcontext: Any,
                             waiter: Any = None, *, server_side: bool = False, server_hostname: Any = None,
                             extra: Any = None, server: Any = None, **timeouts: Any) -> Any:
         if not isinstance(rawsock, Socket):
-            return super()._make_ssl_transport(  # type: ignore[misc]
+            return super()._make_ssl_transport(
                 rawsock, protocol, sslcontext, waiter, server_side=server_side, server_hostname=server_hostname,
                 extra=extra, server=server, **timeouts)
         tls = sslproto.SSLProtocol(self, protocol, sslcontext, waiter, server_side, server_hostname, **timeouts)
         StreamTransport(self, rawsock, tls, None, extra, server)
-        return tls._app_transport  # type: ignore[attr-defined]
+        return tls._app_transport
 
-    def _make_datagram_transport(self, sock: Any, protocol: Any, address: Any = None,  # type: ignore[override]
+    def _make_datagram_transport(self, sock: Any, protocol: Any, address: Any = None,
                                  waiter: Any = None, extra: Any = None) -> Any:
         if isinstance(sock, Socket):
             return DatagramTransport(self, sock, protocol, address, waiter, extra)
-        return super()._make_datagram_transport(sock, protocol, address, waiter, extra)  # type: ignore[misc]
+        return super()._make_datagram_transport(sock, protocol, address, waiter, extra)
 
     # --- Servers --------------------------------------------------------------------------------------------------
 
-    def _start_serving(self, protocol_factory: Any, sock: Any, sslcontext: Any = None,  # type: ignore[override]
+    def _start_serving(self, protocol_factory: Any, sock: Any, sslcontext: Any = None,
                        server: Any = None, backlog: int = 100,
                        ssl_handshake_timeout: float | None = constants.SSL_HANDSHAKE_TIMEOUT,
                        ssl_shutdown_timeout: float | None = constants.SSL_SHUTDOWN_TIMEOUT) -> None:
         if not isinstance(sock, Socket):
-            super()._start_serving(  # type: ignore[misc]
+            super()._start_serving(
                 protocol_factory, sock, sslcontext, server, backlog, ssl_handshake_timeout, ssl_shutdown_timeout)
             return
 
         def serve(connection: Socket) -> Coroutine[Any, Any, None]:
             extra = {"peername": connection.peername}
-            return self._accept_connection2(  # type: ignore[attr-defined,no-any-return]
+            return self._accept_connection2(
                 protocol_factory, connection, extra, sslcontext, server, ssl_handshake_timeout, ssl_shutdown_timeout)
 
         Listener(self, sock, serve)
@@ -271,15 +273,15 @@ class EventLoop(asyncio.SelectorEventLoop):
         if isinstance(sock, Socket):
             sock.close()
         else:
-            super()._stop_serving(sock)  # type: ignore[misc]
+            super()._stop_serving(sock)
 
-    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, *,  # type: ignore[override]
+    async def create_server(self, protocol_factory: Any, host: Any = None, port: Any = None, *,
                             family: int = socket.AF_UNSPEC, flags: int = socket.AI_PASSIVE, sock: Any = None,
                             backlog: int = 100, reuse_address: bool | None = None, reuse_port: bool | None = None,
                             start_serving: bool = True, **tls: Any) -> Any:
         """See asyncio. host: a host, several, or None or "" for all addresses."""
         if sock is not None or (host is None and port is None):
-            return await super().create_server(protocol_factory, host, port, sock=sock, backlog=backlog,  # type: ignore[misc]
+            return await super().create_server(protocol_factory, host, port, sock=sock, backlog=backlog,
                                                start_serving=start_serving, **tls)
         if isinstance(tls.get("ssl"), bool):
             raise TypeError("ssl argument must be an SSLContext or None")
@@ -292,7 +294,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         try:
             for family_, _, _, _, address in dict.fromkeys(itertools.chain.from_iterable(infos)):
                 sockets.append(await self._listening(family_, address, reuse_address is not False, bool(reuse_port)))
-            server = base_events.Server(self, sockets, protocol_factory, tls.get("ssl"), backlog,  # type: ignore[arg-type]
+            server = base_events.Server(self, sockets, protocol_factory, tls.get("ssl"), backlog,
                                         tls.get("ssl_handshake_timeout"), tls.get("ssl_shutdown_timeout"))
             if start_serving:
                 await server.start_serving()
@@ -320,7 +322,7 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     # --- Datagrams ------------------------------------------------------------------------------------------------
 
-    async def create_datagram_endpoint(self, protocol_factory: Any, local_addr: Any = None,  # type: ignore[override]
+    async def create_datagram_endpoint(self, protocol_factory: Any, local_addr: Any = None,
                                        remote_addr: Any = None, *, family: int = 0, proto: int = 0, flags: int = 0,
                                        reuse_port: bool | None = None, allow_broadcast: bool | None = None,
                                        sock: Any = None) -> Any:
@@ -358,7 +360,7 @@ class EventLoop(asyncio.SelectorEventLoop):
             if address is not None:
                 if not (isinstance(address, tuple) and len(address) == 2):
                     raise TypeError("2-tuple is expected")
-                for info in await self._ensure_resolved(  # type: ignore[attr-defined]
+                for info in await self._ensure_resolved(
                         address, family=family, type=socket.SOCK_DGRAM, flags=flags, loop=self):
                     found[index].setdefault(info[0], info[4])
         return [(each, found[0].get(each), found[1].get(each)) for each in dict.fromkeys([*found[0], *found[1]])
@@ -385,8 +387,8 @@ class EventLoop(asyncio.SelectorEventLoop):
 
     # --- Names ----------------------------------------------------------------------------------------------------
 
-    async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0,  # type: ignore[override] # pylint: disable=redefined-builtin
-                          proto: int = 0, flags: int = 0) -> list[tuple[Any, Any, int, str, Any]]:
+    async def getaddrinfo(self, host: Any, port: Any, *, family: int = 0, type: int = 0, proto: int = 0,
+                          flags: int = 0) -> list[tuple[Any, Any, int, str, Any]]:
         """See socket.getaddrinfo(). What is numeric is read here; the daemon resolves the rest."""
         try:
             return socket.getaddrinfo(host, port, family, type, proto, flags | socket.AI_NUMERICHOST)
@@ -394,7 +396,8 @@ class EventLoop(asyncio.SelectorEventLoop):
             if not host or flags & socket.AI_NUMERICHOST or failure.errno != socket.EAI_NONAME:
                 raise
         name = host.decode() if isinstance(host, bytes) else str(host)
-        number = int(port or 0) if not isinstance(port, str) or port.isdecimal() or not port else socket.getservbyname(port)
+        is_number = not port or not isinstance(port, str) or port.isdecimal()
+        number = int(port or 0) if is_number else socket.getservbyname(port)
         addresses = await self._resolve(name, number, family)
         return [(socket.AddressFamily(each), kind, protocol, "", address) for each, address in addresses
                 for kind, protocol in _KINDS if type in (0, kind) and proto in (0, protocol)]
@@ -425,7 +428,7 @@ class EventLoopPolicy(asyncio.DefaultEventLoopPolicy):
         super().__init__()
         self._overlap_path, self._overlap_level = path, level
 
-    def _loop_factory(self) -> EventLoop:  # type: ignore[override]
+    def _loop_factory(self) -> EventLoop:
         return EventLoop(self._overlap_path, level=self._overlap_level)
 
 

@@ -1,13 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
 """The session behind an event loop, and what is shared by everything that uses it.
 
-The loop watches one descriptor, the thread's. When it is readable, what came is taken in, and routines and replies run as
-callbacks of the loop. Posts are gathered and leave once an iteration of the loop.
+The loop watches one descriptor, the thread's. When it is readable, what came is taken in, and routines and replies
+run as callbacks of the loop. Posts are gathered and leave once an iteration of the loop.
 
 Credits, inline payload and lent memory are limited, and asking for more than there is would be an error of the library,
 not of the program. So posts wait their turn here: *who waits* is a function that posts as much as it can and is called
-again, in order of arrival, when something has ended. Receives that wait for peers to speak may use up only a part of each
-limit, so there is always something left for those that will end by themselves.
+again, in order of arrival, when something has ended. Receives that wait for peers to speak may use up only a part of
+each limit, so there is always something left for those that will end by themselves.
 
 Cancellation: a task that is cancelled while its operation is pending goes on only when the record has come. What the
 operation got nevertheless is kept for the next one; no byte is lost.
@@ -20,7 +20,6 @@ import os
 import threading
 from collections import deque
 from collections.abc import Callable
-from typing import Any
 
 from overlap.channel import Reply
 from overlap.error import OverlapError, error
@@ -64,7 +63,7 @@ class Service:
                 break
             except (SystemExit, KeyboardInterrupt):
                 raise
-            except BaseException as failure:  # pylint: disable=broad-except
+            except BaseException as failure:
                 self.loop.call_exception_handler({"message": "a completion's callback failed", "exception": failure})
         self._serve_waiting()
         if self.session.lost and not self.session.closed:
@@ -177,7 +176,7 @@ class Service:
                 if self.is_shortage(failure) and self.session.n_pending():
                     return False
                 ended.set_exception(failure)
-            except BaseException as failure:  # pylint: disable=broad-except
+            except BaseException as failure:
                 ended.set_exception(failure)
             self.flush_soon()
             return True
@@ -203,8 +202,3 @@ class Service:
         while not ended.done():
             with contextlib.suppress(asyncio.CancelledError):
                 await asyncio.wait([ended])
-
-
-def finish(operation: Operation) -> Any:
-    """The result of an operation that has ended."""
-    return operation.result()

@@ -1,7 +1,7 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What stands where asyncio has a socket: a socket of the daemon with the methods of Python's socket that asyncio and its
-users call. It never blocks on the network: what transfers is loop.sock_*(); the methods here ask the daemon, which answers
-at once.
+"""What stands where asyncio has a socket: a socket of the daemon with the methods of Python's socket that asyncio and
+its users call. It never blocks on the network: what transfers is loop.sock_*(); the methods here ask the daemon,
+which answers at once.
 """
 
 import errno
@@ -98,7 +98,7 @@ class Socket:
                 self.peername = None  # the peer is gone already
 
     async def _name(self, peer: bool) -> Any:
-        from overlap import address as addresses  # pylint: disable=import-outside-toplevel
+        from overlap import address as addresses
 
         reply = await self.service.request("socket_name", {"socket": self.daemon.id, "peer": peer})
         return addresses.from_message(reply.get("socket_name", {}).get("address", {}))

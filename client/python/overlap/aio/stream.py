@@ -1,9 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
 """The transport of a stream.
 
-Several receives are outstanding, and what they get is delivered in their order. A transport that finds no memory for its
-receives posts one of no bytes instead, which ends when there is something to read and holds nothing until then; so
-thousands of quiet connections cost as many credits, and no memory.
+Several receives are outstanding, and what they get is delivered in their order. A transport that finds no memory for
+its receives posts one of no bytes instead, which ends when there is something to read and holds nothing until then;
+so thousands of quiet connections cost as many credits, and no memory.
 
 Writes are gathered in a buffer, and up to SENDS_MAX pieces of it are on their way at a time. What counts against the
 limits of flow control is both.
@@ -16,7 +16,7 @@ called: nothing is in flight any more, and every buffer was given back.
 import asyncio
 import errno
 import socket
-from asyncio import constants, transports
+from asyncio import constants, futures, transports
 from collections import deque
 from collections.abc import Callable
 from typing import Any
@@ -34,6 +34,12 @@ SEND_MAX = 262144  # bytes of one
 
 class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type: ignore[misc,name-defined]
     """A connection of the daemon's, as asyncio wants it."""
+
+    _loop: asyncio.AbstractEventLoop
+    _extra: dict[str, Any]
+    _protocol: Any
+    _maybe_pause_protocol: Callable[[], None]
+    _maybe_resume_protocol: Callable[[], None]
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.FALLBACK  # type: ignore[attr-defined]
@@ -62,17 +68,18 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
         loop.call_soon(protocol.connection_made, self)
         loop.call_soon(self._begin)
         if waiter is not None:
-            loop.call_soon(lambda: waiter.done() or waiter.set_result(None))
+            loop.call_soon(futures._set_result_unless_cancelled, waiter, None)  # type: ignore[attr-defined]
 
     def __repr__(self) -> str:
         state = "closed" if self._closed else "closing" if self._closing else "open"
-        return f"<{type(self).__name__} {state} {self._daemon!r} receives={self._n_receives} unsent={self.get_write_buffer_size()}>"
+        return (f"<{type(self).__name__} {state} {self._daemon!r} receives={self._n_receives} "
+                f"unsent={self.get_write_buffer_size()}>")
 
     def set_protocol(self, protocol: asyncio.BaseProtocol) -> None:
         """What receives from now on."""
         self._protocol = protocol
 
-    def get_protocol(self) -> asyncio.BaseProtocol:
+    def get_protocol(self) -> Any:
         """What receives."""
         return self._protocol
 
@@ -132,7 +139,8 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
         if failure is not None and not self._service.is_shortage(failure):
             self._on_received(operation, was_probe=True)
         elif self._wants() and not self._post_receive(RECEIVE_MIN):
-            self._service.wait_turn(lambda: not self._wants() or self._n_receives > 0 or self._post_receive(RECEIVE_MIN))
+            self._service.wait_turn(
+                lambda: not self._wants() or self._n_receives > 0 or self._post_receive(RECEIVE_MIN))
 
     def _on_received(self, operation: Operation, was_probe: bool = False) -> None:
         self._n_receives -= not was_probe
@@ -160,7 +168,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
 
     def _give(self, data: bytes) -> None:
         if not isinstance(self._protocol, asyncio.BufferedProtocol):
-            self._protocol.data_received(data)  # type: ignore[attr-defined]
+            self._protocol.data_received(data)
             return
         view = memoryview(data)
         while view and not self._closing:
@@ -177,7 +185,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
         self._received.clear()
 
         def give() -> None:
-            if not self._protocol.eof_received():  # type: ignore[attr-defined]
+            if not self._protocol.eof_received():
                 self.close()
 
         self._guarded("eof_received", give)
@@ -187,7 +195,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
             function(*arguments)
         except (SystemExit, KeyboardInterrupt):
             raise
-        except BaseException as failure:  # pylint: disable=broad-except
+        except BaseException as failure:
             self._fail(failure, f"the protocol's {what}() failed")
 
     def is_reading(self) -> bool:
@@ -256,7 +264,8 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
             self._service.flush_soon()
         if self._eof_wanted and not self._eof_sent and not self._buffer and not self._closed:
             self._eof_sent = True
-            self._service.ask("socket_shutdown", {"socket": self._daemon.id, "direction": 2}, lambda reply, failure: None)
+            self._service.ask("socket_shutdown", {"socket": self._daemon.id, "direction": 2},
+                              lambda reply, failure: None)
 
     def _push_again(self) -> bool:
         self._choking = False
@@ -329,7 +338,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
             self._error = self._error or failure
         server, self._server = self._server, None
         try:
-            self._protocol.connection_lost(self._error)  # type: ignore[arg-type]
+            self._protocol.connection_lost(self._error)
         finally:
             if server is not None:
                 server._detach()
