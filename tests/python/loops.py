@@ -43,10 +43,11 @@ class LoopCase(stage.Case):
         """Waits until nothing is in flight: every buffer has to be given back, and every socket closed."""
         session = loop.service().session
         deadline = loop.time() + stage.PATIENCE_S
-        while session.n_pending() or session.arena.bytes_lent or session.inline_used:
-            self.assertLess(loop.time(), deadline, f"{session.n_pending()} operations are left")
-            await asyncio.sleep(0.005)
-        self.assertEqual((await loop.service().request("status", {})).get("status_report", {}).get("sockets", 0), 0)
+        n_sockets = -1
+        while n_sockets or session.n_pending() or session.arena.bytes_lent or session.inline_used:
+            self.assertLess(loop.time(), deadline, f"{session.n_pending()} operations, {n_sockets} sockets are left")
+            reply = await loop.service().request("status", {})
+            n_sockets = reply.get("status_report", {}).get("sockets", 0)
 
     def datagrams_or_skip(self):
         with overlap.Session(self.daemon.path, level=self.level) as session:

@@ -488,13 +488,14 @@ class Indications(stage.Case):
     def test_a_cork_gathers(self):
         session = self.open()
         mine, other = self.connect(session)
+        count = 3000 if session.level else session.inline_bytes // wire.INLINE_PIECE
         before = session.status().get("entries", 0)
         with session.thread.cork():
-            receives = [mine.recv(1, waitall=True) for _ in range(3000)]
-        other.sendall(bytes(3000))
+            receives = [mine.recv(1, waitall=True) for _ in range(count)]
+        other.sendall(bytes(count))
         for receive in receives:
             self.assertEqual(receive.finish(stage.PATIENCE_S), 1)
-        self.assertEqual(session.status()["entries"] - before, 3000)
+        self.assertEqual(session.status()["entries"] - before, count)
 
 
 class Memory(stage.Case):

@@ -39,7 +39,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
     _extra: dict[str, Any]
     _protocol: Any
     _maybe_pause_protocol: Callable[[], None]
-    _maybe_resume_protocol: Callable[[], None]
+    _protocol_paused: bool
 
     _start_tls_compatible = True
     _sendfile_compatible = constants._SendfileMode.FALLBACK  # type: ignore[attr-defined]
@@ -285,6 +285,13 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
         self._push()
         if self._closing and not self._is_leaving():
             self._close_socket()
+
+    def _maybe_resume_protocol(self) -> None:
+        """asyncio's sendfile() may leave its own pause to the protocol that it puts back, which then was never paused
+        and would not have itself resumed."""
+        if self._protocol_paused and not getattr(self._protocol, "_paused", True):
+            self._protocol_paused = False
+        super()._maybe_resume_protocol()
 
     def write_eof(self) -> None:
         """Sends the end of the stream behind what was written. The other direction stays open."""
