@@ -12,9 +12,10 @@
 #include "proto/frame.h"
 
 struct worker_options {
-        int link_fd;        /* the worker's end of the link to the monitor. Taken. */
-        const char *engine; /* "auto" or "uring" */
-        const char *plant;  /* test builds: "lost-record", "doubled-record" or "swapped-bytes"; else NULL */
+        int link_fd;          /* the worker's end of the link to the monitor. Taken. */
+        const char *engine;   /* "auto", "uring" or "epoll" */
+        const char *plant;    /* test builds: "lost-record", "doubled-record" or "swapped-bytes"; else NULL */
+        const char *features; /* test builds: what is not used of the kernel, see engine-features.h; else NULL */
 };
 
 struct worker {
