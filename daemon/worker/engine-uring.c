@@ -81,9 +81,24 @@ static void uring_dismantle(struct engine_uring *uring) {
         uring->free_files = NULL;
 }
 
+/* Connections that were accepted and that nobody was told of are nobody else's to close. */
+static void uring_close_accepted(struct engine_uring *uring) {
+        struct io_uring_cqe *cqe;
+        unsigned head;
+
+        io_uring_for_each_cqe(&uring->ring, head, cqe) {
+                const struct op *op = (const struct op *) (uintptr_t) cqe->user_data;
+
+                if (op && !(cqe->user_data & URING_TAG_MASK) && op->request.kind == REQUEST_ACCEPT)
+                        fd_close(cqe->res);
+        }
+}
+
 static struct engine *uring_free(struct engine *engine) {
         struct engine_uring *uring = uring_of(engine);
 
+        if (uring->is_set_up)
+                uring_close_accepted(uring);
         uring_dismantle(uring);
         fd_close(uring->hang_ups.fd);
         free(uring);
@@ -326,9 +341,22 @@ static void uring_undefer(struct engine_uring *uring) {
                 uring_put(uring, list_entry(link, struct op, request.link));
 }
 
+/* A poll of the ring always reports the half-close; where that was not asked for it is told only for want of others. */
+static int32_t uring_events(const struct request *request, int32_t result) {
+        int32_t wanted = result & (int32_t) (request->events | POLLERR | POLLHUP);
+
+        return result > 0 && wanted != 0 ? wanted : result;
+}
+
 static void uring_event_of_op(struct op *op, int32_t result, struct engine_event *ret_event) {
-        if (op->request.is_cancelling)
+        if (op->request.is_cancelling) {
                 list_unlink(&op->request.link);
+                /* what was with a kernel thread is interrupted there */
+                if (result == -EINTR)
+                        result = -ECANCELED;
+        }
+        if (op->request.kind == REQUEST_POLL)
+                result = uring_events(&op->request, result);
         op->request.is_cancelling = false;
         op->request.file->n_in_flight--;
         *ret_event = (struct engine_event){ .op = op, .file = op->request.file, .result = result };

@@ -63,7 +63,8 @@ struct engine_ops {
 
         /*
          * Starts op->request. Ends in exactly one event. At most one request a file and direction is in flight, polls
-         * not counted: of them there may be any number.
+         * not counted: of them there may be any number. A half-close ends every poll on `uring`, with POLLRDHUP alone
+         * where nothing else that was asked for is there.
          */
         void (*start)(struct engine *engine, struct op *op);
 
