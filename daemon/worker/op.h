@@ -64,7 +64,9 @@ struct request {
         struct msghdr message; /* its parts are the engine's to set; it stays as it is while the request is in flight */
         struct engine_file *file; /* borrowed */
         struct list link;         /* in a list of the engine */
-        bool is_cancelling;       /* the engine was asked to end it, and it has not ended */
+        bool is_cancelling;       /* the engine's own: it was asked to end it, and it has not ended */
+        bool has_ended;           /* the engine's own: it waits to be reaped */
+        int32_t result;           /* the engine's own: what it ended with */
 };
 
 struct op {
