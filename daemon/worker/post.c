@@ -170,15 +170,16 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
         r = post_check_code(op, ret_reason);
         if (r < 0)
                 return r;
-        op->socket = session_find_socket(session, entry->socket);
-        if (!op->socket)
+        op->handle = handle_find(session, entry->socket);
+        if (!op->handle)
                 return refuse(-EBADF, OVL_REASON_UNKNOWN_SOCKET, ret_reason);
+        op->socket = op->handle->socket;
         if (session->n_started >= session->n_credits)
                 return refuse(-ENOBUFS, OVL_REASON_CREDITS, ret_reason);
         r = post_take_fields(session, op, entry, ret_reason);
         if (r < 0)
                 return r;
-        if (op->indication == OVL_INDICATE_ROUTINE && op->socket->port)
+        if (op->indication == OVL_INDICATE_ROUTINE && op->handle->port)
                 return refuse(-EINVAL, OVL_REASON_ROUTINE_ON_PORT, ret_reason);
         r = socket_check(op->socket, op, ret_reason);
         if (r < 0)
@@ -214,6 +215,7 @@ static int post_entry(struct session *session, struct peer *peer, const struct o
         }
         op->has_credit = true;
         session->n_started++;
+        op->handle->n_ops++;
         KILLPOINT("session-post");
         socket_post(op->socket, op, ended);
         return 1;
@@ -286,6 +288,6 @@ int post_serve_frame(struct session *session, struct peer *peer, const uint8_t *
                 if (entry.flags & OVL_ENTRY_WANT_VERDICT)
                         post_want_verdict(session, peer);
         }
-        session_indicate_all(session, &ended);
+        session_indicate_all(&ended);
         return r;
 }
