@@ -47,7 +47,7 @@ static void control_end_peer(struct control *control, struct peer *peer, int sta
         notice.closing = true;
         message.what_case = OVERLAPD__FROM_DAEMON__WHAT_NOTICE;
         message.notice = &notice;
-        control_send(control, peer, &message);
+        control_send(control, peer, &message, -1);
         peer_publish_replies(peer);
         peer_die(peer, text);
 }

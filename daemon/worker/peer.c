@@ -27,15 +27,18 @@
 /* A frame that is to be sent. */
 struct reply {
         struct list link;
+        struct reaper *reaper; /* borrowed */
         uint8_t *frame;
         size_t len;
         size_t n_sent;
+        int fd; /* rides with the first byte, and is closed when the frame has left; -1: none */
 };
 
 static struct reply *reply_free(struct reply *reply) {
         if (!reply)
                 return NULL;
         list_unlink(&reply->link);
+        reaper_close(reply->reaper, reply->fd);
         free(reply->frame);
         free(reply);
         return NULL;
@@ -204,15 +207,18 @@ void peer_await_input(struct peer *peer) {
 
 /* --- Output ----------------------------------------------------------------------------------------------------- */
 
-int peer_push_frame(struct peer *peer, void *take_frame, size_t len) {
+int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd) {
         struct reply *reply = calloc(1, sizeof(*reply));
 
         if (!reply) {
+                reaper_close(peer->reaper, take_fd);
                 free(take_frame);
                 return -ENOMEM;
         }
+        reply->reaper = peer->reaper;
         reply->frame = take_frame;
         reply->len = len;
+        reply->fd = take_fd;
         list_push_back(&peer->replies, &reply->link);
         peer->n_replies++;
         return 0;
@@ -281,14 +287,14 @@ static size_t peer_pack_frame(struct peer *peer, uint8_t *scratch) {
         return sizeof(struct ovl_frame_header) + body_len;
 }
 
-/* Sends what is left of a frame. Returns whether all of it has left. */
-static bool peer_send(struct peer *peer, const uint8_t *frame, size_t len, size_t *n_sent) {
+/* Sends what is left of a frame; fd: rides with its first byte. Returns whether all of it has left. */
+static bool peer_send(struct peer *peer, const uint8_t *frame, size_t len, int fd, size_t *n_sent) {
         while (*n_sent < len) {
                 struct iovec part = { (void *) (frame + *n_sent), len - *n_sent };
                 ssize_t n;
 
                 peer->engine->stats->system_calls++;
-                n = channel_send(peer->file.fd, &part, 1, -1);
+                n = channel_send(peer->file.fd, &part, 1, *n_sent == 0 ? fd : -1);
                 if (n == -EINTR)
                         continue;
                 if (n < 0) {
@@ -330,7 +336,7 @@ void peer_publish_records(struct peer *peer, uint8_t *scratch, struct list *sent
                         return;
                 KILLPOINT("peer-publish");
                 len = peer_pack_frame(peer, scratch);
-                if (!peer_send(peer, scratch, len, &peer->n_sent))
+                if (!peer_send(peer, scratch, len, -1, &peer->n_sent))
                         return;
                 peer_end_frame(peer, sent);
         }
@@ -344,7 +350,7 @@ void peer_publish_replies(struct peer *peer) {
         while (!peer->is_dead && (link = list_first(&peer->replies))) {
                 struct reply *reply = list_entry(link, struct reply, link);
 
-                if (!peer_send(peer, reply->frame, reply->len, &reply->n_sent))
+                if (!peer_send(peer, reply->frame, reply->len, reply->fd, &reply->n_sent))
                         return;
                 reply_free(reply);
                 peer->n_replies--;

@@ -104,8 +104,8 @@ void peer_await_input(struct peer *peer);
 /* The oldest descriptor that no frame has claimed, or -1. The caller's to close, through the reaper. */
 int peer_claim_fd(struct peer *peer);
 
-/* Queues a whole frame. frame: taken. */
-int peer_push_frame(struct peer *peer, void *take_frame, size_t len);
+/* Queues a whole frame. frame, fd: taken, also on failure. fd: rides with it; -1: none. */
+int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd);
 
 /*
  * Sends records, and then replies, as far as the socket has room; asks for a wake-up when it has none.
