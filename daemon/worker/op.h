@@ -29,6 +29,7 @@
 #include "proto/layout.h"
 
 struct engine_file;
+struct handle;
 struct peer;
 struct session;
 struct socket;
@@ -73,7 +74,8 @@ struct op {
         struct list link; /* in its socket's queue, or among the records of its peer */
         enum op_state state;
         struct session *session; /* borrowed: the owner */
-        struct socket *socket;   /* borrowed, pinned; NULL once the op has ended */
+        struct handle *handle;   /* borrowed, pinned: through which it was posted; NULL once the op has ended */
+        struct socket *socket;   /* borrowed, pinned: in whose queue it stands; NULL likewise */
         struct peer *peer;       /* borrowed: where the record goes; NULL: nobody is left to read it */
         uint64_t serial;         /* grows with every op of the worker */
         uint64_t turn;           /* the turn in which its entry was taken */
