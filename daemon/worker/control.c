@@ -190,19 +190,19 @@ void control_serve(struct control *control, struct peer *peer, const struct ovl_
 static void control_finish_open(struct control *control, struct call *call, int *fd) {
         Overlapd__SocketOpenReply open_reply = OVERLAPD__SOCKET_OPEN_REPLY__INIT;
         Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
-        struct socket *socket;
+        struct handle *handle;
         int r;
 
         if (call->session->is_ending)
                 return;
-        r = session_add_socket(call->session, fd, call->message.body.socket.family, call->message.body.socket.type,
-                               SOCKET_OPEN, &call->charge, &socket);
+        r = handle_open(call->session, fd, call->message.body.socket.family, call->message.body.socket.type,
+                        SOCKET_OPEN, &call->charge, &handle);
         if (r < 0) {
                 control_reply(control, call->peer, call->id, r, OVL_REASON_QUOTA,
                               "overlapd has as many sockets as it can hold: raise LimitNOFILE");
                 return;
         }
-        open_reply.socket = socket->number;
+        open_reply.socket = handle->number;
         reply.id = call->id;
         reply.what_case = OVERLAPD__REPLY__WHAT_SOCKET_OPEN;
         reply.socket_open = &open_reply;
@@ -212,18 +212,14 @@ static void control_finish_open(struct control *control, struct call *call, int 
 void control_answer(struct control *control, struct ticket *ticket, const struct link_message *answer, int take_fd) {
         struct call *call = list_entry(ticket, struct call, ticket);
         _cleanup_fd_ int fd = take_fd;
-        struct socket *socket;
 
         if (call->kind == CALL_OPEN && answer->status == 0 && fd >= 0) {
                 control_finish_open(control, call, &fd);
         } else if (call->kind == CALL_OPEN && answer->status == 0) {
                 control_reply(control, call->peer, call->id, -EMFILE, OVL_REASON_QUOTA, SERVE_FILES_TEXT);
         } else {
-                if (call->kind == CALL_LISTEN && answer->status == 0) {
-                        socket = session_find_socket(call->session, call->socket_number);
-                        if (socket)
-                                socket->state = SOCKET_LISTENING;
-                }
+                if (call->kind == CALL_LISTEN && answer->status == 0)
+                        call->handle->socket->state = SOCKET_LISTENING;
                 control_reply(control, call->peer, call->id, answer->status, answer->reason, "%s", answer->text);
         }
         call_free(call);
@@ -250,12 +246,12 @@ static bool call_settle(struct control *control, struct call *call) {
                 control_reply(control, call->peer, call->id, 0, 0, "%s", "");
                 return true;
         case CALL_CLOSE:
-                if (call->socket->n_ops > 0)
+                if (call->handle->n_ops > 0)
                         return false;
                 control_reply(control, call->peer, call->id, 0, 0, "%s", "");
                 return true;
         default:
-                if (socket_has_match(call->socket, &call->match))
+                if (handle_has_match(call->handle, &call->match))
                         return false;
                 control_reply_cancel(control, call);
                 return true;

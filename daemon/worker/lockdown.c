@@ -31,10 +31,10 @@
 #define LOCKDOWN_SANITIZED 0
 #endif
 
+#define LOCKDOWN_N(array) (sizeof(array) / sizeof((array)[0]))
+
 static const int lockdown_allowed[] = {
-        /* the ring, the channels, the link */
-        SCMP_SYS(io_uring_enter),
-        SCMP_SYS(io_uring_register),
+        /* the channels, the link, readiness */
         SCMP_SYS(recvmsg),
         SCMP_SYS(read),
         SCMP_SYS(write),
@@ -99,14 +99,50 @@ static const int lockdown_allowed[] = {
 #endif
 };
 
-static int lockdown_fill(scmp_filter_ctx filter) {
+static const int lockdown_allowed_on_uring[] = {
+        SCMP_SYS(io_uring_enter),
+        SCMP_SYS(io_uring_register),
+};
+
+static const int lockdown_allowed_on_epoll[] = {
+        SCMP_SYS(accept4),
+        SCMP_SYS(recvfrom),
+        SCMP_SYS(epoll_pwait2),
+};
+
+static int lockdown_allow(scmp_filter_ctx filter, const int *calls, size_t n) {
         int r;
 
-        for (size_t i = 0; i < sizeof(lockdown_allowed) / sizeof(lockdown_allowed[0]); i++) {
-                r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, lockdown_allowed[i], 0);
+        for (size_t i = 0; i < n; i++) {
+                r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
                 if (r < 0)
                         return r;
         }
+        return 0;
+}
+
+static int lockdown_fill_for_engine(scmp_filter_ctx filter, enum lockdown lockdown) {
+        int r;
+
+        if (lockdown == LOCKDOWN_URING)
+                return lockdown_allow(filter, lockdown_allowed_on_uring, LOCKDOWN_N(lockdown_allowed_on_uring));
+        r = lockdown_allow(filter, lockdown_allowed_on_epoll, LOCKDOWN_N(lockdown_allowed_on_epoll));
+        if (r < 0)
+                return r;
+        /* On connections only: neither a connect nor an address. */
+        return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 2,
+                                SCMP_A3(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0), SCMP_A4(SCMP_CMP_EQ, 0));
+}
+
+static int lockdown_fill(scmp_filter_ctx filter, enum lockdown lockdown) {
+        int r;
+
+        r = lockdown_allow(filter, lockdown_allowed, LOCKDOWN_N(lockdown_allowed));
+        if (r < 0)
+                return r;
+        r = lockdown_fill_for_engine(filter, lockdown);
+        if (r < 0)
+                return r;
         /* A send that opens a connection would be a connect. */
         r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 1,
                              SCMP_A2(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0));
@@ -139,7 +175,7 @@ static void lockdown_release(scmp_filter_ctx *filter) {
         seccomp_release(*filter);
 }
 
-int lockdown_worker(void) {
+int lockdown_worker(enum lockdown lockdown) {
         cleanup(lockdown_release) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
         int r;
 
@@ -150,7 +186,7 @@ int lockdown_worker(void) {
         r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
         if (r < 0)
                 return r;
-        r = lockdown_fill(filter);
+        r = lockdown_fill(filter, lockdown);
         if (r < 0)
                 return r;
         return seccomp_load(filter);

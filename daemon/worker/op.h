@@ -29,6 +29,7 @@
 #include "proto/layout.h"
 
 struct engine_file;
+struct handle;
 struct peer;
 struct session;
 struct socket;
@@ -64,14 +65,17 @@ struct request {
         struct msghdr message; /* its parts are the engine's to set; it stays as it is while the request is in flight */
         struct engine_file *file; /* borrowed */
         struct list link;         /* in a list of the engine */
-        bool is_cancelling;       /* the engine was asked to end it, and it has not ended */
+        bool is_cancelling;       /* the engine's own: it was asked to end it, and it has not ended */
+        bool has_ended;           /* the engine's own: it waits to be reaped */
+        int32_t result;           /* the engine's own: what it ended with */
 };
 
 struct op {
         struct list link; /* in its socket's queue, or among the records of its peer */
         enum op_state state;
         struct session *session; /* borrowed: the owner */
-        struct socket *socket;   /* borrowed, pinned; NULL once the op has ended */
+        struct handle *handle;   /* borrowed, pinned: through which it was posted; NULL once the op has ended */
+        struct socket *socket;   /* borrowed, pinned: in whose queue it stands; NULL likewise */
         struct peer *peer;       /* borrowed: where the record goes; NULL: nobody is left to read it */
         uint64_t serial;         /* grows with every op of the worker */
         uint64_t turn;           /* the turn in which its entry was taken */

@@ -196,7 +196,7 @@ void serve_region_remove(struct serve *serve) {
                              "no region of this session has the number %u: it was removed, or never added", number);
                 return;
         }
-        call = call_new(serve, CALL_REGION_REMOVE);
+        call = call_new(serve, CALL_REGION_REMOVE, NULL);
         if (!call)
                 return;
         region->is_leaving = true;

@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "base/slots.h"
+#include "daemon/worker/handle.h"
 #include "daemon/worker/op.h"
 #include "daemon/worker/payload.h"
 #include "daemon/worker/peer.h"
@@ -46,8 +47,8 @@ struct session {
         struct region regions[SESSION_REGIONS_MAX]; /* number n is at n - 1 */
         struct quota region_bytes;
         struct slots socket_numbers;
-        struct list sockets;
-        struct list closing; /* sockets whose number is gone, and with which the kernel is not done */
+        struct list handles; /* that are open */
+        struct list closing; /* handles whose number is gone, and of which ops have not ended */
         struct quota n_sockets;
 
         struct op *ops; /* a mapping: credits and spare */
@@ -96,8 +97,8 @@ struct op *session_take_op(struct session *session);
 /* Something is to be sent to a connection of the session, at the end of the turn. */
 void session_mark_publish(struct session *session, struct peer *peer);
 
-/* These ops have ended: their records go to where they belong. Leaves the list empty. */
-void session_indicate_all(struct session *session, struct list *ended);
+/* These ops, of any sessions, have ended: their records go to where they belong. Leaves the list empty. */
+void session_indicate_all(struct list *ended);
 
 /* The request of an op ended: finishes it and those that it served, and starts what queued behind them. */
 void session_finish(struct op *op, int32_t result, unsigned reason);
@@ -108,27 +109,8 @@ void session_drop_continued(struct peer *peer);
 /* Gives back an op whose record was sent. */
 void session_recycle(struct op *op);
 
-/*
- * Takes over a descriptor as a socket of the session.
- *
- * charge: taken on success. fd: taken on success.
- *
- * Returns 0 and the socket, or -ENFILE.
- */
-int session_add_socket(struct session *session, int *take_fd, int family, int type, enum socket_state state,
-                       struct charge *charge, struct socket **ret_socket);
-
-struct socket *session_find_socket(const struct session *session, uint64_t number);
-
-/* The number is invalid at once; the socket goes when the kernel is done with it. */
-void session_close_socket(struct session *session, struct socket *socket, unsigned reason);
-
-/* As socket_cancel(). */
-void session_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
-                    const void *argument, unsigned reason, uint32_t *cancelled);
-
 /* As socket_retry(). */
-void session_retry(struct socket *socket, uint64_t now);
+void session_retry(struct resources *resources, struct socket *socket, uint64_t now);
 
 /* Something of the session may be over: it is looked at at the end of the turn. */
 void session_touch(struct session *session);

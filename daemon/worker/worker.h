@@ -13,10 +13,11 @@
 #include "proto/frame.h"
 
 struct worker_options {
-        int link_fd;        /* the worker's end of the link to the monitor. Taken. */
-        const char *engine; /* "auto" or "uring" */
-        unsigned poll_us;   /* how long to look for work before sleeping, while it pays; 0: never */
-        const char *plant;  /* test builds: "lost-record", "doubled-record" or "swapped-bytes"; else NULL */
+        int link_fd;          /* the worker's end of the link to the monitor. Taken. */
+        const char *engine;   /* "auto", "uring" or "epoll" */
+        unsigned poll_us;     /* how long to look for work before sleeping, while it pays; 0: never */
+        const char *plant;    /* test builds: "lost-record", "doubled-record" or "swapped-bytes"; else NULL */
+        const char *features; /* test builds: what is not used of the kernel, see engine-features.h; else NULL */
 };
 
 struct worker {
