@@ -14,6 +14,7 @@ int resources_init(struct resources *resources) {
         if (pool == MAP_FAILED)
                 return -ENOMEM;
         *resources = (struct resources){ .socket_pool = pool };
+        apc_table_init(&resources->apcs);
         list_init(&resources->sessions);
         list_init(&resources->touched);
         list_init(&resources->marked);
