@@ -2,7 +2,7 @@
 
 /*
  * Control messages are cold: they may allocate, and what they may not do themselves they ask of the monitor. This file
- * takes them in and ends what waited; serve-session.c and serve-socket.c have one function for each.
+ * takes them in and ends what waited; serve-session.c, serve-socket.c and serve-apc.c have one function for each.
  */
 
 #include "daemon/worker/control.h"
@@ -119,6 +119,11 @@ static void serve_request(struct serve *serve) {
                 [OVERLAPD__REQUEST__WHAT_CANCEL] = { serve_cancel, 0 },
                 [OVERLAPD__REQUEST__WHAT_STATUS] = { serve_status, 0 },
                 [OVERLAPD__REQUEST__WHAT_LANE_ADD] = { serve_lane_add, 1 },
+                [OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_OPEN] = { serve_thread_handle_open, 0 },
+                [OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_GIVE] = { serve_thread_handle_give, 0 },
+                [OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_CLOSE] = { serve_thread_handle_close, 0 },
+                [OVERLAPD__REQUEST__WHAT_FUNCTION_REGISTER] = { serve_function_register, 0 },
+                [OVERLAPD__REQUEST__WHAT_APC_QUEUE] = { serve_apc_queue, 0 },
         };
         unsigned what = serve->request->what_case;
         bool is_first = what == OVERLAPD__REQUEST__WHAT_HELLO || what == OVERLAPD__REQUEST__WHAT_ATTACH;

@@ -6,7 +6,7 @@
  * An op: one overlapped operation from its entry to its record.
  *
  *   FREE -> QUEUED      the session takes the entry, checks it, and gives the op to its socket
- *   FREE -> ENDED       the session refuses the entry: the record says so
+ *   FREE -> ENDED       the session refuses the entry: the record says so; or it is an APC
  *   QUEUED -> ACTIVE    the socket starts it (alone, or with others as one request of the engine)
  *   QUEUED -> ENDED     it is cancelled, or the socket fails, before its turn comes
  *   ACTIVE -> QUEUED    its request ended without giving it a result: it waits for the next one
@@ -112,6 +112,7 @@ struct op {
         uint64_t value;
         uint64_t bytes;
         int32_t status;
+        uint8_t kind; /* enum ovl_record_kind: an op that is an APC was never posted, and is born ended */
         uint16_t reason;
         uint16_t record_flags; /* enum ovl_record_flags */
         uint32_t payload_len;  /* of the payload, that goes with the record */

@@ -22,6 +22,7 @@ int resources_init(struct resources *resources) {
                 resources_deinit(resources);
                 return -ENOMEM;
         }
+        apc_table_init(&resources->apcs);
         list_init(&resources->sessions);
         list_init(&resources->touched);
         list_init(&resources->marked);

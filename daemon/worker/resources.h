@@ -7,6 +7,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "daemon/worker/apc.h"
 #include "daemon/worker/ask.h"
 #include "daemon/worker/engine.h"
 #include "daemon/worker/reaper.h"
@@ -27,6 +28,7 @@ struct resources {
         struct engine *engine;
         struct reaper *reaper;
         struct ask ask;
+        struct apc_table apcs;
         struct stats stats;
         uint64_t turn;
         uint64_t op_serial;

@@ -242,8 +242,8 @@ void serve_lane_add(struct serve *serve) {
         } else if (serve->peer->lane) {
                 serve_refuse(serve, -EEXIST, OVL_REASON_DUPLICATE, "this connection has a lane already");
         } else {
-                r = lane_new(fd, serve->request->lane_add->n_slots, session->n_ops_max, &session->region_bytes,
-                             &serve->peer->lane, &records_fd, &problem);
+                r = lane_new(fd, serve->request->lane_add->n_slots, session->n_ops_max + SESSION_APCS_MAX,
+                             &session->region_bytes, &serve->peer->lane, &records_fd, &problem);
                 if (r < 0) {
                         serve_refuse_lane(serve, r, problem);
                 } else {

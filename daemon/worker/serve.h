@@ -113,6 +113,12 @@ void serve_region_remove(struct serve *serve);
 void serve_lane_add(struct serve *serve);
 void serve_status(struct serve *serve);
 
+void serve_thread_handle_open(struct serve *serve);
+void serve_thread_handle_give(struct serve *serve);
+void serve_thread_handle_close(struct serve *serve);
+void serve_function_register(struct serve *serve);
+void serve_apc_queue(struct serve *serve);
+
 void serve_socket_open(struct serve *serve);
 void serve_socket_bind(struct serve *serve);
 void serve_socket_listen(struct serve *serve);

@@ -40,6 +40,11 @@ static void *session_map(size_t size) {
         return memory == MAP_FAILED ? NULL : memory;
 }
 
+/* All ops that the session can have. */
+static uint32_t session_n_places(const struct session *session) {
+        return session->n_ops_max + SESSION_APCS_MAX;
+}
+
 static int session_init_ops(struct session *session, uint32_t credits) {
         if (credits == 0)
                 credits = SESSION_CREDITS_DEFAULT;
@@ -47,8 +52,8 @@ static int session_init_ops(struct session *session, uint32_t credits) {
                 credits = SESSION_CREDITS_MAX;
         session->n_credits = credits;
         session->n_ops_max = credits + SESSION_SPARE_OPS;
-        session->ops = session_map(session->n_ops_max * sizeof(*session->ops));
-        session->scratch = session_map(session->n_ops_max * OP_SCRATCH_SIZE);
+        session->ops = session_map(session_n_places(session) * sizeof(*session->ops));
+        session->scratch = session_map(session_n_places(session) * OP_SCRATCH_SIZE);
         if (!session->ops || !session->scratch)
                 return -ENOMEM;
         return payload_pool_init(&session->payloads, SESSION_PIECES);
@@ -76,6 +81,7 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
         list_init(&session->handles);
         list_init(&session->closing);
         list_init(&session->free_ops);
+        apc_party_init(&session->apcs);
         r = session_init_ops(session, credits);
         if (r == 0)
                 r = slots_init(&session->socket_numbers, SESSION_SOCKETS_MAX);
@@ -101,6 +107,7 @@ struct session *session_free(struct session *session) {
                 session->resources->stats.n_sessions--;
         list_unlink(&session->link);
         list_unlink(&session->touched);
+        apc_party_deinit(&session->apcs);
         while ((link = list_pop_front(&session->threads)))
                 free(list_entry(link, struct thread, link));
         while ((link = list_pop_front(&session->ports)))
@@ -110,9 +117,9 @@ struct session *session_free(struct session *session) {
         slots_deinit(&session->socket_numbers);
         payload_pool_deinit(&session->payloads);
         if (session->ops)
-                munmap(session->ops, session->n_ops_max * sizeof(*session->ops));
+                munmap(session->ops, session_n_places(session) * sizeof(*session->ops));
         if (session->scratch)
-                munmap(session->scratch, session->n_ops_max * OP_SCRATCH_SIZE);
+                munmap(session->scratch, session_n_places(session) * OP_SCRATCH_SIZE);
         free(session);
         return NULL;
 }
@@ -138,7 +145,7 @@ static void session_join(struct session *session, struct peer *peer) {
                 session->first = peer;
 }
 
-static struct thread *session_find_thread(const struct session *session, uint64_t number) {
+struct thread *session_find_thread(const struct session *session, uint64_t number) {
         list_for_each(link, &session->threads) {
                 struct thread *thread = list_entry(link, struct thread, link);
 
@@ -204,6 +211,7 @@ static void session_end_thread(struct session *session, struct peer *peer) {
                 if (!handle->port)
                         handle_cancel(handle, op_ends_with, peer, OVL_REASON_THREAD_ENDED, NULL);
         }
+        apc_forget_thread(&session->apcs, peer->thread);
         list_unlink(&peer->thread->link);
         free(peer->thread);
         peer->thread = NULL;
@@ -227,12 +235,26 @@ static void session_end_port(struct session *session, struct peer *peer) {
         peer->port = NULL;
 }
 
+/* What a thread was to call and has not heard of is lost with it. */
+static void session_drop_apcs(struct session *session, struct peer *peer) {
+        list_for_each_safe(link, &peer->records) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if (op->kind != OVL_RECORD_APC)
+                        continue;
+                list_unlink(link);
+                session_recycle(op);
+        }
+}
+
 /*
  * Records that the connection has not sent go to the first one, those of a frame that was cut off, too: the client can
  * have used none of them.
  */
 static void session_move_records(struct session *session, struct peer *peer) {
         struct peer *heir = session->first;
+
+        session_drop_apcs(session, peer);
 
         for (uint32_t i = 0; i < session->n_ops_high; i++) {
                 if (!op_is_free(&session->ops[i]) && session->ops[i].peer == peer)
@@ -286,6 +308,7 @@ static void session_move_lane(struct session *session, struct peer *peer) {
 
 static void session_begin_end(struct session *session) {
         session->is_ending = true;
+        apc_party_deinit(&session->apcs);
         list_for_each_safe(link, &session->handles)
                 handle_close(list_entry(link, struct handle, link), OVL_REASON_SESSION_ENDED);
 }
@@ -328,13 +351,13 @@ bool session_bury(struct session *session) {
 
 /* --- Ops -------------------------------------------------------------------------------------------------------- */
 
-struct op *session_take_op(struct session *session) {
+static struct op *session_take_any_op(struct session *session) {
         struct list *link = list_pop_front(&session->free_ops);
         struct op *op = NULL;
 
         if (link) {
                 op = list_entry(link, struct op, link);
-        } else if (session->n_ops_high < session->n_ops_max) {
+        } else if (session->n_ops_high < session_n_places(session)) {
                 op = &session->ops[session->n_ops_high];
                 op->scratch = session->scratch + session->n_ops_high * OP_SCRATCH_SIZE;
                 session->n_ops_high++;
@@ -346,6 +369,10 @@ struct op *session_take_op(struct session *session) {
         session->n_ops++;
         session->resources->stats.n_ops++;
         return op;
+}
+
+struct op *session_take_op(struct session *session) {
+        return session_has_op(session) ? session_take_any_op(session) : NULL;
 }
 
 static void session_unpin(struct session *session, struct op *op) {
@@ -364,6 +391,8 @@ void session_recycle(struct op *op) {
         struct session *session = op->session;
 
         payload_release(&op->payload);
+        if (op->kind == OVL_RECORD_APC)
+                session->n_apcs--;
         op->state = OP_FREE;
         list_push_front(&session->free_ops, &op->link);
         session->n_ops--;
@@ -468,6 +497,27 @@ static void session_indicate(struct session *session, struct op *op) {
         plant_doubles(session, op);
         list_push_back(&peer->records, &op->link);
         session_mark_publish(session, peer);
+}
+
+int session_queue_apc(struct session *session, struct thread *thread, uint64_t function, uint64_t argument) {
+        struct op *op;
+
+        if (session->n_apcs >= SESSION_APCS_MAX)
+                return -ENOBUFS;
+        op = session_take_any_op(session);
+        if (!op)
+                return -ENOBUFS;
+        session->n_apcs++;
+        op->kind = OVL_RECORD_APC;
+        op->peer = thread->peer;
+        op->tag = function;
+        op->thread = thread->number;
+        op->value = argument;
+        op->sequence = ++session->sequence;
+        op->state = OP_ENDED;
+        list_push_back(&thread->peer->records, &op->link);
+        session_mark_publish(session, thread->peer);
+        return 0;
 }
 
 void session_indicate_all(struct list *ended) {

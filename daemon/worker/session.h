@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "base/slots.h"
+#include "daemon/worker/apc.h"
 #include "daemon/worker/handle.h"
 #include "daemon/worker/op.h"
 #include "daemon/worker/payload.h"
@@ -30,6 +31,7 @@
 #define SESSION_CREDITS_DEFAULT 4096u
 #define SESSION_PIECES 1024u  /* of OVL_INLINE_PIECE bytes, for the payload of inline ops */
 #define SESSION_SPARE_OPS 64u /* for the records of entries that are refused beyond the credits */
+#define SESSION_APCS_MAX 256u /* APCs whose records wait to be sent: they have as many ops of their own */
 
 struct session {
         struct list link;            /* among all sessions of the worker */
@@ -50,14 +52,16 @@ struct session {
         struct list handles; /* that are open */
         struct list closing; /* handles whose number is gone, and of which ops have not ended */
         struct quota n_sockets;
+        struct apc_party apcs;
 
-        struct op *ops; /* a mapping: credits and spare */
+        struct op *ops; /* a mapping: credits, spare, and APCs */
         uint8_t *scratch;
-        uint32_t n_ops_max;
+        uint32_t n_ops_max; /* for entries */
         uint32_t n_credits;
         uint32_t n_ops_high; /* ops below this were used at least once */
         uint32_t n_ops;      /* that are not free */
         uint32_t n_started;  /* of these, that hold a credit */
+        uint32_t n_apcs;     /* of these, that are APCs */
         struct list free_ops;
         struct payload_pool payloads;
         uint32_t n_calls; /* requests of the client that are under way */
@@ -83,6 +87,7 @@ struct session *session_free(struct session *session);
 /* Makes a connection the channel of a new thread or port. Returns 0, -EEXIST when the number is in use, -ENOMEM. */
 int session_add_thread(struct session *session, struct peer *peer, uint64_t number, uint32_t tid);
 int session_add_port(struct session *session, struct peer *peer, uint64_t number);
+struct thread *session_find_thread(const struct session *session, uint64_t number);
 struct port *session_find_port(const struct session *session, uint64_t number);
 
 /*
@@ -91,8 +96,16 @@ struct port *session_find_port(const struct session *session, uint64_t number);
  */
 void session_remove_peer(struct session *session, struct peer *peer);
 
-/* A free op, which holds no credit yet; NULL when there is none. */
+/* A free op, which holds no credit yet; NULL when there is none for an entry. */
 struct op *session_take_op(struct session *session);
+
+/* Whether there is one. */
+static inline bool session_has_op(const struct session *session) {
+        return session->n_ops - session->n_apcs < session->n_ops_max;
+}
+
+/* Queues an APC behind the records of a thread. Returns 0, or -ENOBUFS when too many wait for the session. */
+int session_queue_apc(struct session *session, struct thread *thread, uint64_t function, uint64_t argument);
 
 /* Something is to be sent to a connection of the session, at the end of the turn. */
 void session_mark_publish(struct session *session, struct peer *peer);

@@ -494,7 +494,7 @@ static bool worker_has_served(const struct session *session, const struct peer *
 
 /* A session that has ops to spare again is served on; a client that ended its side has its last record. */
 static void worker_relieve(struct worker *worker, struct session *session) {
-        bool has_room = session->is_held && session->n_ops < session->n_ops_max;
+        bool has_room = session->is_held && session_has_op(session);
 
         if (has_room)
                 session->is_held = false;
