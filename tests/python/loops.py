@@ -310,6 +310,24 @@ class Sockets(LoopCase):
         with self.assertRaises(RuntimeError):
             asyncio.run(overlap.aio.open_socket())
 
+    def test_sockets_that_the_program_brings_along(self):
+        async def main():
+            loop, mine, other = await self.pair()
+            mine.sockname = None
+            reader, writer = await asyncio.open_connection(sock=mine)
+            self.assertEqual(writer.get_extra_info("peername"), other.getsockname())
+            await loop.sock_sendall(other, b"hello")
+            self.assertEqual(await reader.readexactly(5), b"hello")
+            writer.close()
+            other.close()
+            listener = await overlap.aio.open_socket()
+            listener.bind(("127.0.0.1", 0))
+            server = await asyncio.start_server(program.echo, sock=listener)
+            self.assertEqual(await talk(listener.getsockname(), b"hello"), b"hello")
+            server.close()
+
+        self.run_ours(main())
+
     def test_names(self):
         async def main():
             loop = asyncio.get_running_loop()

@@ -163,6 +163,7 @@ class Endings(stage.Case):
         task.join()
         self.assertEqual(bytes(got), payload)
         receive = mine.recv(10)
+        self.assertEqual(receive.finish(stage.PATIENCE_S), 0)
         self.assertFalse(receive.cancel())  # it had ended by itself
 
     def test_a_pending_receive_is_cancelled(self):
@@ -731,6 +732,10 @@ class Impostors(stage.Case):
 
     def test_another_operation(self):
         self.expect_protocol_error(self.record(op=wire.Op.RECV))
+
+    def test_payload_that_nobody_asked_for(self):
+        frame = self.record(payload_len=5)
+        self.expect_protocol_error(wire.frame_pack(wire.Frame.RECORDS, frame[8:] + b"extra"))
 
     def test_payload_that_is_not_there(self):
         self.expect_protocol_error(self.record(payload_len=5))

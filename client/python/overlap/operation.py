@@ -34,7 +34,7 @@ class Operation:
 
     __slots__ = ("session", "thread", "socket", "op", "tag", "indication", "routine", "user", "done", "status", "bytes",
                  "value", "reason", "flags", "data", "address", "addresses", "accepted", "room", "aux_room", "target",
-                 "block", "aux", "vector", "regions", "inline", "number", "verdict", "is_own")
+                 "block", "aux", "vector", "regions", "inline", "number", "verdict", "is_own", "is_inline")
 
     def __init__(self, thread: "Thread", socket: "Socket | None", op: wire.Op) -> None:
         self.session: Session = thread.session
@@ -44,7 +44,7 @@ class Operation:
         self.number = 0  # its place among the entries of the channel
         self.routine: Routine | None = None
         self.user: Any = None
-        self.done = self.verdict = self.is_own = False
+        self.done = self.verdict = self.is_own = self.is_inline = False
         self.data: bytes | None = None
         self.address: Any = None
         self.addresses: list[tuple[int, Any]] = []
@@ -61,22 +61,33 @@ class Operation:
         state = f"status {self.status}, {self.bytes} bytes" if self.done else "pending"
         return f"<Operation {self.op.name} tag {self.tag}: {state}>"
 
-    def collect(self, payload: memoryview) -> None:
-        """Copies what came to where the program wants it. With the lock held, before the buffers are given back.
+    def take(self, record: wire.Record, payload: memoryview) -> None:
+        """Takes the results from a record, and copies what came to where the program wants it. With the lock held,
+        before the buffers are given back.
 
-        payload: what travelled in the frame: the bytes of the buffer, then those of aux. Raises ValueError if it is not
-        what the record says.
+        payload: what travelled in the frame: the bytes of the buffer, then those of aux. Raises ValueError when the
+        record reports what cannot be; the operation has then not ended.
         """
-        n_data = min(self.bytes, self.room) if self.op != wire.Op.RESOLVE else 0
-        if self.inline and payload and len(payload) < n_data:
-            raise ValueError(f"{len(payload)} bytes of payload came with a record of {n_data}")
+        is_resolve = self.op == wire.Op.RESOLVE
+        if record.bytes > (self.aux_room if is_resolve else self.room) or record.status > 0:
+            raise ValueError(f"a record reports {record.bytes} bytes of {self.room} that were lent, and the status "
+                             f"{record.status}")
+        n_data = record.bytes if self.is_own and not is_resolve else 0
+        expected = (n_data, n_data + (record.bytes if is_resolve else self.aux_room)) if self.is_inline else (0, 0)
+        if len(payload) not in expected:
+            raise ValueError(f"{len(payload)} bytes of payload came with a record of {record.bytes} bytes")
+        self.bytes, self.value, self.status = record.bytes, record.value, record.status
+        self.flags, self.reason = record.flags, record.reason
+        self._collect(payload, n_data)
+
+    def _collect(self, payload: memoryview, n_data: int) -> None:
         if self.is_own:
             source = self.block.view if self.block is not None else payload
             if self.target is not None:
                 self.target[:n_data] = source[:n_data]
             else:
                 self.data = bytes(source[:n_data])
-        if self.aux_room:
+        if self.aux_room and (self.aux is not None or len(payload) > n_data):
             self._collect_addresses(self.aux.view if self.aux is not None else payload[n_data:])
         if self.op == wire.Op.ACCEPT and self.status == 0 and self.socket is not None:
             self.accepted = self.socket.sibling(self.value)

@@ -65,6 +65,7 @@ class Post:
                         f"own memory moves at most {wire.INLINE_OP_LEN_MAX}; split it, or send from a region")
         if self._session.level == 0:
             self.flags |= wire.EntryFlags.INLINE
+            self.operation.is_inline = True
             self._payload = data
             self.operation.inline = _pieces(len(data))
         elif data:
@@ -93,6 +94,7 @@ class Post:
         self.operation.is_own = True
         if self._session.level == 0:
             self.flags |= wire.EntryFlags.INLINE
+            self.operation.is_inline = True
             self.buffer = wire.Slice(0, length, 0)
             self.operation.inline = _pieces(length)
         elif length:
@@ -175,7 +177,3 @@ class Post:
                     self._session.arena.give(block)
         operation.block = operation.aux = operation.vector = None
 
-
-def address_of(family: int, address: Any) -> bytes:
-    """The address of an entry."""
-    return addresses.to_wire(family, address)

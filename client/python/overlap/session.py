@@ -332,20 +332,14 @@ class Session:
         if operation is None or record.thread != operation.thread.number or record.op != operation.op:
             raise ValueError(f"a record of tag {record.tag}, thread {record.thread}, operation {record.op}, which "
                              f"nobody posted")
-        if record.bytes > operation.room + operation.aux_room or record.status > 0:
-            raise ValueError(f"a record reports {record.bytes} bytes of {operation.room} that were lent, status "
-                             f"{record.status}")
+        operation.take(record, payload)
         del self._operations[record.tag]
-        operation.bytes, operation.value, operation.status = record.bytes, record.value, record.status
-        operation.flags, operation.reason = record.flags, record.reason
-        self._finish(operation, payload)
+        self._finish(operation)
         if not (record.flags & wire.RecordFlags.REFUSED and operation.verdict):
             self._indicate(operation)
 
-    def _finish(self, operation: Operation, payload: memoryview | None) -> None:
+    def _finish(self, operation: Operation) -> None:
         """What the operation used is the program's again."""
-        if payload is not None:
-            operation.collect(payload)
         for block in (operation.block, operation.aux, operation.vector):
             if block is not None:
                 self.arena.give(block)
@@ -389,7 +383,7 @@ class Session:
         operations, self._operations = self._operations, {}
         for operation in operations.values():
             operation.status, operation.reason = status, reason
-            self._finish(operation, None)
+            self._finish(operation)
             if indicated:
                 self._indicate(operation)
 

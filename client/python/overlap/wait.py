@@ -39,6 +39,7 @@ class Lobby:
 
     def __init__(self) -> None:
         self.lock = threading.RLock()
+        self._gone = threading.Condition(self.lock)  # somebody does not wait any more
         self._waiters: list[_Waiter] = []
         self._leader: _Waiter | None = None
         self._sources: dict[int, Callable[[], None]] = {}
@@ -90,6 +91,7 @@ class Lobby:
                         waiter.condition.wait(left)
             finally:
                 self._waiters.remove(waiter)
+                self._gone.notify_all()
                 self._hand_over()
             return waiter.result
 
@@ -121,9 +123,8 @@ class Lobby:
         """Ends the waiting: every attempt has to succeed from now on. Returns when nobody waits any more."""
         with self.lock:
             self.changed()
-            gone = threading.Condition(self.lock)
             while self._waiters:
-                gone.wait(0.01)
+                self._gone.wait()
             if not self._epoll.closed:
                 self._epoll.close()
                 os.close(self._bell)

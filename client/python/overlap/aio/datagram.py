@@ -35,6 +35,7 @@ class DatagramTransport(transports._FlowControlMixin, asyncio.DatagramTransport)
                  address: Any = None, waiter: "asyncio.Future[None] | None" = None,
                  extra: dict[str, Any] | None = None) -> None:
         super().__init__(extra, loop)
+        sock.know_names()
         self._extra.update(socket=sock, sockname=sock.sockname, peername=sock.peername)
         self._service, self._daemon = sock.service, sock.daemon
         self._protocol, self._address = protocol, address

@@ -4,6 +4,7 @@ its users call. It never blocks on the network: what transfers is loop.sock_*();
 which answers at once.
 """
 
+import contextlib
 import errno
 import socket
 from typing import Any
@@ -88,14 +89,19 @@ class Socket:
         for connection in self.accepted:
             connection.close()
 
+    def know_names(self) -> None:
+        """Asks for the names that nobody has asked for: the program brought the socket along."""
+        if self.sockname is None:
+            with contextlib.suppress(OverlapError):
+                self.sockname = self.daemon.getsockname()
+                self.peername = self.daemon.getpeername()
+
     async def learn_names(self) -> None:
         """Asks for both names, so that they can be told without waiting."""
         self.sockname = await self._name(False)
         if self.peername is None:
-            try:
+            with contextlib.suppress(OverlapError):  # it has none, or is gone already
                 self.peername = await self._name(True)
-            except OverlapError:
-                self.peername = None  # the peer is gone already
 
     async def _name(self, peer: bool) -> Any:
         from overlap import address as addresses

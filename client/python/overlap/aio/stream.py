@@ -48,6 +48,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
                  waiter: "asyncio.Future[None] | None" = None, extra: dict[str, Any] | None = None,
                  server: Any = None) -> None:
         super().__init__(extra, loop)
+        sock.know_names()
         self._extra.update(socket=sock, sockname=sock.sockname, peername=sock.peername)
         self._sock, self._service, self._daemon = sock, sock.service, sock.daemon
         self._protocol, self._server = protocol, server
