@@ -44,9 +44,14 @@ static void daemon_exec(const struct daemon *daemon, const char *program, const 
         const char *line[DAEMON_ARGUMENTS_MAX] = {
                 program, "--socket", daemon->path, "--log", "stderr", "--engine", engine ? engine : "uring",
         };
+        const char *features = getenv("OVL_TEST_FEATURES");
         size_t n = 7;
         int log_fd;
 
+        if (features) {
+                line[n++] = "--features";
+                line[n++] = features;
+        }
         while (arguments && *arguments && n < DAEMON_ARGUMENTS_MAX - 1)
                 line[n++] = *arguments++;
         prctl(PR_SET_PDEATHSIG, SIGKILL);
@@ -71,17 +76,16 @@ static int daemon_try_connect(const struct daemon *daemon) {
         return fd_take(&fd);
 }
 
-/* Whether the daemon accepts, or has ended, which no wait would change. */
+/*
+ * Whether the daemon serves, or has ended, which no wait would change. Not whether it accepts: it does that before its
+ * workers are ready, and what they hold then is no measure of anything.
+ */
 static bool daemon_is_decided(void *data) {
         struct daemon *daemon = data;
         siginfo_t end = { 0 };
-        int fd;
 
-        fd = daemon_try_connect(daemon);
-        if (fd >= 0) {
-                close(fd);
+        if (daemon_log_has(daemon, " serves at "))
                 return true;
-        }
         return waitid(P_PID, (id_t) daemon->monitor, &end, WEXITED | WNOHANG | WNOWAIT) == 0 && end.si_pid != 0;
 }
 
@@ -106,9 +110,9 @@ void daemon_start(struct daemon *ret_daemon, const char *const *arguments) {
         if (daemon.monitor == 0)
                 daemon_exec(&daemon, program, arguments);
         if (!harness_wait(daemon_is_decided, &daemon, harness_deadline(DAEMON_PATIENCE_S)))
-                fail_msg("overlapd did not accept connections on %s in time", daemon.path);
+                fail_msg("overlapd did not serve at %s in time", daemon.path);
         if (waitpid(daemon.monitor, NULL, WNOHANG) != 0)
-                fail_msg("overlapd ended before it accepted a connection: see its log below");
+                fail_msg("overlapd ended before it served: see its log below");
         *ret_daemon = daemon;
 }
 
