@@ -588,8 +588,11 @@ class Prober:
         return f"the daemon says {name}" if name in reasons else None
 
     def ask_request(self, script, channel, what):
-        reply = channel.reply(channel.send_request(what, {}))
-        return self.said(reply, ("UNKNOWN_OP", "LEVEL"))
+        number = channel.send_request(what, {})
+        try:
+            return self.said(channel.reply(number), ("UNKNOWN_OP", "LEVEL"))
+        except Problem:
+            return None  # it ends the session for want of a descriptor: so it is known
 
     def ask_socket(self, script, channel, what):
         family, _, kind = what.partition(":")
