@@ -67,7 +67,7 @@ class Channel:
             number = self.last_id
         values = {"id": number}
         if what:
-            values[what] = codec.nest(fields)
+            values[what] = b"" if what.startswith("@") else codec.nest(fields)
         body = codec.pack_message(self.contract, "Request", values)
         self.send(codec.pack_frame(codec.CONTROL, body, **{"n_fds": 0 if fd is None else 1, **(header or {})}), fd)
         return number
