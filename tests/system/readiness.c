@@ -327,6 +327,55 @@ static void readiness_listeners_may_be_blocking(void **state) {
         close(file.fd);
 }
 
+/*
+ * Somebody who shares a listener makes it blocking between the moment when it is made non-blocking and the accept, as
+ * often as he likes: the calls of this program claim what is not so. The worker goes on within milliseconds.
+ */
+static bool is_contested;
+
+int __real_fcntl64(int fd, int command, ...);
+int __wrap_fcntl64(int fd, int command, ...);
+
+int __wrap_fcntl64(int fd, int command, ...) {
+        va_list arguments;
+        long argument;
+
+        va_start(arguments, command);
+        argument = va_arg(arguments, long);
+        va_end(arguments);
+        if (is_contested && command == F_GETFL)
+                return O_RDWR | O_NONBLOCK;
+        return __real_fcntl64(fd, command, argument);
+}
+
+static void readiness_shared_listeners_hold_nobody(void **state) {
+        struct stats stats = { 0 };
+        struct engine *engine = readiness_engine(&stats);
+        struct sockaddr_in address;
+        struct engine_event event;
+        struct engine_file file;
+        struct op op;
+        int fd;
+
+        file_open(engine, &file, tcp_listen(&address));
+        file.is_shared = true;
+        is_contested = true;
+        for (size_t i = 0; i < 3; i++) {
+                start(engine, &op, &file, REQUEST_ACCEPT, NULL, 0);
+                expect_nothing(engine);
+                fd = tcp_connect(&address);
+                event = expect(engine);
+                assert_ptr_equal(event.op, &op);
+                assert_ok(event.result);
+                close(event.result);
+                close(fd);
+        }
+        is_contested = false;
+        assert_int_equal(fcntl(file.fd, F_GETFL) & O_NONBLOCK, 0);
+        file_close(engine, &file);
+        engine_free(engine);
+}
+
 /* --- Polls ------------------------------------------------------------------------------------------------------ */
 
 static void readiness_polls_are_many(void **state) {
@@ -792,6 +841,7 @@ int main(int argc, char **argv) {
                 { "sends wait for room", readiness_sends_wait_for_room },
                 { "messages have names and flags", readiness_messages_have_names_and_flags },
                 { "listeners may be blocking", readiness_listeners_may_be_blocking },
+                { "a shared listener holds nobody", readiness_shared_listeners_hold_nobody },
                 { "polls are many", readiness_polls_are_many },
                 { "readiness is told when asked for", readiness_is_told_when_asked },
                 { "hang-ups are told, half of them are not", readiness_of_hang_ups_ignores_half_of_them },
