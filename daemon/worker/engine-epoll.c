@@ -224,14 +224,11 @@ static void ep_try(struct engine_epoll *ep, struct op *op) {
         ep_end(ep, op, result);
 }
 
-/* Whether a try may succeed: not where the kernel reports everything that the request waits for, and has not. */
+/* A poll is always tried: an error or a hang-up may have been reported to others before. */
 static bool ep_may_succeed(const struct ep_place *place, const struct request *request) {
-        uint32_t events = request->events & ATTEMPT_POLL_MASK;
-
-        if (request->kind != REQUEST_POLL)
-                return place->maybe & (request->kind == REQUEST_SEND ? EPOLLOUT : EPOLLIN);
-        return (events & ~place->interest) || (events & ~(EP_IN | EPOLLOUT)) ||
-               ((events & EP_IN) && (place->maybe & EPOLLIN)) || ((events & EPOLLOUT) && (place->maybe & EPOLLOUT));
+        if (request->kind == REQUEST_POLL)
+                return true;
+        return place->maybe & (request->kind == REQUEST_SEND ? EPOLLOUT : EPOLLIN);
 }
 
 static void ep_start(struct engine *engine, struct op *op) {
@@ -250,8 +247,6 @@ static void ep_start(struct engine *engine, struct op *op) {
         }
         if (ep_may_succeed(place, request))
                 list_push_back(&ep->started, &request->link);
-        else if (request->kind == REQUEST_POLL)
-                list_push_back(&place->polls, &request->link);
 }
 
 static void ep_cancel(struct engine *engine, struct op *op) {

@@ -121,18 +121,25 @@ static struct io_uring_sqe *uring_sqe(struct engine_uring *uring) {
         return sqe;
 }
 
+/* A non-blocking file makes the ring return -EAGAIN instead of waiting. */
+static int uring_make_blocking(struct engine_uring *uring, const struct engine_file *file) {
+        int flags = fcntl(file->fd, F_GETFL);
+
+        uring->engine.stats->system_calls++;
+        if (flags < 0 || ((flags & O_NONBLOCK) && fcntl(file->fd, F_SETFL, flags & ~O_NONBLOCK) < 0))
+                return -errno;
+        return 0;
+}
+
 static int uring_attach(struct engine *engine, struct engine_file *file) {
         struct engine_uring *uring = uring_of(engine);
-        int flags, index, r;
+        int index, r;
 
         if (uring->n_free_files == 0)
                 return -ENFILE;
-        /* A non-blocking file makes the ring return -EAGAIN instead of waiting. */
-        flags = fcntl(file->fd, F_GETFL);
-        if (flags < 0)
-                return -errno;
-        if ((flags & O_NONBLOCK) && fcntl(file->fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
-                return -errno;
+        r = uring_make_blocking(uring, file);
+        if (r < 0)
+                return r;
         index = uring->free_files[uring->n_free_files - 1];
         uring->engine.stats->system_calls++;
         r = io_uring_register_files_update(&uring->ring, (unsigned) index, &file->fd, 1);
@@ -341,6 +348,21 @@ static void uring_undefer(struct engine_uring *uring) {
                 uring_put(uring, list_entry(link, struct op, request.link));
 }
 
+/*
+ * Whoever shares a description can make it non-blocking again, and what was started then is refused instead of waiting.
+ * Returns whether the request is in the kernel once more.
+ */
+static bool uring_goes_on(struct engine_uring *uring, struct op *op, int32_t result) {
+        const struct request *request = &op->request;
+
+        if (result != -EAGAIN || request->is_cancelling || request->kind == REQUEST_POLL)
+                return false;
+        if (uring_make_blocking(uring, request->file) < 0)
+                return false;
+        uring_put(uring, op);
+        return true;
+}
+
 /* A poll of the ring always reports the half-close; where that was not asked for it is told only for want of others. */
 static int32_t uring_events(const struct request *request, int32_t result) {
         int32_t wanted = result & (int32_t) (request->events | POLLERR | POLLHUP);
@@ -352,7 +374,7 @@ static void uring_event_of_op(struct op *op, int32_t result, struct engine_event
         if (op->request.is_cancelling) {
                 list_unlink(&op->request.link);
                 /* what was with a kernel thread is interrupted there */
-                if (result == -EINTR)
+                if (result == -EINTR || result == -EAGAIN)
                         result = -ECANCELED;
         }
         if (op->request.kind == REQUEST_POLL)
@@ -427,6 +449,8 @@ static int uring_reap(struct engine *engine, struct engine_event *ret_event) {
                 if (data == 0)
                         continue;
                 uring->n_in_flight--;
+                if (!(data & URING_TAG_MASK) && uring_goes_on(uring, (struct op *) (uintptr_t) data, result))
+                        continue;
                 uring_undefer(uring);
                 if (!(data & URING_TAG_MASK))
                         uring_event_of_op((struct op *) (uintptr_t) data, result, ret_event);
