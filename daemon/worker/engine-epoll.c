@@ -22,8 +22,9 @@
  * need not read everything, and as long as he asks again before the next wait no call is needed.
  *
  * A short receive on TCP says that nothing was left, as long as no end, error or urgent byte was reported: those may be
- * behind the data without an edge of their own. On other sockets it says nothing, a Unix stream stops where descriptors
- * were attached. A short send says that there is no more room.
+ * behind the data without an edge of their own, and as long as nobody else had the socket, who may have put a protocol
+ * on top. On other sockets it says nothing, a Unix stream stops where descriptors were attached. A short send says that
+ * there is no more room.
  *
  * A turn may not last for ever: what is started while results are reaped is tried in the next wait(). When that has
  * results, it does not look for others in the kernel, but never twice in a row: nobody is kept waiting by a connection
@@ -177,7 +178,7 @@ static void ep_learn(struct engine_epoll *ep, struct ep_place *place, const stru
         if (request->kind != REQUEST_RECV && request->kind != REQUEST_SEND)
                 return;
         if (result <= 0 || request->is_message || (request->flags & MSG_PEEK) || !(place->interest & direction) ||
-            (direction == EPOLLIN && place->is_odd))
+            request->file->is_shared || (direction == EPOLLIN && place->is_odd))
                 return;
         if ((size_t) result < ep_len(request) && ep_is_tcp(ep, place))
                 place->maybe &= ~direction;
