@@ -74,11 +74,26 @@ OVL_API const char *ovl_reason_text(unsigned reason);
 /* --- Sessions --------------------------------------------------------------------------------------------------- */
 
 struct ovl_session_options {
-        const char *path;  /* of the daemon's socket; NULL: $OVERLAPD_SOCKET, or else /run/overlapd/overlapd.sock */
-        uint32_t credits;  /* operations that may be in flight at once; 0: the daemon chooses */
+        const char *path; /* of the daemon's socket; NULL: $OVERLAPD_SOCKET, or else /run/overlapd/overlapd.sock */
+        uint32_t credits; /* operations that may be in flight at once; 0: the daemon chooses */
+        uint32_t
+                poll_us; /* how long a wait looks for completions before it sleeps, while that pays; 0: 50; see below */
         const char *name;  /* of the program, for the daemon's journal; NULL: none */
-        void *reserved[5]; /* NULL */
+        const char *level; /* "inline", "shared" or "ring"; NULL: $OVERLAPD_LEVEL, or else the best that is granted */
+        void *reserved[4]; /* NULL */
 };
+
+/* poll_us: waits sleep at once. To look before sleeping only happens at the level "ring". */
+#define OVL_POLL_NEVER UINT32_MAX
+
+/*
+ * At which level a session runs changes nothing but costs and limits:
+ *
+ *   inline   bytes are copied through the connection. Regions are ordinary memory of the program. A send has at most
+ *            1 MiB, a receive gives at most 65,535 bytes, and all operations together have 16 MiB in flight
+ *   shared   the daemon and the kernel work in the program's regions; entries and completions go through the connection
+ *   ring     these, too, go through memory, without system calls as long as both sides are awake
+ */
 
 /*
  * Opens a session with the daemon. Blocks until the daemon has answered, at most 10 s.

@@ -133,7 +133,9 @@ static int port_attach(struct ovl_session *session, struct ovl_port *port, struc
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__Attach attach = OVERLAPD__ATTACH__INIT;
         _cleanup_free_ struct message_arena *arena = NULL;
+        struct conduit *conduit;
         Overlapd__Reply *reply;
+        int r;
 
         arena = malloc(sizeof(*arena));
         if (!arena)
@@ -146,7 +148,18 @@ static int port_attach(struct ovl_session *session, struct ovl_port *port, struc
         attach.tid = (uint32_t) gettid();
         request.what_case = OVERLAPD__REQUEST__WHAT_ATTACH;
         request.attach = &attach;
-        return conduit_open(session, &request, arena, error, &port->conduit, &reply);
+        r = conduit_open(session, &request, arena, error, &conduit, &reply);
+        if (r < 0)
+                return r;
+        r = conduit_add_lane(conduit, 0, arena, error);
+        if (r == 0) {
+                port->conduit = conduit;
+                return 0;
+        }
+        session_lock(session);
+        conduit_unref(conduit);
+        session_unlock(session);
+        return r;
 }
 
 static unsigned port_processors(void) {

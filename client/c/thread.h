@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/polling.h"
 #include "client/c/overlap.h"
 #include "proto/layout.h"
 #include "proto/message.h"
@@ -60,6 +61,9 @@ struct ovl_thread {
         unsigned n_corks;
         struct ovl_error error;
         struct message_arena arena;
+        struct polling polling; /* for its lanes */
+        uint8_t *payload;       /* level 0: what goes behind the slots of the frame; OVL_FRAME_POST_MAX bytes */
+        size_t payload_len;
         size_t out_len; /* bytes of a POST frame that wait for the cork; 0: none */
         uint32_t n_out_slots;
         _Alignas(8) uint8_t out[sizeof(struct ovl_frame_header) + OVL_FRAME_POST_MAX];
