@@ -611,6 +611,17 @@ OVL_API int ovl_port_associate(struct ovl_thread *thread, struct ovl_port *port,
 OVL_API int ovl_port_wait(struct ovl_port *port, struct ovl_thread *thread, struct ovl_packet *ret_packets, size_t max,
                           uint64_t timeout_ns);
 
+/*
+ * The same as an alertable wait. A routine or APC that is queued when the wait begins comes before packets, unless the
+ * thread took its latest packet from this port: then packets that are there come first, and what is queued stays so.
+ *
+ * ret_n: how many packets there are; written when this returns 0.
+ *
+ * Returns 0, OVL_ALERTED when routines or APCs ran and no packet was taken, or as ovl_port_wait().
+ */
+OVL_API int ovl_port_wait_alertable(struct ovl_port *port, struct ovl_thread *thread, struct ovl_packet *ret_packets,
+                                    size_t max, uint64_t timeout_ns, size_t *ret_n);
+
 /* Posts a packet of one's own: delivered verbatim, but for `reserved`. Any thread. Returns 0, -ENOMEM or -ECANCELED. */
 OVL_API int ovl_port_post(struct ovl_port *port, const struct ovl_packet *packet);
 

@@ -52,6 +52,7 @@ struct ovl_thread {
         struct routine_item *last_routine;
         struct list handles;   /* struct apc_handle, that were opened for it. Owned */
         struct ovl_port *port; /* one reference: the port for which this thread counts as running; NULL: none */
+        uint64_t taken_from;   /* number of the port from which it took its latest packet; 0: none */
         enum thread_verdict verdict;
         int verdict_status;
         unsigned verdict_reason;
