@@ -82,7 +82,9 @@ static int spawn_arrange_fds(int link_fd) {
 }
 
 static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid_t monitor, int link_fd) {
-        char *argv[] = { "overlapd", "--worker", "--engine", (char *) worker->engine, NULL, NULL, NULL };
+        char poll_us[16];
+        char *argv[] = { "overlapd", "--worker", "--engine", (char *) worker->engine, "--poll-us", poll_us,
+                         NULL,       NULL,       NULL };
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         /* The monitor may have died before the line above. */
@@ -94,9 +96,10 @@ static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid
         spawn_raise_files();
         if (spawn_arrange_fds(link_fd) < 0)
                 _exit(SPAWN_FAILED);
+        snprintf(poll_us, sizeof(poll_us), "%u", worker->poll_us);
         if (worker->plant) {
-                argv[4] = "--plant";
-                argv[5] = (char *) worker->plant;
+                argv[6] = "--plant";
+                argv[7] = (char *) worker->plant;
         }
         execv("/proc/self/exe", argv);
         _exit(SPAWN_FAILED);
