@@ -348,7 +348,8 @@ size_t conduit_take_in(struct conduit *conduit, struct ovl_thread *by) {
 size_t conduit_look(struct conduit *conduit, struct ovl_thread *by) {
         size_t n_completions = 0;
 
-        if (!conduit->lane)
+        /* A foreign loop would find the bell, which nobody else reads, again and again. */
+        if (!conduit->lane || __atomic_load_n(&conduit->is_foreign, __ATOMIC_RELAXED))
                 return conduit_take_in(conduit, by);
         if (!lane_has_news(conduit->lane))
                 return 0;

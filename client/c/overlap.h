@@ -145,7 +145,9 @@ struct ovl_status {
         uint64_t bytes_received;
         uint64_t bytes_sent;
         uint64_t merged_ops; /* that shared a system request with the operation before them */
-        uint64_t reserved[8];
+        uint64_t polls;      /* turns that found work by looking for it before they would have slept */
+        uint64_t lanes;      /* of all sessions */
+        uint64_t reserved[6];
 };
 
 /* Asks the daemon. thread: by its owner. Returns 0 or -errno. */

@@ -352,7 +352,7 @@ OVL_API int ovl_thread_fd(const struct ovl_thread *thread) {
 
         session_lock(thread->session);
         if (conduit->lane && !conduit->is_foreign) {
-                conduit->is_foreign = true;
+                __atomic_store_n(&conduit->is_foreign, true, __ATOMIC_RELAXED);
                 if (!lane_fall_asleep(conduit->lane) && conduit->thread)
                         wait_signal(conduit->thread, NULL);
         }
@@ -360,13 +360,11 @@ OVL_API int ovl_thread_fd(const struct ovl_thread *thread) {
         return thread->poll_fd;
 }
 
-/* Takes in what there is. The connection is looked at when the lane has nothing, or the bell may lie in it. */
+/* Takes in what there is. The connection is looked at when the lane has nothing: it may have ended. */
 static size_t thread_take_in(struct conduit *conduit, struct ovl_thread *by) {
         size_t n = conduit_look(conduit, by);
 
-        if (conduit->lane && (n == 0 || conduit->is_foreign))
-                n += conduit_take_in(conduit, by);
-        return n;
+        return n > 0 ? n : conduit_take_in(conduit, by);
 }
 
 OVL_API int ovl_dispatch(struct ovl_thread *thread) {

@@ -294,8 +294,12 @@ static void worker_serve_peer(struct worker *worker, struct peer *peer) {
                              "descriptors came that no frame announces");
         worker_awaken(worker, peer);
         peer->is_held = peer_is_held(peer);
-        if (peer->is_held)
+        if (peer->is_held) {
+                /* It may be room in the lane that it waits for, and a doorbell that tells of it. */
+                if (peer->lane && !peer->has_ended && peer_has_input_room(peer))
+                        peer_await_input(peer);
                 return;
+        }
         if (r > 0 && !peer->is_dead)
                 worker_mark(worker, peer);
         else
