@@ -218,11 +218,11 @@ void control_answer(struct control *control, struct ticket *ticket, const struct
         } else if (call->kind == CALL_OPEN && answer->status == 0) {
                 control_reply(control, call->peer, call->id, -EMFILE, OVL_REASON_QUOTA, SERVE_FILES_TEXT);
         } else {
-                if (call->kind == CALL_LISTEN && answer->status == 0) {
-                        socket = session_find_socket(call->session, call->socket_number);
-                        if (socket)
-                                socket->state = SOCKET_LISTENING;
-                }
+                socket = answer->status == 0 ? session_find_socket(call->session, call->socket_number) : NULL;
+                if (socket && call->kind == CALL_LISTEN)
+                        socket->state = SOCKET_LISTENING;
+                if (socket && call->kind == CALL_BIND)
+                        socket->has_name = true;
                 control_reply(control, call->peer, call->id, answer->status, answer->reason, "%s", answer->text);
         }
         call_free(call);

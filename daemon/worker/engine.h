@@ -59,8 +59,9 @@ struct engine_ops {
         void (*disarm)(struct engine *engine, struct engine_file *file, enum direction direction);
 
         /*
-         * Starts op->request. Ends in exactly one event. At most one request a file and direction is in flight, polls
-         * not counted: of them there may be any number.
+         * Starts op->request. Ends in exactly one event: with MSG_DONTWAIT among its flags at once, where it would have
+         * to wait with -EAGAIN. At most one request a file and direction is in flight, polls not counted: of them there
+         * may be any number.
          */
         void (*start)(struct engine *engine, struct op *op);
 

@@ -88,12 +88,17 @@ struct op {
         struct iovec one;         /* the buffer, when there is just one */
         struct iovec *parts;      /* all buffers: &one, or in the scratch of the op */
         uint32_t n_parts;
-        uint64_t len;  /* bytes of all buffers */
-        uint64_t done; /* of these, transferred */
+        uint64_t len;      /* bytes of all buffers */
+        uint64_t done;     /* of these, transferred */
+        uint32_t events;   /* a poll: OVL_POLL_*, those that it waits for */
+        uint32_t name_len; /* a send to an address: bytes of it, which is in the scratch */
+        void *aux; /* borrowed, pinned: where the sender's address goes, client memory that is only written; NULL:
+                      nowhere */
 
         /* while it is pending */
         uint32_t n_merged;    /* ops after it in the queue that its request serves, too */
         uint8_t n_retries;    /* after a want of kernel memory */
+        bool was_repeated;    /* a send: it met the error of an earlier datagram and was tried once more */
         uint16_t cancel;      /* enum ovl_reason: why it is to end; 0: it is not */
         struct ticket ticket; /* a connect: what the monitor was asked */
         uint32_t *cancelled;  /* borrowed: counts the ops that one cancel request ended; NULL: none asked */
@@ -109,11 +114,24 @@ struct op {
         uint16_t record_flags; /* enum ovl_record_flags */
 };
 
-/* Each op owns as many bytes of scratch: room for all its buffers and those of ops that are merged into it. */
-#define OP_SCRATCH_SIZE (OVL_SLICES_MAX * sizeof(struct iovec))
+/*
+ * Each op owns as many bytes of scratch: room for all its buffers and those of ops that are merged into it, and behind
+ * them for an address.
+ */
+#define OP_PARTS_SIZE (OVL_SLICES_MAX * sizeof(struct iovec))
+#define OP_SCRATCH_SIZE (OP_PARTS_SIZE + sizeof(struct sockaddr_storage))
 
 static inline bool op_is_free(const struct op *op) {
         return op->state == OP_FREE;
+}
+
+/* Whether it moves bytes to the other side, or from there. */
+static inline bool op_sends(const struct op *op) {
+        return op->code == OVL_OP_SEND || op->code == OVL_OP_SENDTO;
+}
+
+static inline bool op_receives(const struct op *op) {
+        return op->code == OVL_OP_RECV || op->code == OVL_OP_RECVFROM;
 }
 
 static inline void op_end(struct op *op, int status, unsigned reason, uint64_t bytes) {

@@ -188,7 +188,7 @@ int session_add_port(struct session *session, struct peer *peer, uint64_t number
  * a send that ended with the first of them would leave a hole in a stream that the others' sends go on with.
  */
 static bool op_ends_with(const struct op *op, const void *argument) {
-        return op->peer == argument && op->code != OVL_OP_SEND;
+        return op->peer == argument && !op_sends(op);
 }
 
 /* What a thread posted ends with it; sends, and ops that will be indicated at a port, go on. */
@@ -411,9 +411,9 @@ static void session_finish_accept(struct session *session, struct op *op) {
 }
 
 static void session_count(struct session *session, const struct op *op) {
-        if (op->code == OVL_OP_RECV)
+        if (op_receives(op))
                 session->resources->stats.bytes_received += op->bytes;
-        else if (op->code == OVL_OP_SEND)
+        else if (op_sends(op))
                 session->resources->stats.bytes_sent += op->bytes;
         if (op->cancelled && op->status == -ECANCELED)
                 ++*op->cancelled;
