@@ -29,6 +29,7 @@
 #include "client/c/thread.h"
 #include "client/c/vector.h"
 #include "client/c/wait.h"
+#include "proto/address.h"
 
 #define COMPLETION_ERRNO_MAX 4095
 
@@ -154,6 +155,24 @@ static const char *completion_check(const struct conduit *conduit, const struct 
         return NULL;
 }
 
+/*
+ * Tells the caller who sent the datagram: read once from memory that the daemon can write, then checked. Returns NULL,
+ * or what is wrong with it.
+ */
+static const char *completion_tell_sender(const struct pending *pending, const struct ovl_record *record) {
+        bool has_sender = record->status == 0 || (record->flags & OVL_RECORD_TRUNCATED);
+        struct ovl_address sender;
+
+        if (!pending->from || !has_sender)
+                return NULL;
+        vector_get_address(pending->vector, pending->vector_slot, &sender);
+        if (sender.family == OVL_FAMILY_NONE)
+                return NULL;
+        if (address_to_kernel(&sender, pending->from, pending->from_len) < 0)
+                return "a record of a datagram whose sender has a malformed address";
+        return NULL;
+}
+
 static const char *completion_take_end(struct conduit *conduit, const struct ovl_record *record,
                                        struct ovl_thread *by) {
         struct ovl_session *session = conduit->session;
@@ -168,6 +187,8 @@ static const char *completion_take_end(struct conduit *conduit, const struct ovl
         const char *problem;
 
         problem = completion_check(conduit, record, pending);
+        if (!problem)
+                problem = completion_tell_sender(pending, record);
         if (problem)
                 return problem;
         if (record->flags & OVL_RECORD_PORT) {
