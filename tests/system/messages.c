@@ -353,7 +353,7 @@ static void messages_destinations_are_checked(void **state) {
 
 static void messages_paths_are_checked(void **state) {
         static const struct {
-                const char *host;
+                char host[12];
                 uint8_t path_len;
                 uint16_t port;
         } bad[] = {
@@ -371,7 +371,7 @@ static void messages_paths_are_checked(void **state) {
                 entry.address = (struct ovl_address){ .family = OVL_FAMILY_UNIX,
                                                       .path_len = bad[i].path_len,
                                                       .port = bad[i].port };
-                memcpy(entry.address.host, bad[i].host, bad[i].path_len < 12 ? 12 : 5);
+                memcpy(entry.address.host, bad[i].host, sizeof(bad[i].host));
                 messages_expect_refusal(&messages, &entry, -EINVAL, OVL_REASON_BAD_ADDRESS);
                 entry.op = OVL_OP_CONNECT;
                 entry.buffer = (struct ovl_slice){ 0 };
