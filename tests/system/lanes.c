@@ -548,6 +548,56 @@ static void lanes_wake_foreign_loops(void **state) {
         client_stop(&client);
 }
 
+/* --- Rest ------------------------------------------------------------------------------------------------------- */
+
+/* Counters of the worker, through a session that has a lane itself. */
+static struct ovl_status lanes_status(struct client *client) {
+        struct ovl_status status;
+
+        assert_ok(ovl_status(client->thread, &status));
+        return status;
+}
+
+/*
+ * A worker that was busy a moment ago, so that looking paid, and then has armed receives and lanes alone, sleeps: it
+ * wakes for the questions of this test, and for nothing else.
+ */
+static void lanes_let_the_worker_sleep(void **state) {
+        enum {
+                N = 60,
+                IDLE_MS = 1000
+        };
+        struct ovl_overlapped receiving[N] = { 0 }, sending = { 0 };
+        struct pollfd nothing = { .fd = -1 };
+        struct ovl_status before, after;
+        struct client client;
+        uint64_t sockets[N];
+        char byte;
+        int fds[N];
+
+        client_start(&client);
+        for (size_t i = 0; i < N; i++) {
+                sockets[i] = client_pair(&client, AF_INET, &fds[i]);
+                assert_ok(client_recv(&client, sockets[i], client.memory + i * 16, 16, 0, &receiving[i]));
+        }
+        for (size_t i = 0; i < 2000; i++) {
+                assert_ok(client_send(&client, sockets[i % N], client.memory + 4096, 1, 0, &sending));
+                client_expect(&client, &sending, 0, 1);
+                peer_read(fds[i % N], &byte, 1);
+        }
+        lanes_status(&client);
+        poll(&nothing, 1, 50); /* what is left of looking is over by then */
+        before = lanes_status(&client);
+        poll(&nothing, 1, IDLE_MS);
+        after = lanes_status(&client);
+        assert_true(before.lanes > 0);
+        /* The request itself, its verdicts and bells: a few turns, of which a sleeping worker makes no others. */
+        assert_true(after.wakeups - before.wakeups <= 4);
+        for (size_t i = 0; i < N; i++)
+                close(fds[i]);
+        client_stop(&client);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "entries and records go through the lane", lanes_serve },
@@ -563,6 +613,7 @@ int main(int argc, char **argv) {
                 { "the lanes of ports take no entries", lanes_of_ports_take_no_entries },
                 { "a storm of doorbells", lanes_bear_doorbells },
                 { "foreign loops are woken", lanes_wake_foreign_loops },
+                { "a worker with lanes sleeps", lanes_let_the_worker_sleep },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
