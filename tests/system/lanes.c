@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -558,9 +559,17 @@ static struct ovl_status lanes_status(struct client *client) {
         return status;
 }
 
+/* What this thread has had of the processor. */
+static uint64_t lanes_cpu_ns(void) {
+        struct timespec time;
+
+        assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time), 0);
+        return (uint64_t) time.tv_sec * NS_PER_S + (uint64_t) time.tv_nsec;
+}
+
 /*
  * A worker that was busy a moment ago, so that looking paid, and then has armed receives and lanes alone, sleeps: it
- * wakes for the questions of this test, and for nothing else.
+ * wakes for the questions of this test, and for nothing else. So does the library's wait.
  */
 static void lanes_let_the_worker_sleep(void **state) {
         enum {
@@ -571,7 +580,7 @@ static void lanes_let_the_worker_sleep(void **state) {
         struct pollfd nothing = { .fd = -1 };
         struct ovl_status before, after;
         struct client client;
-        uint64_t sockets[N];
+        uint64_t sockets[N], cpu_ns;
         char byte;
         int fds[N];
 
@@ -588,9 +597,12 @@ static void lanes_let_the_worker_sleep(void **state) {
         lanes_status(&client);
         poll(&nothing, 1, 50); /* what is left of looking is over by then */
         before = lanes_status(&client);
-        poll(&nothing, 1, IDLE_MS);
+        cpu_ns = lanes_cpu_ns();
+        assert_int_equal(ovl_sleep(client.thread, IDLE_MS * NS_PER_MS), 0);
+        cpu_ns = lanes_cpu_ns() - cpu_ns;
         after = lanes_status(&client);
         assert_true(before.lanes > 0);
+        assert_true(cpu_ns < IDLE_MS * NS_PER_MS / 20);
         /* The request itself, its verdicts and bells: a few turns, of which a sleeping worker makes no others. */
         assert_true(after.wakeups - before.wakeups <= 4);
         for (size_t i = 0; i < N; i++)
@@ -613,7 +625,7 @@ int main(int argc, char **argv) {
                 { "the lanes of ports take no entries", lanes_of_ports_take_no_entries },
                 { "a storm of doorbells", lanes_bear_doorbells },
                 { "foreign loops are woken", lanes_wake_foreign_loops },
-                { "a worker with lanes sleeps", lanes_let_the_worker_sleep },
+                { "who has nothing to do sleeps", lanes_let_the_worker_sleep },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
