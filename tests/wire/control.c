@@ -257,7 +257,7 @@ static void control_every_vector_repacks(void **state) {
         assert_non_null(count.arena);
         message_arena_init(count.arena);
         vector_for_each(control_repack, &count);
-        assert_int_equal(count.n, 39);
+        assert_int_equal(count.n, 40);
         free(count.arena);
 }
 
