@@ -441,6 +441,23 @@ class Indications(stage.Case):
             task.join()
         self.assertEqual(sorted(got), sorted((key, bytes([index])) for key in range(4) for index in range(50)))
 
+    def test_what_goes_to_a_port_outlives_its_thread(self):
+        session = self.open()
+        port = session.port_open()
+        mine, other = self.connect(session)
+        port.associate(mine, 1)
+
+        def work():
+            with session.thread_open():
+                return mine.recv(5, waitall=True), mine.recv(5, quiet=True)
+
+        plain, quiet = self.thread(work).join()
+        self.assertEqual((quiet.done, quiet.status, plain.done), (True, -errno.ECANCELED, False))
+        other.sendall(b"after")
+        packet = port.wait(stage.PATIENCE_S)[0]
+        self.assertIs(packet.operation, plain)
+        self.assertEqual((plain.status, plain.data), (0, b"after"))
+
     def test_a_port_is_closed_under_its_waiters(self):
         session = self.open()
         port = session.port_open()
