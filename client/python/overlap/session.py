@@ -364,7 +364,7 @@ class Session:
         if operation.routine is not None:
             routine = operation.routine
             operation.thread.queue(socket, lambda: routine(operation))
-        elif socket is not None and socket.port is not None and operation.indication == wire.Indication.PLAIN:
+        elif socket is not None and socket.port is not None and operation.goes_to_port():
             socket.port.queue(Packet(socket.key, operation, operation.bytes, operation.status))
 
     def _apc(self, record: wire.Record) -> None:
