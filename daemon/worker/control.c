@@ -118,6 +118,10 @@ static void serve_request(struct serve *serve) {
                 [OVERLAPD__REQUEST__WHAT_PORT_ASSOCIATE] = { serve_port_associate, 0 },
                 [OVERLAPD__REQUEST__WHAT_CANCEL] = { serve_cancel, 0 },
                 [OVERLAPD__REQUEST__WHAT_STATUS] = { serve_status, 0 },
+                [OVERLAPD__REQUEST__WHAT_SOCKET_ADOPT] = { serve_socket_adopt, 1 },
+                [OVERLAPD__REQUEST__WHAT_SOCKET_EXPORT] = { serve_socket_export, 0 },
+                [OVERLAPD__REQUEST__WHAT_SOCKET_SHARE] = { serve_socket_share, 0 },
+                [OVERLAPD__REQUEST__WHAT_SOCKET_JOIN] = { serve_socket_join, 0 },
         };
         unsigned what = serve->request->what_case;
         bool is_first = what == OVERLAPD__REQUEST__WHAT_HELLO || what == OVERLAPD__REQUEST__WHAT_ATTACH;
@@ -249,8 +253,11 @@ static bool call_settle(struct control *control, struct call *call) {
                         return false;
                 control_reply(control, call->peer, call->id, 0, 0, "%s", "");
                 return true;
+        case CALL_EXPORT:
+                return call_settle_export(control, call);
         default:
-                if (handle_has_match(call->handle, &call->match))
+                if (call->handle ? handle_has_match(call->handle, &call->match)
+                                 : session_has_match(call->session, &call->match))
                         return false;
                 control_reply_cancel(control, call);
                 return true;

@@ -29,6 +29,7 @@
 
 #include "base/cleanup.h"
 #include "base/killpoint.h"
+#include "daemon/worker/invitation.h"
 #include "daemon/worker/plant.h"
 
 /* --- Life ------------------------------------------------------------------------------------------------------- */
@@ -71,6 +72,7 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
         list_init(&session->ports);
         list_init(&session->handles);
         list_init(&session->closing);
+        list_init(&session->invitations);
         list_init(&session->free_ops);
         r = session_init_ops(session, credits);
         if (r == 0)
@@ -103,6 +105,8 @@ struct session *session_free(struct session *session) {
                 free(list_entry(link, struct port, link));
         for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
                 region_deinit(&session->regions[i]);
+        while (session->invitations.next && !list_is_empty(&session->invitations))
+                invitation_free(list_entry(session->invitations.next, struct invitation, link));
         slots_deinit(&session->socket_numbers);
         if (session->ops)
                 munmap(session->ops, session->n_ops_max * sizeof(*session->ops));
@@ -110,6 +114,14 @@ struct session *session_free(struct session *session) {
                 munmap(session->scratch, session->n_ops_max * OP_SCRATCH_SIZE);
         free(session);
         return NULL;
+}
+
+bool session_secret_is_equal(const uint8_t *secret, const uint8_t *presented) {
+        uint8_t difference = 0;
+
+        for (size_t i = 0; i < SESSION_SECRET_SIZE; i++)
+                difference |= secret[i] ^ presented[i];
+        return difference == 0;
 }
 
 void session_touch(struct session *session) {
@@ -242,8 +254,22 @@ static void session_move_records(struct session *session, struct peer *peer) {
                 session_recycle(list_entry(list_pop_front(&peer->records), struct op, link));
 }
 
+static void handles_cancel(struct list *handles, bool (*matches)(const struct op *op, const void *argument),
+                           const void *argument, unsigned reason, uint32_t *cancelled) {
+        list_for_each_safe(link, handles)
+                handle_cancel(list_entry(link, struct handle, link), matches, argument, reason, cancelled);
+}
+
+void session_cancel(struct session *session, bool (*matches)(const struct op *op, const void *argument),
+                    const void *argument, unsigned reason, uint32_t *cancelled) {
+        handles_cancel(&session->handles, matches, argument, reason, cancelled);
+        handles_cancel(&session->closing, matches, argument, reason, cancelled);
+}
+
 static void session_begin_end(struct session *session) {
         session->is_ending = true;
+        invitation_forget(session);
+        session_cancel(session, NULL, NULL, OVL_REASON_SESSION_ENDED, NULL);
         list_for_each_safe(link, &session->handles)
                 handle_close(list_entry(link, struct handle, link), OVL_REASON_SESSION_ENDED);
 }

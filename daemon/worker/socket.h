@@ -43,6 +43,7 @@ struct socket {
         uint32_t n_ops;         /* in the queues */
         int error;              /* the connection is broken: what everything ends with; 0: it is not */
         bool is_closing;        /* no handle is open any more */
+        bool is_foreign;        /* it was adopted: closing it may take as long as a client likes */
         uint64_t bytes_received;
         uint64_t bytes_sent;
 };
@@ -57,8 +58,11 @@ struct socket {
 int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, int *take_fd, int family, int type,
                 enum socket_state state);
 
-/* Closes the kernel socket. Nothing is in flight. */
+/* Closes the kernel socket, unless it was released. Nothing is in flight. */
 void socket_deinit(struct socket *socket);
+
+/* Lets go of the kernel socket, of which nothing is in flight. Returns its descriptor, which is the caller's. */
+int socket_release(struct socket *socket);
 
 /* Whether an op can start in the socket's present state. Returns 0, or -errno and the reason. */
 int socket_check(const struct socket *socket, const struct op *op, unsigned *ret_reason);

@@ -86,7 +86,10 @@ static void worker_drop_session(struct session *session) {
                 if (--socket->n_handles > 0)
                         continue;
                 list_unlink(&socket->retry);
-                fd_close(socket->file.fd);
+                if (socket->is_foreign)
+                        reaper_close(session->resources->reaper, socket->file.fd);
+                else
+                        fd_close(socket->file.fd);
         }
         for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
                 session->regions[i].n_loans = 0;
