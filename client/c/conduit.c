@@ -14,6 +14,9 @@
  *   ending -> closed      what had been queued before is taken in
  *   attached -> closed    the daemon hangs up, or lies: session_abort()
  *
+ * Descriptors are let in only while a request is outstanding whose reply brings one, and only with that reply. All
+ * others are closed, and end the session.
+ *
  * The reply to a request is handed over as bytes: whoever reads it is often not who asked, and the one who asked
  * unpacks it into memory of its own.
  *
@@ -55,6 +58,8 @@ struct conduit *conduit_unref(struct conduit *conduit) {
                 return NULL;
         list_unlink(&conduit->link);
         fd_close(conduit->fd);
+        fd_close(conduit->in_fd);
+        fd_close(conduit->reply_fd);
         pthread_mutex_destroy(&conduit->read_lock);
         free(conduit);
         return NULL;
@@ -136,7 +141,7 @@ static int conduit_take_records(struct conduit *conduit, const uint8_t *body, si
 }
 
 static int conduit_take_reply(struct conduit *conduit, const Overlapd__Reply *reply, const uint8_t *body, size_t len,
-                              struct ovl_thread *by) {
+                              bool has_fd, struct ovl_thread *by) {
         bool is_awaited;
 
         session_lock(conduit->session);
@@ -144,6 +149,8 @@ static int conduit_take_reply(struct conduit *conduit, const Overlapd__Reply *re
         if (is_awaited) {
                 memcpy(conduit->reply, body, len);
                 conduit->reply_len = len;
+                if (has_fd)
+                        conduit->reply_fd = fd_take(&conduit->in_fd);
                 conduit->wants_reply = false;
                 conduit->has_reply = true;
                 if (conduit->thread)
@@ -153,7 +160,8 @@ static int conduit_take_reply(struct conduit *conduit, const Overlapd__Reply *re
         return is_awaited ? 0 : conduit_distrust(conduit, by, "a reply to a request that was not made");
 }
 
-static int conduit_take_control(struct conduit *conduit, const uint8_t *body, size_t len, struct ovl_thread *by) {
+static int conduit_take_control(struct conduit *conduit, const uint8_t *body, size_t len, bool has_fd,
+                                struct ovl_thread *by) {
         ProtobufCMessage *message;
         Overlapd__FromDaemon *from_daemon;
         const char *problem;
@@ -164,7 +172,9 @@ static int conduit_take_control(struct conduit *conduit, const uint8_t *body, si
                 return conduit_distrust(conduit, by, problem);
         from_daemon = (Overlapd__FromDaemon *) message;
         if (from_daemon->what_case == OVERLAPD__FROM_DAEMON__WHAT_REPLY)
-                return conduit_take_reply(conduit, from_daemon->reply, body, len, by);
+                return conduit_take_reply(conduit, from_daemon->reply, body, len, has_fd, by);
+        if (has_fd)
+                return conduit_distrust(conduit, by, "a descriptor with what is no reply");
         if (from_daemon->what_case == OVERLAPD__FROM_DAEMON__WHAT_NOTICE && from_daemon->notice->closing) {
                 session_lock(conduit->session);
                 error_copy_text(conduit->notice, sizeof(conduit->notice), from_daemon->notice->text);
@@ -188,19 +198,37 @@ static int conduit_take_frames(struct conduit *conduit, struct ovl_thread *by, s
                         return conduit_distrust(conduit, by, problem);
                 if (r == 0)
                         break;
-                if (header.n_fds != 0)
-                        return conduit_distrust(conduit, by, "a frame with descriptors");
+                if (header.n_fds > 0 && conduit->in_fd < 0)
+                        return conduit_distrust(conduit, by, "a frame without the descriptor that it announces");
                 if (header.kind == OVL_FRAME_RECORDS)
                         r = conduit_take_records(conduit, body, header.body_len, by, n_completions);
                 else
-                        r = conduit_take_control(conduit, body, header.body_len, by);
+                        r = conduit_take_control(conduit, body, header.body_len, header.n_fds > 0, by);
                 if (r < 0)
                         return r;
                 at += sizeof(header) + header.body_len;
         }
         memmove(conduit->in, conduit->in + at, conduit->in_len - at);
         conduit->in_len -= at;
+        if (conduit->in_fd >= 0 && conduit->in_len == 0)
+                return conduit_distrust(conduit, by, "a descriptor that no frame announces");
         return 0;
+}
+
+/* Keeps the descriptor that the awaited reply may bring, and closes all others. Returns whether there were others. */
+static bool conduit_keep_fd(struct conduit *conduit, int *fds, size_t n_fds) {
+        bool wants_fd;
+
+        session_lock(conduit->session);
+        wants_fd = conduit->wants_reply && conduit->wants_fd;
+        session_unlock(conduit->session);
+        if (wants_fd && n_fds == 1 && conduit->in_fd < 0) {
+                conduit->in_fd = fds[0];
+                return false;
+        }
+        for (size_t i = 0; i < n_fds; i++)
+                fd_close(fds[i]);
+        return n_fds > 0;
 }
 
 /* Returns 1 when there may be more, 0 when there is nothing more for now, or -errno. Under read_lock. */
@@ -212,14 +240,13 @@ static int conduit_read(struct conduit *conduit, struct ovl_thread *by, size_t *
         int r;
 
         n = channel_receive(conduit->fd, conduit->in + conduit->in_len, room, fds, &n_fds);
-        for (size_t i = 0; n >= 0 && i < n_fds; i++)
-                fd_close(fds[i]);
         if (n == -EAGAIN)
                 return 0;
         if (n == -EINTR)
                 return 1;
-        if (n == -EMSGSIZE || (n >= 0 && n_fds > 0))
-                return conduit_distrust(conduit, by, "descriptors that were not asked for");
+        if (n == -EMSGSIZE || (n >= 0 && conduit_keep_fd(conduit, fds, n_fds)))
+                return conduit_distrust(conduit, by,
+                                        "descriptors that were not asked for, or more than this process may have");
         if (n <= 0) {
                 conduit_lose(conduit, by, (int) n);
                 return -ECONNABORTED;
@@ -297,7 +324,13 @@ void conduit_expect(struct conduit *conduit, Overlapd__Request *request) {
         conduit->request++;
         conduit->wants_reply = true;
         conduit->has_reply = false;
+        conduit->wants_fd = request->what_case == OVERLAPD__REQUEST__WHAT_SOCKET_EXPORT;
+        fd_close(conduit_take_fd(conduit));
         request->id = conduit->request;
+}
+
+int conduit_take_fd(struct conduit *conduit) {
+        return fd_take(&conduit->reply_fd);
 }
 
 int conduit_reply(struct conduit *conduit, struct message_arena *arena, Overlapd__Reply **ret_reply) {
@@ -337,6 +370,8 @@ static int conduit_new(struct ovl_session *session, int *fd, struct conduit **re
         conduit->session = session;
         conduit->n_refs = 1;
         conduit->fd = fd_take(fd);
+        conduit->in_fd = -1;
+        conduit->reply_fd = -1;
         session_lock(session);
         list_push_back(&session->conduits, &conduit->link);
         session_unlock(session);

@@ -41,11 +41,14 @@ struct conduit {
         uint32_t request;   /* id of the latest request */
         bool wants_reply;   /* its reply is outstanding */
         bool has_reply;     /* its reply is in `reply` */
+        bool wants_fd;      /* and brings a descriptor, unless it refuses */
+        int reply_fd;       /* that came with the reply; -1: none */
         size_t reply_len;
 
         /* Guarded by read_lock, which is taken before the session's lock and never held in poll. */
         pthread_mutex_t read_lock;
         size_t in_len;
+        int in_fd; /* that came, and whose frame has not; -1: none */
         struct message_arena arena;
         uint8_t in[FRAME_SIZE_MAX];
 
@@ -90,6 +93,9 @@ ssize_t conduit_send(struct conduit *conduit, const void *bytes, size_t len, int
 
 /* Gives the request the next id and notes that its reply is awaited. Under the lock. */
 void conduit_expect(struct conduit *conduit, Overlapd__Request *request);
+
+/* The descriptor that came with the reply, which is the caller's; -1: none did. Under the lock. */
+int conduit_take_fd(struct conduit *conduit);
 
 /* Unpacks the reply that has arrived. Returns 0 and the reply, which lives in the arena, or -EPROTO. */
 int conduit_reply(struct conduit *conduit, struct message_arena *arena, Overlapd__Reply **ret_reply);

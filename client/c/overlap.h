@@ -335,13 +335,24 @@ OVL_API int ovl_wait(struct ovl_thread *thread, struct ovl_overlapped *overlappe
  * Cancels operations on a socket and waits until each has ended, by cancellation or otherwise. Nothing is lost: data
  * that arrived went to an operation or stays in the socket.
  *
- * overlapped: the operation; NULL: all operations on the socket.
+ * socket:     0: on all sockets of the session, and those that have none.
+ * overlapped: the operation; NULL: all operations on the socket. Of an operation that has no socket, with socket 0.
  *
  * Returns how many ended because of this call (0 when all that matched ended by themselves meanwhile), or -ENOENT when
  * nothing matched, or -errno. Those that wait for this very thread have their records taken in when this returns; of
  * others, those that the daemon had sent.
  */
 OVL_API int ovl_cancel(struct ovl_thread *thread, uint64_t socket, struct ovl_overlapped *overlapped);
+
+/*
+ * The same for what one thread of the session has posted, on all sockets.
+ *
+ * thread: who asks; by its owner.
+ * number: of the thread that posted: ovl_thread_number().
+ *
+ * Returns as ovl_cancel().
+ */
+OVL_API int ovl_cancel_thread(struct ovl_thread *thread, uint64_t number);
 
 /* --- Sockets ---------------------------------------------------------------------------------------------------- */
 
@@ -358,6 +369,51 @@ OVL_API int ovl_socket_open(struct ovl_thread *thread, int family, int type, uin
  * wait for this very thread have their records taken in when this returns. -EBADF when the socket is not there.
  */
 OVL_API int ovl_socket_close(struct ovl_thread *thread, uint64_t socket);
+
+/* Lets another session join a socket: 16 bytes, which are handed over by whatever way the two processes have. */
+struct ovl_ticket {
+        uint8_t bytes[16];
+};
+
+/*
+ * Makes a ticket to a socket. It is good for one ovl_socket_join(), and as long as the socket is open in this session.
+ *
+ * session: the number of the session that may join, as its ovl_session_info() says: of the same user and unit.
+ *
+ * -ESRCH when there is no such session, -EDQUOT when too many tickets were not used.
+ */
+OVL_API int ovl_socket_share(struct ovl_thread *thread, uint64_t socket, uint64_t session,
+                             struct ovl_ticket *ret_ticket);
+
+/*
+ * Joins a socket of another session. Operations of both stand in the same queues: their order is that in which the
+ * daemon takes them. Each session has its own association with a port; who closes the socket ends its own operations,
+ * and the last one closes the kernel's socket.
+ *
+ * Gives the id of the socket in this session. -ENOENT when the ticket is not good (any more) for this session.
+ */
+OVL_API int ovl_socket_join(struct ovl_thread *thread, const struct ovl_ticket *ticket, uint64_t *ret_socket);
+
+/*
+ * Gives the daemon a socket of this process: stream or datagram, Unix, IPv4 or IPv6, in any state but connecting.
+ *
+ * fd: borrowed. The daemon has a duplicate when this returns; close this one, what is done with it disturbs the order
+ *     of operations.
+ *
+ * -EBADFD when it is no such socket: ovl_thread_error() says what it is. -EACCES (policy), -EDQUOT.
+ */
+OVL_API int ovl_socket_adopt(struct ovl_thread *thread, int fd, uint64_t *ret_socket);
+
+/*
+ * Takes a socket out of the daemon. The id is invalid at once; sends that are queued leave first, everything else that
+ * is pending ends with -ECANCELED and is indicated. Data that has arrived and was given to no operation is still in the
+ * socket.
+ *
+ * ret_fd: the descriptor, in blocking mode and close-on-exec. The caller's.
+ *
+ * -EBUSY when another session has joined the socket: it stays open. -EACCES (policy).
+ */
+OVL_API int ovl_socket_export(struct ovl_thread *thread, uint64_t socket, int *ret_fd);
 
 OVL_API int ovl_bind(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len);
 OVL_API int ovl_listen(struct ovl_thread *thread, uint64_t socket, int backlog);
