@@ -27,7 +27,8 @@ enum link_kind {
         LINK_BIND,           /* fd; body.name */
         LINK_LISTEN,         /* fd; body.listen */
         LINK_CONNECT,        /* fd; body.name; answered when the connection is made, refused or cancelled */
-        LINK_CONNECT_CANCEL, /* ticket of the connect; the connect itself is answered, -ECANCELED unless it was done */
+        LINK_CANCEL,  /* ticket of a connect or resolve, which itself is answered, -ECANCELED unless it was done */
+        LINK_RESOLVE, /* text: the name; body.resolve; answered with body.found, fd: memory that begins with them */
 };
 
 struct link_peer {
@@ -67,6 +68,15 @@ struct link_message {
                         uint64_t session;
                         uint32_t backlog;
                 } listen;
+                struct {
+                        uint64_t session;
+                        uint16_t port;  /* that the addresses shall have */
+                        uint8_t family; /* enum ovl_family; 0: any */
+                        uint8_t type;   /* SOCK_*; 0: any */
+                } resolve;
+                struct {
+                        uint32_t n_addresses; /* struct ovl_address, at most OVL_RESOLVE_ADDRESSES_MAX */
+                } found;
                 struct {
                         char reason[160]; /* why this engine was chosen */
                 } ready;

@@ -14,7 +14,8 @@ enum policy_act {
         POLICY_BIND,
         POLICY_LISTEN,
         POLICY_CONNECT,
-        POLICY_ADOPT,  /* to bring sockets of its own: asked once for each connection, as the next */
+        POLICY_ADOPT, /* to bring sockets of its own: asked once for each connection, as the next */
+        POLICY_RESOLVE,
         POLICY_EXPORT, /* to take sockets out, where nothing counts or limits them any more */
 };
 

@@ -15,6 +15,7 @@
 #include <string.h>
 
 #include "base/killpoint.h"
+#include "daemon/worker/resolve.h"
 #include "daemon/worker/session.h"
 #include "proto/shm.h"
 
@@ -23,9 +24,8 @@ static int refuse(int status, unsigned reason, unsigned *ret_reason) {
         return status;
 }
 
-/* Resolves one slice and pins its region. */
-static int post_take_slice(struct session *session, struct op *op, const struct ovl_slice *slice,
-                           struct iovec *ret_part, unsigned *ret_reason) {
+int post_take_slice(struct session *session, struct op *op, const struct ovl_slice *slice, struct iovec *ret_part,
+                    unsigned *ret_reason) {
         struct region *region;
         uint64_t bit;
 
@@ -145,6 +145,7 @@ static int post_check_code(const struct op *op, unsigned *ret_reason) {
         case OVL_OP_ACCEPT:
         case OVL_OP_RECV:
         case OVL_OP_SEND:
+        case OVL_OP_RESOLVE:
                 return 0;
         default:
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_OP, ret_reason);
@@ -163,6 +164,15 @@ static int post_charge_accept(struct session *session, struct op *op, unsigned *
         return 0;
 }
 
+static int post_check_resolve(struct session *session, struct op *op, const struct ovl_entry *entry,
+                              unsigned *ret_reason) {
+        if (entry->socket != 0)
+                return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
+        if (session->n_started >= session->n_credits)
+                return refuse(-ENOBUFS, OVL_REASON_CREDITS, ret_reason);
+        return resolve_take(op, entry, ret_reason);
+}
+
 /* Everything that can refuse an entry. Returns 0 when the op can be given to its socket. */
 static int post_check(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
         int r;
@@ -170,6 +180,8 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
         r = post_check_code(op, ret_reason);
         if (r < 0)
                 return r;
+        if (op->code == OVL_OP_RESOLVE)
+                return post_check_resolve(session, op, entry, ret_reason);
         op->handle = handle_find(session, entry->socket);
         if (!op->handle)
                 return refuse(-EBADF, OVL_REASON_UNKNOWN_SOCKET, ret_reason);
@@ -215,8 +227,12 @@ static int post_entry(struct session *session, struct peer *peer, const struct o
         }
         op->has_credit = true;
         session->n_started++;
-        op->handle->n_ops++;
         KILLPOINT("session-post");
+        if (!op->handle) {
+                resolve_start(op, ended);
+                return 1;
+        }
+        op->handle->n_ops++;
         socket_post(op->socket, op, ended);
         return 1;
 }

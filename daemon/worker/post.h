@@ -6,6 +6,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
+
+#include "daemon/worker/op.h"
 
 struct peer;
 struct session;
@@ -21,5 +24,9 @@ struct session;
  */
 int post_serve_frame(struct session *session, struct peer *peer, const uint8_t *body, size_t len, size_t *n_done,
                      const char **ret_problem);
+
+/* Resolves one slice of an entry and pins its region. Returns 0, or -errno and the reason. */
+int post_take_slice(struct session *session, struct op *op, const struct ovl_slice *slice, struct iovec *ret_part,
+                    unsigned *ret_reason);
 
 #endif

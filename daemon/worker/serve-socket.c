@@ -377,6 +377,10 @@ static bool handles_have_match(const struct list *handles, const struct match *m
 }
 
 bool session_has_match(const struct session *session, const struct match *match) {
+        list_for_each(link, &session->resolving) {
+                if (op_matches(list_entry(link, struct op, link), match))
+                        return true;
+        }
         return handles_have_match(&session->handles, match) || handles_have_match(&session->closing, match);
 }
 

@@ -73,6 +73,7 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
         list_init(&session->handles);
         list_init(&session->closing);
         list_init(&session->invitations);
+        list_init(&session->resolving);
         list_init(&session->free_ops);
         r = session_init_ops(session, credits);
         if (r == 0)
@@ -203,6 +204,21 @@ static bool op_ends_with(const struct op *op, const void *argument) {
         return op->peer == argument && op->code != OVL_OP_SEND;
 }
 
+/* Their end comes from the monitor in any case. */
+static void session_cancel_resolving(struct session *session,
+                                     bool (*matches)(const struct op *op, const void *argument), const void *argument,
+                                     unsigned reason, uint32_t *cancelled) {
+        list_for_each(link, &session->resolving) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if (op->cancel != 0 || (matches && !matches(op, argument)))
+                        continue;
+                op->cancel = (uint16_t) reason;
+                op->cancelled = cancelled;
+                ask_cancel(&session->resources->ask, &op->ticket);
+        }
+}
+
 /* What a thread posted ends with it; sends, and ops that will be indicated at a port, go on. */
 static void session_end_thread(struct session *session, struct peer *peer) {
         list_for_each_safe(link, &session->handles) {
@@ -211,6 +227,7 @@ static void session_end_thread(struct session *session, struct peer *peer) {
                 if (!handle->port)
                         handle_cancel(handle, op_ends_with, peer, OVL_REASON_THREAD_ENDED, NULL);
         }
+        session_cancel_resolving(session, op_ends_with, peer, OVL_REASON_THREAD_ENDED, NULL);
         list_unlink(&peer->thread->link);
         free(peer->thread);
         peer->thread = NULL;
@@ -264,6 +281,7 @@ void session_cancel(struct session *session, bool (*matches)(const struct op *op
                     const void *argument, unsigned reason, uint32_t *cancelled) {
         handles_cancel(&session->handles, matches, argument, reason, cancelled);
         handles_cancel(&session->closing, matches, argument, reason, cancelled);
+        session_cancel_resolving(session, matches, argument, reason, cancelled);
 }
 
 static void session_begin_end(struct session *session) {
@@ -404,7 +422,7 @@ static void session_return_credit(struct session *session, struct op *op) {
                 return;
         op->has_credit = false;
         session->n_started--;
-        if (--handle->n_ops == 0 && handle->number == 0)
+        if (handle && --handle->n_ops == 0 && handle->number == 0)
                 session_touch(session);
 }
 

@@ -46,6 +46,7 @@ struct session {
         struct slots socket_numbers;
         struct list handles;     /* that are open */
         struct list closing;     /* handles whose number is gone, and of which ops have not ended */
+        struct list resolving;   /* ops that have no socket */
         struct list invitations; /* to sockets of this session */
         uint32_t n_invitations;
         struct quota n_sockets;

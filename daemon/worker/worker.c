@@ -19,6 +19,7 @@
 #include "base/cleanup.h"
 #include "base/time.h"
 #include "daemon/worker/post.h"
+#include "daemon/worker/resolve.h"
 #include "daemon/worker/session.h"
 
 #define WORKER_HELLO_NS (5 * NS_PER_S)
@@ -272,6 +273,9 @@ static void worker_answer(struct worker *worker, struct ticket *ticket, const st
 
                 fd_close(fd);
                 session_finish(op, message->status, message->reason);
+        } else if (ticket->owner == TICKET_RESOLVE) {
+                resolve_finish(list_entry(ticket, struct op, ticket), message, fd);
+                fd_close(fd);
         } else {
                 control_answer(&worker->control, ticket, message, fd);
         }
