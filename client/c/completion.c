@@ -23,6 +23,7 @@
 #include <stdbool.h>
 
 #include "client/c/conduit.h"
+#include "client/c/lookup.h"
 #include "client/c/port.h"
 #include "client/c/routine.h"
 #include "client/c/session.h"
@@ -96,6 +97,8 @@ static void completion_end(struct ovl_session *session, struct pending *pending,
 
         if (op.vector)
                 vector_release(op.vector, op.vector_slot);
+        if (op.lookup)
+                lookup_release(op.lookup);
         pending_remove(&session->pending, pending);
         if (op.wants_verdict && (end->flags & OVL_RECORD_REFUSED)) {
                 op.thread->verdict = THREAD_VERDICT_REFUSED;
@@ -154,6 +157,19 @@ static const char *completion_check(const struct conduit *conduit, const struct 
         return NULL;
 }
 
+/* Tells the caller of a resolve what was found. Returns NULL, or what is wrong with it. */
+static const char *completion_tell_addresses(const struct pending *pending, struct completion_end *end) {
+        int n;
+
+        if (!pending->lookup)
+                return NULL;
+        n = lookup_collect(pending->lookup, end->status == 0 ? end->bytes : 0);
+        if (n < 0 || end->value > OVL_RESOLVE_ADDRESSES_MAX || (uint64_t) n > end->value)
+                return "a record of a name with malformed addresses";
+        end->bytes = (uint64_t) n * sizeof(struct sockaddr_storage);
+        return NULL;
+}
+
 static const char *completion_take_end(struct conduit *conduit, const struct ovl_record *record,
                                        struct ovl_thread *by) {
         struct ovl_session *session = conduit->session;
@@ -168,6 +184,8 @@ static const char *completion_take_end(struct conduit *conduit, const struct ovl
         const char *problem;
 
         problem = completion_check(conduit, record, pending);
+        if (!problem)
+                problem = completion_tell_addresses(pending, &end);
         if (problem)
                 return problem;
         if (record->flags & OVL_RECORD_PORT) {

@@ -314,6 +314,23 @@ OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct
 OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned flags, struct ovl_overlapped *overlapped,
                        OVL_ROUTINE(routine));
 
+/*
+ * Resolves the name of a host, or reads an address, on the daemon's machine. Operations of this kind have no socket:
+ * their packets go to no port, and they are cancelled by ovl_cancel() with socket 0.
+ *
+ * name:      at most 253 bytes; captured.
+ * family:    AF_INET, AF_INET6 or AF_UNSPEC. type: SOCK_STREAM, SOCK_DGRAM or 0.
+ * port:      that the addresses shall have.
+ * addresses: room for n (1 or more); lent until the completion is indicated.
+ *
+ * The record: value is how many addresses there are, 1 to 64; the first n of them are in the array, and bytes is what
+ * these take there. -ENOENT (no such name, or it has no address of this family), -EAGAIN (try again later), -EIO. No
+ * order among operations of this kind. See getaddrinfo(3).
+ */
+OVL_API int ovl_resolve(struct ovl_thread *thread, const char *name, int family, int type, uint16_t port,
+                        struct sockaddr_storage *addresses, size_t n, unsigned flags, struct ovl_overlapped *overlapped,
+                        OVL_ROUTINE(routine));
+
 /* The state of an operation, as often as one likes and from any thread: -EINPROGRESS, or its status. */
 OVL_API int ovl_result(const struct ovl_overlapped *overlapped);
 

@@ -24,11 +24,13 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/time.h"
 #include "client/c/association.h"
 #include "client/c/completion.h"
 #include "client/c/conduit.h"
 #include "client/c/error.h"
+#include "client/c/lookup.h"
 #include "client/c/pending.h"
 #include "client/c/region.h"
 #include "client/c/session.h"
@@ -38,6 +40,7 @@
 #include "client/c/wait.h"
 #include "proto/frame.h"
 #include "proto/reason.h"
+#include "proto/text.h"
 
 #define POST_LEN_MAX 129024u               /* bytes of one frame: 126 KiB */
 #define POST_SPIN_NS (20 * UINT64_C(1000)) /* a daemon that is awake answers within this; a wake-up costs more */
@@ -52,6 +55,7 @@ struct post {
         unsigned flags_known; /* those that go into the entry */
         struct ovl_overlapped *overlapped;
         void (*routine)(struct ovl_thread *thread, struct ovl_overlapped *overlapped);
+        struct lookup *lookup; /* of a resolve: taken once the operation is in flight */
         struct ovl_entry entry;
 };
 
@@ -178,6 +182,7 @@ static void post_start(struct ovl_thread *thread, struct post *post, struct pend
         pending->socket = entry->socket;
         pending->op = entry->op;
         pending->indication = entry->indication;
+        pending->lookup = take_ptr(post->lookup);
         pending->wants_verdict = post->flags & OVL_WANT_VERDICT;
         *private = (struct completion_private){
                 .routine = { .routine = post->routine, .socket = entry->socket },
@@ -226,7 +231,7 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         }
         pending->vector = arena;
         pending->vector_slot = slot;
-        pending->bytes_max = len;
+        pending->bytes_max = post->lookup ? post->entry.aux.len : len;
         post_start(thread, post, pending);
         return 0;
 }
@@ -402,4 +407,48 @@ OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned fl
         };
 
         return post_submit(thread, &post);
+}
+
+static int post_check_resolve(struct ovl_thread *thread, const char *name, int family, int type, size_t n) {
+        if (!text_is_host_name(name, strlen(name)))
+                return error_set(&thread->error, -EINVAL, OVL_REASON_BAD_NAME,
+                                 "ovl_resolve: '%.64s' (%zu bytes) is no host name or address", name, strlen(name));
+        if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
+                return error_set(&thread->error, -EAFNOSUPPORT, 0,
+                                 "ovl_resolve: family %d is none of AF_UNSPEC, AF_INET and AF_INET6", family);
+        if (type != 0 && type != SOCK_STREAM && type != SOCK_DGRAM)
+                return error_set(&thread->error, -ESOCKTNOSUPPORT, 0,
+                                 "ovl_resolve: type %d is none of 0, SOCK_STREAM and SOCK_DGRAM", type);
+        if (n == 0)
+                return error_set(&thread->error, -EINVAL, 0, "ovl_resolve: no room for an address");
+        return 0;
+}
+
+OVL_API int ovl_resolve(struct ovl_thread *thread, const char *name, int family, int type, uint16_t port,
+                        struct sockaddr_storage *addresses, size_t n, unsigned flags, struct ovl_overlapped *overlapped,
+                        void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_resolve",
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .op = OVL_OP_RESOLVE, .other = OVL_RESOLVE(family, type, port) },
+        };
+        int r;
+
+        r = post_check_resolve(thread, name, family, type, n);
+        if (r < 0)
+                return r;
+        r = lookup_take(thread, post.call, &post.lookup);
+        if (r < 0)
+                return r;
+        lookup_prepare(post.lookup, name, strlen(name), addresses,
+                       n < OVL_RESOLVE_ADDRESSES_MAX ? n : OVL_RESOLVE_ADDRESSES_MAX, &post.entry);
+        r = post_submit(thread, &post);
+        if (post.lookup) {
+                session_lock(thread->session);
+                lookup_release(post.lookup);
+                session_unlock(thread->session);
+        }
+        return r;
 }

@@ -30,6 +30,7 @@
 #include "client/c/completion.h"
 #include "client/c/conduit.h"
 #include "client/c/error.h"
+#include "client/c/lookup.h"
 #include "client/c/port.h"
 #include "client/c/vector.h"
 #include "client/c/wait.h"
@@ -98,6 +99,8 @@ static int session_new(struct ovl_session **ret_session) {
         list_init(&session->ports);
         list_init(&session->regions);
         list_init(&session->vectors);
+        list_init(&session->lookups);
+        list_init(&session->lookup_arenas);
         list_init(&session->waits);
         association_init(&session->associations);
         *ret_session = session;
@@ -209,6 +212,7 @@ OVL_API struct ovl_session *ovl_session_free(struct ovl_session *session) {
         session_unlock(session);
         while ((link = list_pop_front(&session->vectors)))
                 vector_arena_free(list_entry(link, struct vector_arena, link));
+        lookup_free_all(session);
         association_deinit(&session->associations);
         pending_deinit(&session->pending);
         pthread_mutex_destroy(&session->lock);
