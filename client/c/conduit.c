@@ -144,6 +144,8 @@ static int conduit_take_reply(struct conduit *conduit, const Overlapd__Reply *re
                               bool has_fd, struct ovl_thread *by) {
         bool is_awaited;
 
+        if (!has_fd && conduit->in_fd >= 0)
+                return conduit_distrust(conduit, by, "a descriptor that no frame announces");
         session_lock(conduit->session);
         is_awaited = conduit->wants_reply && reply->id == conduit->request;
         if (is_awaited) {
