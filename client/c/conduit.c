@@ -340,6 +340,24 @@ static bool conduit_is_open(struct conduit *conduit) {
         return is_open;
 }
 
+/*
+ * A bell that was just read may have been rung for records behind those that were taken before it; and as long as the
+ * daemon has not seen that its last bell was answered it rings no other. A foreign loop sleeps whenever it likes: it
+ * must not be left with records, or a signal in their place.
+ */
+static void conduit_take_behind_bell(struct conduit *conduit, struct ovl_thread *by, size_t *n_completions) {
+        for (unsigned i = 0; i < CONDUIT_READS_MAX; i++) {
+                if (!conduit->lane || conduit->lane->is_closed || !lane_has_news(conduit->lane))
+                        return;
+                if (conduit_take_lane(conduit, by, n_completions) < 0)
+                        return;
+        }
+        session_lock(conduit->session);
+        if (conduit->thread)
+                wait_signal(conduit->thread, NULL);
+        session_unlock(conduit->session);
+}
+
 size_t conduit_take_in(struct conduit *conduit, struct ovl_thread *by) {
         size_t n_completions = 0;
         int r = 1;
@@ -349,6 +367,8 @@ size_t conduit_take_in(struct conduit *conduit, struct ovl_thread *by) {
                 r = conduit_take_lane(conduit, by, &n_completions) < 0 ? -EPROTO : 1;
                 for (unsigned i = 0; i < CONDUIT_READS_MAX && r > 0; i++)
                         r = conduit_read(conduit, by, &n_completions);
+                if (r >= 0)
+                        conduit_take_behind_bell(conduit, by, &n_completions);
         }
         pthread_mutex_unlock(&conduit->read_lock);
         return n_completions;

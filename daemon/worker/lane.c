@@ -212,7 +212,8 @@ bool lane_publish(struct lane *lane, uint64_t settled) {
         }
         if (ring_look(&lane_client(lane)->asleep) == 0)
                 return false;
-        lane_n_waiting(lane);
+        /* Pairs with lane_release() of the client library, which announces what it took and then looks at the tail. */
+        lane_learn(lane, ring_look(&lane_client(lane)->records_head));
         is_answered = (int32_t) (lane->records_head - lane->bell_tail) >= 0;
         if (!has_settled && (!is_answered || lane->records_head == lane->records_tail))
                 return false;
