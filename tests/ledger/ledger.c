@@ -18,8 +18,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "tests/ledger/apc.h"
 #include "tests/ledger/books.h"
 #include "tests/ledger/check.h"
+#include "tests/ledger/datagram.h"
 #include "tests/ledger/report.h"
 #include "tests/ledger/stream.h"
 
@@ -65,8 +67,10 @@ static void ledger_show(const struct books *books, uint64_t number) {
 
 static int ledger_judge(const char *directory, int mix, uint64_t show, struct report *report) {
         cleanup(books_close) struct books books = {};
+        struct datagram_totals datagrams;
         struct stream_totals streams;
         struct check_totals totals;
+        struct apc_totals apcs;
         int r;
 
         r = books_load(&books, directory, report);
@@ -77,12 +81,16 @@ static int ledger_judge(const char *directory, int mix, uint64_t show, struct re
         }
         check_ops(&books, report, &totals);
         stream_check(&books, report, &streams);
+        datagram_check(&books, report, &datagrams);
+        apc_check(&books, report, &apcs);
         if (mix)
                 check_mix(&totals, report);
         if (show > 0)
                 ledger_show(&books, show);
         check_print(&books, &totals);
         stream_print(&streams);
+        datagram_print(&datagrams);
+        apc_print(&apcs);
         report_print(report);
         return 0;
 }
