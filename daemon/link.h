@@ -13,6 +13,8 @@
 
 #include "proto/layout.h"
 
+#define LINK_TEXT_SIZE 400
+
 enum link_kind {
         /* monitor to worker */
         LINK_CHANNEL = 1, /* fd: an accepted connection; body.peer */
@@ -66,10 +68,11 @@ struct link_message {
                         uint32_t backlog;
                 } listen;
                 struct {
-                        char reason[160]; /* why this engine was chosen */
+                        char reason[LINK_TEXT_SIZE]; /* why this engine was chosen */
+                        uint8_t is_second_choice;    /* the first was refused */
                 } ready;
         } body;
-        char text[256]; /* for a person; NUL-terminated */
+        char text[LINK_TEXT_SIZE]; /* for a person; NUL-terminated */
 };
 
 /*

@@ -39,6 +39,7 @@ enum main_option {
         MAIN_PRIVATE,
         MAIN_WORKER,
         MAIN_PLANT,
+        MAIN_FEATURES,
         MAIN_VERSION,
         MAIN_HELP,
 };
@@ -47,6 +48,7 @@ struct main_arguments {
         const char *values[CONFIG_N_KEYS]; /* of --socket and so on; NULL: not given */
         const char *config_path;           /* NULL: not given */
         const char *plant;
+        const char *features;
         bool is_private;
         bool is_worker;
         bool is_check;
@@ -60,7 +62,8 @@ static void main_print_help(void) {
                "Owns sockets and performs overlapped I/O on them for other processes.\n"
                "\n"
                "  --socket PATH       where clients connect (%s)\n"
-               "  --engine ENGINE     what performs the I/O: auto or uring (auto)\n"
+               "  --engine ENGINE     what performs the I/O: uring, epoll, or auto, which is uring\n"
+               "                      where it can be had (auto)\n"
                "  --workers N         processes that serve, 1 to 64 (1)\n"
                "  --log TARGET        journal or stderr (the journal, where stderr leads there)\n"
                "  --config FILE       settings (%s, if it is there)\n"
@@ -128,6 +131,15 @@ static int main_take_plant(struct main_arguments *arguments) {
 #endif
 }
 
+static int main_take_features(struct main_arguments *arguments) {
+#ifdef OVL_TEST_HOOKS
+        arguments->features = optarg;
+        return 0;
+#else
+        return main_complain("--features: only builds with test hooks have it");
+#endif
+}
+
 /* Returns 1 when all is done (the help was printed), 0 to go on, or -EINVAL after the complaint. */
 static int main_take_option(struct main_arguments *arguments, int option) {
         switch (option) {
@@ -153,6 +165,8 @@ static int main_take_option(struct main_arguments *arguments, int option) {
                 return 0;
         case MAIN_PLANT:
                 return main_take_plant(arguments);
+        case MAIN_FEATURES:
+                return main_take_features(arguments);
         case MAIN_VERSION:
                 printf("overlapd %s\n", OVERLAPD_VERSION);
                 return 1;
@@ -190,6 +204,7 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments) {
                 { "private", no_argument, NULL, MAIN_PRIVATE },
                 { "worker", no_argument, NULL, MAIN_WORKER },
                 { "plant", required_argument, NULL, MAIN_PLANT },
+                { "features", required_argument, NULL, MAIN_FEATURES },
                 { "version", no_argument, NULL, MAIN_VERSION },
                 { "help", no_argument, NULL, MAIN_HELP },
                 { 0 },
@@ -247,7 +262,11 @@ static int main_load(const struct main_arguments *arguments, struct config *conf
 }
 
 static int main_run_worker(const struct main_arguments *arguments) {
-        struct worker_options options = { .link_fd = SPAWN_LINK_FD, .plant = arguments->plant };
+        struct worker_options options = {
+                .link_fd = SPAWN_LINK_FD,
+                .plant = arguments->plant,
+                .features = arguments->features,
+        };
         socklen_t len = sizeof(int);
         int type;
 
@@ -267,6 +286,7 @@ static int main_run_monitor(const struct main_arguments *arguments) {
                 .is_log_given = arguments->values[CONFIG_KEY_LOG],
                 .command = arguments->command,
                 .plant = arguments->plant,
+                .features = arguments->features,
         };
 
         if (main_load(arguments, &options.config) < 0)

@@ -372,7 +372,7 @@ struct ovl_lane_daemon {
         uint32_t n_records; /* a power of two */
         uint32_t reserved[13];
         uint32_t slots_head; /* slots ever consumed, modulo 2^32 */
-        uint32_t asleep;     /* 1: ring the doorbell after the next entry */
+        uint32_t asleep;     /* 1: ring the doorbell after the next entry; 2: also after taking records */
         uint64_t settled;    /* entries ever settled */
         uint32_t reserved1[12];
         uint32_t records_tail; /* records ever written, modulo 2^32 */

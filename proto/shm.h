@@ -42,6 +42,15 @@ static inline uint32_t shm_load32_acquire(const void *place) {
 #endif
 }
 
+/* As shm_load32(), in one order with all other such loads, and with the stores of ring_announce(). */
+static inline uint32_t shm_load32_ordered(const void *place) {
+#ifdef OVL_TEST_SHM
+        return (uint32_t) shm_test_load(place, sizeof(uint32_t));
+#else
+        return __atomic_load_n((const uint32_t *) place, __ATOMIC_SEQ_CST);
+#endif
+}
+
 /* Copies `len` bytes (a multiple of 8, from a place aligned to 8), each word once. */
 static inline void shm_copy(void *to, const void *from, size_t len) {
         uint64_t *words = to;

@@ -61,8 +61,8 @@ static int config_set_socket(struct config *config, const char *value, const cha
 }
 
 static int config_set_engine(struct config *config, const char *value, const char **ret_allowed) {
-        *ret_allowed = "auto or uring";
-        if (strcmp(value, "auto") != 0 && strcmp(value, "uring") != 0)
+        *ret_allowed = "auto, uring or epoll";
+        if (strcmp(value, "auto") != 0 && strcmp(value, "uring") != 0 && strcmp(value, "epoll") != 0)
                 return -EINVAL;
         strcpy(config->engine, value);
         return 0;

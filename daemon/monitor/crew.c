@@ -122,8 +122,9 @@ static void crew_take_ready(struct crew_member *member, const struct link_messag
         member->crew->n_ready++;
         snprintf(member->engine, sizeof(member->engine), "%.31s", message->text);
         snprintf(member->engine_reason, sizeof(member->engine_reason), "%s", message->body.ready.reason);
-        journal_write(member->crew->journal, LOG_INFO, &fields, "worker %d is ready: engine %s (%s)", (int) member->pid,
-                      member->engine, member->engine_reason);
+        /* Whoever counts on the first choice must not have to search for the news. */
+        journal_write(member->crew->journal, message->body.ready.is_second_choice ? LOG_WARNING : LOG_INFO, &fields,
+                      "worker %d is ready: engine %s (%s)", (int) member->pid, member->engine, member->engine_reason);
 }
 
 static struct journal_fields crew_describe(const struct shards_channel *channel, const char *message_id) {

@@ -39,9 +39,9 @@ struct crew_member {
         sd_event_source *deadline;
         struct outbox outbox;
         struct connector connector;
-        char failure[256]; /* why it could not start; empty: it did not say */
+        char failure[LINK_TEXT_SIZE]; /* why it could not start; empty: it did not say */
         char engine[32];
-        char engine_reason[160];
+        char engine_reason[LINK_TEXT_SIZE];
 };
 
 struct crew {

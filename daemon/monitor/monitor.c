@@ -507,7 +507,7 @@ static void monitor_raise_files(struct monitor *monitor) {
 
 static int monitor_init(struct monitor *monitor, const struct monitor_options *options) {
         const struct config *config = &options->config;
-        struct spawn_worker spawn = { config->engine, options->plant, options->killpoint };
+        struct spawn_worker spawn = { config->engine, options->plant, options->features, options->killpoint };
         int r;
 
         monitor->options = options;

@@ -15,6 +15,7 @@ struct monitor_options {
         bool is_log_given;     /* on the command line: a reload does not change it */
         char *const *command;  /* of a private instance, ends with NULL; NULL: the system instance. Borrowed. */
         const char *plant;     /* test builds: passed on to workers; else NULL. Borrowed. */
+        const char *features;  /* likewise */
         const char *killpoint; /* likewise */
 };
 

@@ -82,7 +82,8 @@ static int spawn_arrange_fds(int link_fd) {
 }
 
 static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid_t monitor, int link_fd) {
-        char *argv[] = { "overlapd", "--worker", "--engine", (char *) worker->engine, NULL, NULL, NULL };
+        char *argv[] = { "overlapd", "--worker", "--engine", (char *) worker->engine, NULL, NULL, NULL, NULL, NULL };
+        size_t n = 4;
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         /* The monitor may have died before the line above. */
@@ -95,8 +96,12 @@ static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid
         if (spawn_arrange_fds(link_fd) < 0)
                 _exit(SPAWN_FAILED);
         if (worker->plant) {
-                argv[4] = "--plant";
-                argv[5] = (char *) worker->plant;
+                argv[n++] = "--plant";
+                argv[n++] = (char *) worker->plant;
+        }
+        if (worker->features) {
+                argv[n++] = "--features";
+                argv[n++] = (char *) worker->features;
         }
         execv("/proc/self/exe", argv);
         _exit(SPAWN_FAILED);

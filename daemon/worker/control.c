@@ -47,7 +47,7 @@ static void control_end_peer(struct control *control, struct peer *peer, int sta
         notice.closing = true;
         message.what_case = OVERLAPD__FROM_DAEMON__WHAT_NOTICE;
         message.notice = &notice;
-        control_send(control, peer, &message);
+        control_send(control, peer, &message, -1);
         peer_publish_replies(peer);
         peer_die(peer, text);
 }
@@ -118,6 +118,7 @@ static void serve_request(struct serve *serve) {
                 [OVERLAPD__REQUEST__WHAT_PORT_ASSOCIATE] = { serve_port_associate, 0 },
                 [OVERLAPD__REQUEST__WHAT_CANCEL] = { serve_cancel, 0 },
                 [OVERLAPD__REQUEST__WHAT_STATUS] = { serve_status, 0 },
+                [OVERLAPD__REQUEST__WHAT_LANE_ADD] = { serve_lane_add, 1 },
         };
         unsigned what = serve->request->what_case;
         bool is_first = what == OVERLAPD__REQUEST__WHAT_HELLO || what == OVERLAPD__REQUEST__WHAT_ATTACH;

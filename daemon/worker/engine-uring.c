@@ -35,6 +35,7 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "daemon/worker/engine-refusal.h"
 
 #define URING_SUBMISSIONS 256u
 #define URING_COMPLETIONS 32768u
@@ -51,7 +52,10 @@ enum {
 struct engine_uring {
         struct engine engine;
         struct io_uring ring;
+        struct features features;
         bool is_set_up;
+        bool requires_files; /* every submission must name a registered file */
+        const char *missing; /* an operation that the kernel does not know; NULL: it knows them all */
         uint32_t n_in_flight;
         uint32_t n_max;         /* requests in flight at once */
         struct list deferred;   /* requests that wait for room */
@@ -69,13 +73,34 @@ static struct engine_uring *uring_of(struct engine *engine) {
         return list_entry(engine, struct engine_uring, engine);
 }
 
+static void uring_dismantle(struct engine_uring *uring) {
+        if (uring->is_set_up)
+                io_uring_queue_exit(&uring->ring);
+        uring->is_set_up = false;
+        free(uring->free_files);
+        uring->free_files = NULL;
+}
+
+/* Connections that were accepted and that nobody was told of are nobody else's to close. */
+static void uring_close_accepted(struct engine_uring *uring) {
+        struct io_uring_cqe *cqe;
+        unsigned head;
+
+        io_uring_for_each_cqe(&uring->ring, head, cqe) {
+                const struct op *op = (const struct op *) (uintptr_t) cqe->user_data;
+
+                if (op && !(cqe->user_data & URING_TAG_MASK) && op->request.kind == REQUEST_ACCEPT)
+                        fd_close(cqe->res);
+        }
+}
+
 static struct engine *uring_free(struct engine *engine) {
         struct engine_uring *uring = uring_of(engine);
 
         if (uring->is_set_up)
-                io_uring_queue_exit(&uring->ring);
+                uring_close_accepted(uring);
+        uring_dismantle(uring);
         fd_close(uring->hang_ups.fd);
-        free(uring->free_files);
         free(uring);
         return NULL;
 }
@@ -173,7 +198,8 @@ static void uring_cancel_data(struct engine_uring *uring, uint64_t data) {
         struct io_uring_sqe *sqe = uring_sqe(uring);
 
         io_uring_prep_cancel64(sqe, data, 0);
-        sqe->flags |= IOSQE_FIXED_FILE; /* required of every submission; a cancel has no file */
+        if (uring->requires_files)
+                sqe->flags |= IOSQE_FIXED_FILE; /* a cancel has no file */
         io_uring_sqe_set_data64(sqe, 0);
 }
 
@@ -315,9 +341,22 @@ static void uring_undefer(struct engine_uring *uring) {
                 uring_put(uring, list_entry(link, struct op, request.link));
 }
 
+/* A poll of the ring always reports the half-close; where that was not asked for it is told only for want of others. */
+static int32_t uring_events(const struct request *request, int32_t result) {
+        int32_t wanted = result & (int32_t) (request->events | POLLERR | POLLHUP);
+
+        return result > 0 && wanted != 0 ? wanted : result;
+}
+
 static void uring_event_of_op(struct op *op, int32_t result, struct engine_event *ret_event) {
-        if (op->request.is_cancelling)
+        if (op->request.is_cancelling) {
                 list_unlink(&op->request.link);
+                /* what was with a kernel thread is interrupted there */
+                if (result == -EINTR)
+                        result = -ECANCELED;
+        }
+        if (op->request.kind == REQUEST_POLL)
+                result = uring_events(&op->request, result);
         op->request.is_cancelling = false;
         op->request.file->n_in_flight--;
         *ret_event = (struct engine_event){ .op = op, .file = op->request.file, .result = result };
@@ -422,9 +461,12 @@ static int uring_set_up(struct engine_uring *uring) {
                 0,
         };
         uint32_t n_completions = URING_COMPLETIONS;
+        size_t i = 0;
         int r = -EINVAL;
 
-        for (size_t i = 0; i < sizeof(flags) / sizeof(flags[0]);) {
+        if (!features_has(&uring->features, FEATURE_DEFER_TASKRUN))
+                i = features_has(&uring->features, FEATURE_COOP_TASKRUN) ? 1 : 2;
+        while (i < sizeof(flags) / sizeof(flags[0])) {
                 struct io_uring_params params = {
                         .flags = flags[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE,
                         .cq_entries = n_completions,
@@ -474,32 +516,63 @@ static int uring_register(struct engine_uring *uring, unsigned opcode, void *arg
         return io_uring_register((unsigned) uring->ring.ring_fd, opcode, argument, n);
 }
 
+static const struct {
+        uint8_t opcode;
+        const char *name;
+} uring_operations[] = {
+        { IORING_OP_RECV, "RECV" },
+        { IORING_OP_SEND, "SEND" },
+        { IORING_OP_RECVMSG, "RECVMSG" },
+        { IORING_OP_SENDMSG, "SENDMSG" },
+        { IORING_OP_ACCEPT, "ACCEPT" },
+        { IORING_OP_POLL_ADD, "POLL_ADD" },
+        { IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL" },
+};
+
+#define URING_N_OPERATIONS (sizeof(uring_operations) / sizeof(uring_operations[0]))
+
+static int uring_probe_operations(struct engine_uring *uring) {
+        struct io_uring_probe *probe = io_uring_get_probe_ring(&uring->ring);
+
+        if (!probe)
+                return -ENOMEM;
+        for (size_t i = 0; i < URING_N_OPERATIONS && !uring->missing; i++) {
+                uint8_t opcode = uring_operations[i].opcode;
+
+                if (!io_uring_opcode_supported(probe, opcode) ||
+                    (uring->features.masked_operations & (UINT64_C(1) << opcode)))
+                        uring->missing = uring_operations[i].name;
+        }
+        io_uring_free_probe(probe);
+        return uring->missing ? -EOPNOTSUPP : 0;
+}
+
 static int uring_restrict(struct engine_uring *uring) {
-        static const uint8_t allowed[] = {
-                IORING_OP_RECV,   IORING_OP_SEND,     IORING_OP_RECVMSG,      IORING_OP_SENDMSG,
-                IORING_OP_ACCEPT, IORING_OP_POLL_ADD, IORING_OP_ASYNC_CANCEL,
-        };
-        struct io_uring_restriction restrictions[sizeof(allowed) + 3] = { 0 };
+        struct io_uring_restriction restrictions[URING_N_OPERATIONS + 3] = { 0 };
         unsigned n = 0;
 
-        for (size_t i = 0; i < sizeof(allowed); i++) {
+        for (size_t i = 0; i < URING_N_OPERATIONS; i++) {
                 restrictions[n].opcode = IORING_RESTRICTION_SQE_OP;
-                restrictions[n++].sqe_op = allowed[i];
+                restrictions[n++].sqe_op = uring_operations[i].opcode;
         }
         restrictions[n].opcode = IORING_RESTRICTION_REGISTER_OP;
         restrictions[n++].register_op = IORING_REGISTER_FILES_UPDATE;
         restrictions[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
         restrictions[n++].sqe_flags = IOSQE_FIXED_FILE;
-        restrictions[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
-        restrictions[n++].sqe_flags = IOSQE_FIXED_FILE;
+        if (uring->requires_files) {
+                restrictions[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
+                restrictions[n++].sqe_flags = IOSQE_FIXED_FILE;
+        }
         return uring_register(uring, IORING_REGISTER_RESTRICTIONS, restrictions, n);
 }
 
-/* Some kernels before 6.0 refuse the required flag on a cancel, which has no file. A cancel of nothing shows it. */
+/* Kernels before 5.19 refuse the required flag on a cancel, which has no file. A cancel of nothing shows it. */
 static int uring_probe_cancel(struct engine_uring *uring) {
         struct io_uring_cqe *cqe;
         int r;
 
+        if (uring->requires_files && !features_has(&uring->features, FEATURE_FIXED_CANCEL))
+                return -EINVAL;
         uring_cancel_data(uring, UINT64_MAX);
         r = io_uring_submit_and_wait(&uring->ring, 1);
         if (r < 0)
@@ -519,11 +592,17 @@ static int uring_make_set(struct engine_uring *uring) {
         return uring_attach(&uring->engine, &uring->hang_ups);
 }
 
-static int uring_prepare_ring(struct engine_uring *uring, const char **ret_step) {
+static const char uring_cancelling[] = "cancelling on the restricted ring";
+
+static int uring_make_ring(struct engine_uring *uring, const char **ret_step) {
         int r;
 
         *ret_step = "setting up a ring";
         r = uring_set_up(uring);
+        if (r < 0)
+                return r;
+        *ret_step = "asking for the operations of the ring";
+        r = uring_probe_operations(uring);
         if (r < 0)
                 return r;
         *ret_step = "registering the file table";
@@ -538,35 +617,57 @@ static int uring_prepare_ring(struct engine_uring *uring, const char **ret_step)
         r = uring_register(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
         if (r < 0)
                 return r;
-        *ret_step = "cancelling on a restricted ring";
-        r = uring_probe_cancel(uring);
+        *ret_step = uring_cancelling;
+        return uring_probe_cancel(uring);
+}
+
+/*
+ * A ring that requires registered files is tried first. Where that makes cancels impossible the requirement is dropped,
+ * for there is no way to live without cancels: what an attacker gains are the few operations on descriptors that are
+ * not registered, which the worker's system calls can read and write as well.
+ */
+static int uring_prepare_ring(struct engine_uring *uring, const char **ret_step) {
+        int r;
+
+        uring->requires_files = true;
+        r = uring_make_ring(uring, ret_step);
+        if (r == -EINVAL && *ret_step == uring_cancelling) {
+                uring_dismantle(uring);
+                uring->requires_files = false;
+                r = uring_make_ring(uring, ret_step);
+        }
         if (r < 0)
                 return r;
         *ret_step = "making a set for hang-ups";
         return uring_make_set(uring);
 }
 
-static const char *uring_advice(int error) {
+static const char *uring_detail(const struct engine_uring *uring, int error, char *buffer, size_t size) {
         switch (-error) {
-        case EPERM:
-        case EACCES:
-                return "io_uring is forbidden here: look at the sysctl kernel.io_uring_disabled and at system-call "
-                       "filters";
+        case EOPNOTSUPP:
+                if (!uring->missing)
+                        return NULL;
+                snprintf(buffer, size, "this kernel lacks the operation %s", uring->missing);
+                return buffer;
         case ENOSYS:
-                return "this kernel has no io_uring, or a system-call filter hides it";
+                return "this kernel has no io_uring, or a filter hides it";
         case ENOMEM:
-                return "not enough memory, or RLIMIT_MEMLOCK is too small";
+                return "there is too little memory, or RLIMIT_MEMLOCK is too small";
         case EMFILE:
         case ENFILE:
-                return "too many open files: raise RLIMIT_NOFILE";
+                return "raise RLIMIT_NOFILE";
+        case EINVAL:
+                return "the kernel is too old: Linux 5.15 or later is needed";
         default:
-                return "the kernel is too old: overlapd needs Linux 5.15 or later";
+                return NULL;
         }
 }
 
-int engine_uring_new(struct stats *stats, struct engine **ret_engine, char *ret_problem, size_t problem_size) {
+int engine_uring_new(struct stats *stats, const struct features *features, struct engine **ret_engine,
+                     char *ret_problem, size_t problem_size) {
         struct engine_uring *uring = calloc(1, sizeof(*uring));
         const char *step = NULL;
+        char detail[64];
         int r;
 
         if (!uring) {
@@ -574,16 +675,20 @@ int engine_uring_new(struct stats *stats, struct engine **ret_engine, char *ret_
                 return -ENOMEM;
         }
         uring->engine = (struct engine){ .ops = &uring_ops, .stats = stats };
+        uring->features = *features;
         engine_file_init(&uring->hang_ups, -1, 0);
         list_init(&uring->deferred);
         list_init(&uring->cancelled);
         list_init(&uring->cancelling);
         r = uring_prepare_ring(uring, &step);
         if (r < 0) {
-                snprintf(ret_problem, problem_size, "%s failed: %s; %s", step, strerror(-r), uring_advice(r));
+                engine_refusal_describe(step, r, uring_detail(uring, r, detail, sizeof(detail)), ret_problem,
+                                        problem_size);
                 uring_free(&uring->engine);
                 return r;
         }
+        snprintf(ret_problem, problem_size, "%s",
+                 uring->requires_files ? "" : "before Linux 5.19 a ring that cancels cannot require registered files");
         *ret_engine = &uring->engine;
         return 0;
 }

@@ -3,19 +3,22 @@
 #define DAEMON_WORKER_ENGINE_H
 
 /*
- * The engine performs I/O in the kernel: `uring`, and `sim` in tests. The only vtable of the daemon.
+ * The engine performs I/O in the kernel: `uring` or `epoll`, and `sim` in tests. The only vtable of the daemon.
  *
  * Calls go down: attach a file, start a request, ask for readiness. What comes up is pulled: wait, then reap one event
  * after the other. The engine calls nobody back and knows ops only through their requests.
  */
 
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/worker/engine-features.h"
 #include "daemon/worker/op.h"
 #include "daemon/worker/stats.h"
 
 #define ENGINE_FOREVER UINT64_MAX
+#define ENGINE_REASON_SIZE 400
 
 /* A descriptor that the engine works on. Embedded in its owner, who finds itself again through `kind` and list_entry().
  */
@@ -60,7 +63,8 @@ struct engine_ops {
 
         /*
          * Starts op->request. Ends in exactly one event. At most one request a file and direction is in flight, polls
-         * not counted: of them there may be any number.
+         * not counted: of them there may be any number. A half-close ends every poll on `uring`, with POLLRDHUP alone
+         * where nothing else that was asked for is there.
          */
         void (*start)(struct engine *engine, struct op *op);
 
@@ -86,10 +90,27 @@ static inline struct engine *engine_free(struct engine *engine) {
 }
 
 /*
+ * Makes the engine that was wished for.
+ *
+ * wish: "uring", "epoll", or "auto", which is the first of them that can be had.
+ *
+ * Returns 0, the engine and why it is this one; 1 likewise, when it is not the first; or -errno and why there is none.
+ * A reason has at most ENGINE_REASON_SIZE bytes, its NUL included.
+ */
+int engine_new(const char *wish, struct stats *stats, const struct features *features, struct engine **ret_engine,
+               char *ret_reason, size_t reason_size);
+
+/*
  * Makes the engine on io_uring, restricted to the operations that a worker needs.
  *
- * Returns 0 and the engine, or -errno and a text that says which step the kernel refused and what that means.
+ * Returns 0, the engine, and what is weaker than it should be, or an empty text; or -errno and a text that says which
+ * step the kernel refused, with which error, and what is known of the cause.
  */
-int engine_uring_new(struct stats *stats, struct engine **ret_engine, char *ret_problem, size_t problem_size);
+int engine_uring_new(struct stats *stats, const struct features *features, struct engine **ret_engine,
+                     char *ret_problem, size_t problem_size);
+
+/* Makes the engine on epoll. Returns 0 and the engine, or -errno and a text that says what failed. */
+int engine_epoll_new(struct stats *stats, const struct features *features, struct engine **ret_engine,
+                     char *ret_problem, size_t problem_size);
 
 #endif

@@ -17,6 +17,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/kernel-compat.h"
 
 /* Sanitizers make system calls of their own, most of them when they look for leaks at the end. */
 #ifdef __has_feature
@@ -30,10 +31,10 @@
 #define LOCKDOWN_SANITIZED 0
 #endif
 
+#define LOCKDOWN_N(array) (sizeof(array) / sizeof((array)[0]))
+
 static const int lockdown_allowed[] = {
-        /* the ring, the channels, the link */
-        SCMP_SYS(io_uring_enter),
-        SCMP_SYS(io_uring_register),
+        /* the channels, the link, readiness */
         SCMP_SYS(recvmsg),
         SCMP_SYS(read),
         SCMP_SYS(write),
@@ -54,6 +55,7 @@ static const int lockdown_allowed[] = {
         SCMP_SYS(fstat),
         SCMP_SYS(newfstatat),
         SCMP_SYS(fstatfs),
+        SCMP_SYS(ftruncate), /* of lanes; no other file is open */
         SCMP_SYS(munmap),
         SCMP_SYS(madvise),
         /* memory, time, the reaper's lock, the end */
@@ -97,14 +99,50 @@ static const int lockdown_allowed[] = {
 #endif
 };
 
-static int lockdown_fill(scmp_filter_ctx filter) {
+static const int lockdown_allowed_on_uring[] = {
+        SCMP_SYS(io_uring_enter),
+        SCMP_SYS(io_uring_register),
+};
+
+static const int lockdown_allowed_on_epoll[] = {
+        SCMP_SYS(accept4),
+        SCMP_SYS(recvfrom),
+        SCMP_SYS(epoll_pwait2),
+};
+
+static int lockdown_allow(scmp_filter_ctx filter, const int *calls, size_t n) {
         int r;
 
-        for (size_t i = 0; i < sizeof(lockdown_allowed) / sizeof(lockdown_allowed[0]); i++) {
-                r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, lockdown_allowed[i], 0);
+        for (size_t i = 0; i < n; i++) {
+                r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, calls[i], 0);
                 if (r < 0)
                         return r;
         }
+        return 0;
+}
+
+static int lockdown_fill_for_engine(scmp_filter_ctx filter, enum lockdown lockdown) {
+        int r;
+
+        if (lockdown == LOCKDOWN_URING)
+                return lockdown_allow(filter, lockdown_allowed_on_uring, LOCKDOWN_N(lockdown_allowed_on_uring));
+        r = lockdown_allow(filter, lockdown_allowed_on_epoll, LOCKDOWN_N(lockdown_allowed_on_epoll));
+        if (r < 0)
+                return r;
+        /* On connections only: neither a connect nor an address. */
+        return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendto), 2,
+                                SCMP_A3(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0), SCMP_A4(SCMP_CMP_EQ, 0));
+}
+
+static int lockdown_fill(scmp_filter_ctx filter, enum lockdown lockdown) {
+        int r;
+
+        r = lockdown_allow(filter, lockdown_allowed, LOCKDOWN_N(lockdown_allowed));
+        if (r < 0)
+                return r;
+        r = lockdown_fill_for_engine(filter, lockdown);
+        if (r < 0)
+                return r;
         /* A send that opens a connection would be a connect. */
         r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 1,
                              SCMP_A2(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0));
@@ -116,6 +154,13 @@ static int lockdown_fill(scmp_filter_ctx filter) {
         if (r < 0)
                 return r;
         r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(kill), 1, SCMP_A0(SCMP_CMP_EQ, (scmp_datum_t) getpid()));
+        if (r < 0)
+                return r;
+        /* The daemon's half of a lane is made when a client asks for it: memory that can be sealed, and nothing else.
+         */
+        r = seccomp_rule_add(
+                filter, SCMP_ACT_ALLOW, SCMP_SYS(memfd_create), 1,
+                SCMP_A1(SCMP_CMP_MASKED_EQ, (scmp_datum_t) ~MFD_NOEXEC_SEAL, MFD_CLOEXEC | MFD_ALLOW_SEALING));
         if (r < 0)
                 return r;
         /* Memory is never executable, neither when it is mapped nor later. */
@@ -130,7 +175,7 @@ static void lockdown_release(scmp_filter_ctx *filter) {
         seccomp_release(*filter);
 }
 
-int lockdown_worker(void) {
+int lockdown_worker(enum lockdown lockdown) {
         cleanup(lockdown_release) scmp_filter_ctx filter = seccomp_init(SCMP_ACT_KILL_PROCESS);
         int r;
 
@@ -141,7 +186,7 @@ int lockdown_worker(void) {
         r = seccomp_attr_set(filter, SCMP_FLTATR_CTL_TSYNC, 1);
         if (r < 0)
                 return r;
-        r = lockdown_fill(filter);
+        r = lockdown_fill(filter, lockdown);
         if (r < 0)
                 return r;
         return seccomp_load(filter);

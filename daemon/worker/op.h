@@ -24,6 +24,7 @@
 #include <sys/uio.h>
 
 #include "base/list.h"
+#include "daemon/worker/payload.h"
 #include "daemon/worker/ticket.h"
 #include "proto/layout.h"
 
@@ -63,7 +64,9 @@ struct request {
         struct msghdr message; /* its parts are the engine's to set; it stays as it is while the request is in flight */
         struct engine_file *file; /* borrowed */
         struct list link;         /* in a list of the engine */
-        bool is_cancelling;       /* the engine was asked to end it, and it has not ended */
+        bool is_cancelling;       /* the engine's own: it was asked to end it, and it has not ended */
+        bool has_ended;           /* the engine's own: it waits to be reaped */
+        int32_t result;           /* the engine's own: what it ended with */
 };
 
 struct op {
@@ -88,8 +91,10 @@ struct op {
         struct iovec one;         /* the buffer, when there is just one */
         struct iovec *parts;      /* all buffers: &one, or in the scratch of the op */
         uint32_t n_parts;
-        uint64_t len;  /* bytes of all buffers */
-        uint64_t done; /* of these, transferred */
+        uint64_t len;           /* bytes of all buffers */
+        uint64_t done;          /* of these, transferred */
+        struct payload payload; /* inline: what the buffers are */
+        uint16_t payload_lost;  /* enum ovl_reason: why there is none of what was sent along; 0: there is */
 
         /* while it is pending */
         uint32_t n_merged;    /* ops after it in the queue that its request serves, too */
@@ -107,10 +112,16 @@ struct op {
         int32_t status;
         uint16_t reason;
         uint16_t record_flags; /* enum ovl_record_flags */
+        uint32_t payload_len;  /* of the payload, that goes with the record */
 };
 
 /* Each op owns as many bytes of scratch: room for all its buffers and those of ops that are merged into it. */
 #define OP_SCRATCH_SIZE (OVL_SLICES_MAX * sizeof(struct iovec))
+
+/* Whether the bytes of its buffers go out. */
+static inline bool op_sends(const struct op *op) {
+        return op->code == OVL_OP_SEND || op->code == OVL_OP_SENDTO || op->code == OVL_OP_RESOLVE;
+}
 
 static inline bool op_is_free(const struct op *op) {
         return op->state == OP_FREE;

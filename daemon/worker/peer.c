@@ -7,7 +7,8 @@
  *
  * Output. Records are not copied into a buffer when they come into being: the ended ops are the queue. A frame of them
  * is packed when there is room to send; if the socket takes only a part, the same ops are packed again for the rest, so
- * that a client that does not read costs no memory beyond its ops. Replies leave after the records that preceded them.
+ * that a client that does not read costs no memory beyond its ops. With a lane, records go there, as far as it has
+ * room, and all that is sent of them is the bell. Replies leave after the records that preceded them.
  *
  * Life.  open -> ended (the client shut down its sending side: records still go out)
  *        open, ended -> dead (end of both sides, an error, or a kick; by peer_die()) -> buried by the worker
@@ -23,19 +24,25 @@
 
 #include "base/cleanup.h"
 #include "base/killpoint.h"
+#include "daemon/worker/lane.h"
+#include "daemon/worker/port.h"
+#include "daemon/worker/thread.h"
 
 /* A frame that is to be sent. */
 struct reply {
         struct list link;
+        struct reaper *reaper; /* borrowed */
         uint8_t *frame;
         size_t len;
         size_t n_sent;
+        int fd; /* rides with the first byte, and is closed when the frame has left; -1: none */
 };
 
 static struct reply *reply_free(struct reply *reply) {
         if (!reply)
                 return NULL;
         list_unlink(&reply->link);
+        reaper_close(reply->reaper, reply->fd);
         free(reply->frame);
         free(reply);
         return NULL;
@@ -53,6 +60,7 @@ int peer_new(struct engine *engine, struct reaper *reaper, struct list *graveyar
         list_init(&peer->marked);
         list_init(&peer->publish);
         list_init(&peer->settle);
+        list_init(&peer->awake);
         list_init(&peer->dying);
         list_init(&peer->in_session);
         list_init(&peer->records);
@@ -83,8 +91,10 @@ struct peer *peer_free(struct peer *peer) {
         list_unlink(&peer->marked);
         list_unlink(&peer->publish);
         list_unlink(&peer->settle);
+        list_unlink(&peer->awake);
         list_unlink(&peer->dying);
         list_unlink(&peer->in_session);
+        lane_free(peer->lane);
         peer->engine->ops->detach(peer->engine, &peer->file);
         fd_close(peer->file.fd);
         free(peer->inbox);
@@ -183,6 +193,7 @@ int peer_next_frame(struct peer *peer, struct ovl_frame_header *ret_header, cons
 void peer_consume_frame(struct peer *peer, const struct ovl_frame_header *header) {
         peer->n_taken += sizeof(*header) + header->body_len;
         peer->n_slots_done = 0;
+        peer->n_payload_done = 0;
 }
 
 int peer_claim_fd(struct peer *peer) {
@@ -204,15 +215,18 @@ void peer_await_input(struct peer *peer) {
 
 /* --- Output ----------------------------------------------------------------------------------------------------- */
 
-int peer_push_frame(struct peer *peer, void *take_frame, size_t len) {
+int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd) {
         struct reply *reply = calloc(1, sizeof(*reply));
 
         if (!reply) {
+                reaper_close(peer->reaper, take_fd);
                 free(take_frame);
                 return -ENOMEM;
         }
+        reply->reaper = peer->reaper;
         reply->frame = take_frame;
         reply->len = len;
+        reply->fd = take_fd;
         list_push_back(&peer->replies, &reply->link);
         peer->n_replies++;
         return 0;
@@ -242,13 +256,25 @@ static void op_pack_record(const struct op *op, struct ovl_record *ret_record) {
                 .kind = OVL_RECORD_COMPLETION,
                 .op = op->code,
                 .indication = op->indication,
+                .payload_len = op->payload_len,
         };
 }
 
-/* Chooses what the next frame says: as many ended ops as it holds, and at the end of them a verdict that is due. */
+/*
+ * Chooses what the next frame says: as many ended ops as it holds with their payloads, and at the end of them a verdict
+ * that is due. One op with the longest payload and a verdict always fit.
+ */
 static void peer_begin_frame(struct peer *peer) {
+        size_t len = sizeof(struct ovl_records_header) + sizeof(struct ovl_record);
+
+        if (peer->lane) {
+                peer->frame_bells = peer->bell_is_due;
+                peer->bell_is_due = false;
+                return;
+        }
         list_for_each(link, &peer->records) {
-                if (peer->n_framed == PEER_FRAME_RECORDS - 1)
+                len += sizeof(struct ovl_record) + list_entry(link, struct op, link)->payload_len;
+                if (len > OVL_FRAME_RECORDS_MAX)
                         return;
                 peer->n_framed++;
         }
@@ -258,16 +284,29 @@ static void peer_begin_frame(struct peer *peer) {
         }
 }
 
+/* The payloads follow the records, in the same order. Returns where they end. */
+static uint8_t *peer_pack_payloads(const struct peer *peer, uint8_t *to) {
+        struct list *link = peer->records.next;
+
+        for (size_t i = 0; i < peer->n_framed; i++, link = link->next) {
+                const struct op *op = list_entry(link, struct op, link);
+
+                payload_copy(&op->payload, to, op->payload_len);
+                to += op->payload_len;
+        }
+        return to;
+}
+
 /* Packs that frame; always the same bytes until it was sent. */
 static size_t peer_pack_frame(struct peer *peer, uint8_t *scratch) {
-        size_t n_records = peer->n_framed + (peer->frame_settles ? 1 : 0);
-        size_t body_len = sizeof(struct ovl_records_header) + n_records * sizeof(struct ovl_record);
+        size_t n_records = peer->n_framed + peer->frame_settles + peer->frame_bells;
         struct ovl_records_header header = { .n_records = (uint32_t) n_records };
-        uint8_t *to = scratch + sizeof(struct ovl_frame_header);
+        uint8_t *body = scratch + sizeof(struct ovl_frame_header);
         struct list *link = peer->records.next;
         struct ovl_record record;
+        uint8_t *to = body;
+        size_t body_len;
 
-        frame_pack_header(scratch, OVL_FRAME_RECORDS, (uint32_t) body_len, 0);
         memcpy(to, &header, sizeof(header));
         to += sizeof(header);
         for (size_t i = 0; i < peer->n_framed; i++, link = link->next, to += sizeof(record)) {
@@ -277,18 +316,32 @@ static size_t peer_pack_frame(struct peer *peer, uint8_t *scratch) {
         if (peer->frame_settles) {
                 record = (struct ovl_record){ .kind = OVL_RECORD_SETTLED, .value = peer->n_settled };
                 memcpy(to, &record, sizeof(record));
+                to += sizeof(record);
         }
+        if (peer->frame_bells) {
+                record = (struct ovl_record){
+                        .kind = OVL_RECORD_WAITING,
+                        .thread = peer->thread ? peer->thread->number
+                                  : peer->port ? peer->port->number
+                                               : 0,
+                        .value = peer->bell_value,
+                };
+                memcpy(to, &record, sizeof(record));
+                to += sizeof(record);
+        }
+        body_len = (size_t) (peer_pack_payloads(peer, to) - body);
+        frame_pack_header(scratch, OVL_FRAME_RECORDS, (uint32_t) body_len, 0);
         return sizeof(struct ovl_frame_header) + body_len;
 }
 
-/* Sends what is left of a frame. Returns whether all of it has left. */
-static bool peer_send(struct peer *peer, const uint8_t *frame, size_t len, size_t *n_sent) {
+/* Sends what is left of a frame; fd: rides with its first byte. Returns whether all of it has left. */
+static bool peer_send(struct peer *peer, const uint8_t *frame, size_t len, int fd, size_t *n_sent) {
         while (*n_sent < len) {
                 struct iovec part = { (void *) (frame + *n_sent), len - *n_sent };
                 ssize_t n;
 
                 peer->engine->stats->system_calls++;
-                n = channel_send(peer->file.fd, &part, 1, -1);
+                n = channel_send(peer->file.fd, &part, 1, *n_sent == 0 ? fd : -1);
                 if (n == -EINTR)
                         continue;
                 if (n < 0) {
@@ -307,8 +360,36 @@ static void peer_end_frame(struct peer *peer, struct list *sent) {
         peer->engine->stats->records += peer->n_framed;
         for (; peer->n_framed > 0; peer->n_framed--)
                 list_push_back(sent, list_pop_front(&peer->records));
-        peer->frame_settles = false;
+        peer->frame_settles = peer->frame_bells = false;
         peer->n_sent = 0;
+}
+
+static bool peer_is_within_frame(const struct peer *peer) {
+        return peer->n_framed > 0 || peer->frame_settles || peer->frame_bells;
+}
+
+/* Puts records into the lane, as far as it has room, and says there what is settled. */
+static void peer_publish_lane(struct peer *peer, struct list *sent) {
+        struct ovl_record record;
+        struct list *link;
+
+        /* A frame from before there was a lane comes first. */
+        if (peer->n_framed > 0 || peer->frame_settles)
+                return;
+        while ((link = list_first(&peer->records))) {
+                op_pack_record(list_entry(link, struct op, link), &record);
+                if (!lane_put(peer->lane, &record))
+                        break;
+                KILLPOINT("peer-publish");
+                peer->engine->stats->records++;
+                list_push_back(sent, list_pop_front(&peer->records));
+        }
+        if (!link)
+                peer->n_settled = peer->settle_mark;
+        if (lane_publish(peer->lane, peer->n_settled)) {
+                peer->bell_is_due = true;
+                peer->bell_value = lane_n_waiting(peer->lane);
+        }
 }
 
 /* A reply of which a part has left must be finished before any record. */
@@ -319,32 +400,36 @@ static bool peer_is_within_reply(const struct peer *peer) {
 }
 
 void peer_publish_records(struct peer *peer, uint8_t *scratch, struct list *sent) {
+        if (peer->lane)
+                peer_publish_lane(peer, sent);
         if (peer_is_within_reply(peer))
                 peer_publish_replies(peer);
         while (!peer->is_dead && !peer_is_within_reply(peer)) {
                 size_t len;
 
-                if (peer->n_framed == 0 && !peer->frame_settles)
+                if (!peer_is_within_frame(peer))
                         peer_begin_frame(peer);
-                if (peer->n_framed == 0 && !peer->frame_settles)
+                if (!peer_is_within_frame(peer))
                         return;
                 KILLPOINT("peer-publish");
                 len = peer_pack_frame(peer, scratch);
-                if (!peer_send(peer, scratch, len, &peer->n_sent))
+                if (!peer_send(peer, scratch, len, -1, &peer->n_sent))
                         return;
                 peer_end_frame(peer, sent);
+                if (peer->lane)
+                        peer_publish_lane(peer, sent);
         }
 }
 
 void peer_publish_replies(struct peer *peer) {
         struct list *link;
 
-        if (peer->n_framed > 0 || peer->frame_settles)
+        if (peer_is_within_frame(peer) || peer_wants_room(peer))
                 return;
         while (!peer->is_dead && (link = list_first(&peer->replies))) {
                 struct reply *reply = list_entry(link, struct reply, link);
 
-                if (!peer_send(peer, reply->frame, reply->len, &reply->n_sent))
+                if (!peer_send(peer, reply->frame, reply->len, reply->fd, &reply->n_sent))
                         return;
                 reply_free(reply);
                 peer->n_replies--;

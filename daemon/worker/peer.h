@@ -16,11 +16,11 @@
 #include "proto/channel.h"
 #include "proto/frame.h"
 
+struct lane;
 struct port;
 struct session;
 struct thread;
 
-#define PEER_FRAME_RECORDS ((OVL_FRAME_RECORDS_MAX - sizeof(struct ovl_records_header)) / sizeof(struct ovl_record))
 #define PEER_REPLIES_MAX 64u /* unsent replies above which no more is read */
 
 struct peer {
@@ -28,6 +28,7 @@ struct peer {
         struct list marked;     /* among those that have something to be served */
         struct list publish;    /* among those that have something to send */
         struct list settle;     /* among those that wait for a verdict */
+        struct list awake;      /* among those with a lane that is looked at */
         struct list dying;      /* among those that are to be buried */
         struct list *graveyard; /* borrowed: the head of these */
         struct engine_file file;
@@ -47,18 +48,27 @@ struct peer {
         int fds[CHANNEL_FDS_MAX]; /* that came and no frame has claimed */
         size_t n_fds;
         size_t n_slots_done; /* of the POST frame that comes next: slots that were served before the session was full */
-        bool is_held;        /* what is in the inbox waits until the client has read, or its session has room */
-        bool has_ended;      /* the client will send no more */
-        uint8_t n_strikes;   /* malformed messages */
+        size_t n_payload_done; /* and bytes of payload that belong to these */
+        bool is_held;          /* what is in the inbox waits until the client has read, or its session has room */
+        bool has_ended;        /* the client will send no more */
+        uint8_t n_strikes;     /* malformed messages */
         uint64_t strikes_since;
 
         /* out */
         struct list records; /* ended ops, in order */
         struct list replies;
         size_t n_replies;
+        struct lane *lane;  /* owned; where the records go; NULL: into frames */
         size_t n_framed;    /* ops in the frame that is being sent; 0: none is */
         bool frame_settles; /* that frame ends with a settled record */
-        size_t n_sent;      /* bytes of it */
+        bool frame_bells;   /* that frame is the bell of the lane, and nothing else */
+        bool bell_is_due;
+        uint64_t bell_value; /* records that waited when it was due */
+        size_t n_sent;       /* bytes of it */
+
+        /* a send that goes on in the next entry */
+        struct op *continued;     /* borrowed; NULL: there is none */
+        struct ovl_entry opening; /* its first entry; flags: also those of the further ones */
 
         /* verdicts */
         uint64_t n_entries;   /* ever taken */
@@ -104,8 +114,8 @@ void peer_await_input(struct peer *peer);
 /* The oldest descriptor that no frame has claimed, or -1. The caller's to close, through the reaper. */
 int peer_claim_fd(struct peer *peer);
 
-/* Queues a whole frame. frame: taken. */
-int peer_push_frame(struct peer *peer, void *take_frame, size_t len);
+/* Queues a whole frame. frame, fd: taken, also on failure. fd: rides with it; -1: none. */
+int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd);
 
 /*
  * Sends records, and then replies, as far as the socket has room; asks for a wake-up when it has none.
@@ -124,6 +134,12 @@ static inline bool peer_awaits_verdict(const struct peer *peer) {
 static inline bool peer_has_output(const struct peer *peer) {
         return !list_is_empty(&peer->records) || !list_is_empty(&peer->replies) || peer->n_framed > 0 ||
                peer->frame_settles || peer->n_settled < peer->settle_mark;
+}
+
+/* Whether records wait for room in the lane. (What is in a frame, from before there was a lane, waits for the socket.)
+ */
+static inline bool peer_wants_room(const struct peer *peer) {
+        return peer->lane && !list_is_empty(&peer->records) && peer->n_framed == 0 && !peer->frame_settles;
 }
 
 /*

@@ -37,6 +37,8 @@ void plant_doubles(struct session *session, const struct op *op) {
         scratch = twin->scratch;
         *twin = *op;
         twin->scratch = scratch;
+        twin->payload = (struct payload){ 0 };
+        twin->payload_len = 0;
         list_init(&twin->link);
         list_push_back(&op->peer->records, &twin->link);
         session->resources->n_planted++;

@@ -7,12 +7,18 @@
  * The order of the checks is that of the questions a client would ask: is there such an operation, such a socket, room
  * for one more, are the fields right, is the memory mine, is the socket in a state for it. Nothing is charged for good
  * before all of them were passed.
+ *
+ * A send that is too long for one entry comes in several, which are one op:
+ *
+ *   -> continued             its first entry has the flag MORE: an op is taken, which gathers the payload
+ *   continued -> continued   the next entry of the channel goes on with it
+ *   continued -> posted      ... and is its last: only now it is checked, counted as an entry, refused or started
+ *   continued -> dropped     the connection ends before that: the entry was never taken
  */
 
 #include "daemon/worker/post.h"
 
 #include <errno.h>
-#include <string.h>
 
 #include "base/killpoint.h"
 #include "daemon/worker/session.h"
@@ -76,12 +82,43 @@ static int post_take_vector(struct session *session, struct op *op, const struct
         return 0;
 }
 
+/* Keeps what came along, or the place for what is to come. A send that is too long is refused at its end. */
+static void post_keep_payload(struct session *session, struct op *op, const uint8_t *bytes, uint32_t len) {
+        if (op->payload_lost != OVL_REASON_NONE)
+                return;
+        if (len > OVL_INLINE_LEN_MAX || op->payload.len + len > OVL_INLINE_OP_LEN_MAX)
+                op->payload_lost = OVL_REASON_BUFFER_TOO_LONG;
+        else if (payload_append(&op->payload, &session->payloads, bytes, len) < 0)
+                op->payload_lost = OVL_REASON_QUOTA;
+        if (op->payload_lost != OVL_REASON_NONE)
+                payload_release(&op->payload);
+}
+
+/* What is sent was kept when its entry came; what is received gets its place now. */
+static int post_take_inline(struct session *session, struct op *op, const struct ovl_entry *entry,
+                            unsigned *ret_reason) {
+        if (entry->buffer.region != 0 || entry->buffer.offset != 0)
+                return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
+        if (!op_sends(op))
+                post_keep_payload(session, op, NULL, entry->buffer.len);
+        if (op->payload_lost != OVL_REASON_NONE)
+                return refuse(op->payload_lost == OVL_REASON_QUOTA ? -ENOBUFS : -EMSGSIZE, op->payload_lost,
+                              ret_reason);
+        if (op->payload.len > OVL_INLINE_PIECE)
+                op->parts = op->scratch;
+        op->n_parts = payload_parts(&op->payload, op->parts);
+        op->len = op->payload.len;
+        return 0;
+}
+
 static int post_take_buffers(struct session *session, struct op *op, const struct ovl_entry *entry,
                              unsigned *ret_reason) {
         int r;
 
         op->parts = &op->one;
         op->n_parts = 1;
+        if (entry->flags & OVL_ENTRY_INLINE)
+                return post_take_inline(session, op, entry, ret_reason);
         if (entry->flags & OVL_ENTRY_VECTOR) {
                 r = post_take_vector(session, op, &entry->buffer, ret_reason);
                 if (r < 0)
@@ -114,11 +151,19 @@ static int post_take_connect(struct op *op, const struct ovl_entry *entry, unsig
         return 0;
 }
 
+/* The flags that an entry of this operation may have. MORE was seen to before. */
+static uint8_t post_known_flags(const struct op *op, const struct ovl_entry *entry) {
+        uint8_t flags = OVL_ENTRY_WANT_VERDICT;
+
+        if (op->code == OVL_OP_RECV || op->code == OVL_OP_SEND)
+                flags |= !(entry->flags & OVL_ENTRY_INLINE) ? OVL_ENTRY_VECTOR : op->peer->lane ? 0 : OVL_ENTRY_INLINE;
+        return flags;
+}
+
 /* The fields that an operation does not use are zero: so that they can get a meaning one day. */
 static int post_take_fields(struct session *session, struct op *op, const struct ovl_entry *entry,
                             unsigned *ret_reason) {
-        const uint8_t flags =
-                OVL_ENTRY_WANT_VERDICT | (op->code == OVL_OP_RECV || op->code == OVL_OP_SEND ? OVL_ENTRY_VECTOR : 0);
+        const uint8_t flags = post_known_flags(op, entry);
         const uint32_t messages = op->code == OVL_OP_RECV ? OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL : 0;
 
         if ((entry->flags & ~flags) || (entry->op_flags & ~messages))
@@ -137,6 +182,17 @@ static int post_take_fields(struct session *session, struct op *op, const struct
         if (op->code == OVL_OP_ACCEPT)
                 return slice_is_empty(&entry->buffer) ? 0 : refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
         return post_take_buffers(session, op, entry, ret_reason);
+}
+
+uint32_t post_payload_len(const struct ovl_entry *entry) {
+        bool sends = entry->op == OVL_OP_SEND || entry->op == OVL_OP_SENDTO || entry->op == OVL_OP_RESOLVE;
+
+        return sends && (entry->flags & OVL_ENTRY_INLINE) ? entry->buffer.len : 0;
+}
+
+/* Whether the entry is the first piece of a longer send. With MORE, anything else is refused. */
+static bool post_is_continued(const struct ovl_entry *entry) {
+        return entry->op == OVL_OP_SEND && (entry->flags & OVL_ENTRY_INLINE) && (entry->flags & OVL_ENTRY_MORE);
 }
 
 static int post_check_code(const struct op *op, unsigned *ret_reason) {
@@ -186,68 +242,6 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
         return post_charge_accept(session, op, ret_reason);
 }
 
-/* One entry becomes one op. Returns 1, or 0 when there is no free op. */
-static int post_entry(struct session *session, struct peer *peer, const struct ovl_entry *entry, struct list *ended) {
-        struct op *op = session_take_op(session);
-        unsigned reason = OVL_REASON_NONE;
-        int r;
-
-        if (!op)
-                return 0;
-        op->peer = peer;
-        op->thread = peer->thread ? peer->thread->number : 0;
-        op->serial = ++session->resources->op_serial;
-        op->turn = session->resources->turn;
-        op->tag = entry->tag;
-        op->key = entry->socket;
-        op->code = entry->op;
-        op->indication = entry->indication;
-        op->message_flags = entry->op_flags;
-        session->resources->stats.entries++;
-        peer->n_entries++;
-        r = post_check(session, op, entry, &reason);
-        if (r < 0) {
-                op_end(op, r, reason, 0);
-                op->record_flags |= OVL_RECORD_REFUSED;
-                list_push_back(ended, &op->link);
-                return 1;
-        }
-        op->has_credit = true;
-        session->n_started++;
-        KILLPOINT("session-post");
-        socket_post(op->socket, op, ended);
-        return 1;
-}
-
-/* Copies the slots of the entry that begins at `slots`, once. Returns how many those are, or -EPROTO. */
-static int post_copy_entry(const uint8_t *slots, size_t n_left, struct ovl_entry *ret_entry) {
-        struct ovl_entry entry = { 0 };
-
-        memcpy(&entry, slots, OVL_SLOT_SIZE);
-        if (entry.n_slots == 0 || entry.n_slots > OVL_ENTRY_SLOTS_MAX || entry.n_slots > n_left)
-                return -EPROTO;
-        memcpy((uint8_t *) &entry + OVL_SLOT_SIZE, slots + OVL_SLOT_SIZE, (entry.n_slots - 1) * OVL_SLOT_SIZE);
-        *ret_entry = entry;
-        return entry.n_slots;
-}
-
-static int post_check_frame(const uint8_t *body, size_t len, size_t *ret_n_slots, const char **ret_problem) {
-        struct ovl_post_header header;
-
-        if (len < sizeof(header)) {
-                *ret_problem = "a POST frame is shorter than its header";
-                return -EPROTO;
-        }
-        memcpy(&header, body, sizeof(header));
-        if (header.reserved != 0 || header.n_slots == 0 ||
-            (uint64_t) header.n_slots * OVL_SLOT_SIZE != len - sizeof(header)) {
-                *ret_problem = "the number of slots of a POST frame does not fit its length";
-                return -EPROTO;
-        }
-        *ret_n_slots = header.n_slots;
-        return 0;
-}
-
 static void post_want_verdict(struct session *session, struct peer *peer) {
         peer->n_wished = peer->n_entries;
         if (list_is_linked(&peer->settle))
@@ -256,36 +250,95 @@ static void post_want_verdict(struct session *session, struct peer *peer) {
         list_push_back(&session->resources->settle, &peer->settle);
 }
 
-int post_serve_frame(struct session *session, struct peer *peer, const uint8_t *body, size_t len, size_t *n_done,
-                     const char **ret_problem) {
-        const uint8_t *slots = body + sizeof(struct ovl_post_header);
-        struct ovl_entry entry;
-        struct list ended;
-        size_t n_slots;
+/* The whole entry is there: it is refused, or the op is given to its socket. */
+static void post_finish(struct session *session, struct peer *peer, struct op *op, const struct ovl_entry *entry,
+                        struct list *ended) {
+        unsigned reason = OVL_REASON_NONE;
         int r;
 
-        r = post_check_frame(body, len, &n_slots, ret_problem);
-        if (r < 0)
-                return r;
-        list_init(&ended);
-        r = 1;
-        while (*n_done < n_slots) {
-                int n = post_copy_entry(slots + *n_done * OVL_SLOT_SIZE, n_slots - *n_done, &entry);
-
-                if (n < 0) {
-                        *ret_problem = "an entry has no slots, more than three, or ends beyond its frame";
-                        r = n;
-                        break;
-                }
-                r = post_entry(session, peer, &entry, &ended);
-                if (r == 0) {
-                        session->is_held = true;
-                        break;
-                }
-                *n_done += (size_t) n;
-                if (entry.flags & OVL_ENTRY_WANT_VERDICT)
-                        post_want_verdict(session, peer);
+        op->serial = ++session->resources->op_serial;
+        op->turn = session->resources->turn;
+        session->resources->stats.entries++;
+        peer->n_entries++;
+        r = post_check(session, op, entry, &reason);
+        if (r < 0) {
+                op_end(op, r, reason, 0);
+                op->record_flags |= OVL_RECORD_REFUSED;
+                list_push_back(ended, &op->link);
+        } else {
+                op->has_credit = true;
+                session->n_started++;
+                KILLPOINT("session-post");
+                socket_post(op->socket, op, ended);
         }
-        session_indicate_all(session, &ended);
-        return r;
+        if (entry->flags & OVL_ENTRY_WANT_VERDICT)
+                post_want_verdict(session, peer);
+}
+
+static struct op *post_begin(struct session *session, struct peer *peer, const struct ovl_entry *entry) {
+        struct op *op = session_take_op(session);
+
+        if (!op)
+                return NULL;
+        op->peer = peer;
+        op->thread = peer->thread ? peer->thread->number : 0;
+        op->tag = entry->tag;
+        op->key = entry->socket;
+        op->code = entry->op;
+        op->indication = entry->indication;
+        op->message_flags = entry->op_flags;
+        return op;
+}
+
+/* Whether the entry is the next piece of the send that the opening began. */
+static bool post_continues(const struct ovl_entry *opening, const struct ovl_entry *entry) {
+        return entry->tag == opening->tag && entry->socket == opening->socket && entry->op == opening->op &&
+               entry->indication == opening->indication && entry->n_slots == opening->n_slots &&
+               (entry->flags & OVL_ENTRY_INLINE);
+}
+
+/* A further piece: what is wrong with it is wrong with the whole, and said at the end. */
+static void post_continue(struct session *session, struct peer *peer, const struct ovl_entry *entry,
+                          const uint8_t *payload, struct list *ended) {
+        struct ovl_entry *opening = &peer->opening;
+        struct op *op = peer->continued;
+
+        opening->op_flags |= entry->op_flags;
+        opening->buffer.offset |= entry->buffer.offset;
+        opening->buffer.region |= entry->buffer.region;
+        opening->other |= entry->other;
+        opening->aux.offset |= entry->aux.offset;
+        opening->flags |= entry->flags & (uint8_t) ~OVL_ENTRY_MORE;
+        post_keep_payload(session, op, payload, entry->buffer.len);
+        if (entry->flags & OVL_ENTRY_MORE)
+                return;
+        peer->continued = NULL;
+        post_finish(session, peer, op, opening, ended);
+}
+
+int post_entry(struct session *session, struct peer *peer, const struct ovl_entry *entry, const uint8_t *payload,
+               struct list *ended, const char **ret_problem) {
+        struct op *op;
+
+        if (peer->continued) {
+                if (!post_continues(&peer->opening, entry)) {
+                        *ret_problem = "a send with the flag MORE is not continued by the next entry";
+                        return -EPROTO;
+                }
+                post_continue(session, peer, entry, payload, ended);
+                return 1;
+        }
+        op = post_begin(session, peer, entry);
+        if (!op)
+                return 0;
+        if (payload && post_payload_len(entry) > 0)
+                post_keep_payload(session, op, payload, entry->buffer.len);
+        if (payload && post_is_continued(entry)) {
+                peer->continued = op;
+                peer->opening = *entry;
+                peer->opening.flags &= (uint8_t) ~OVL_ENTRY_MORE;
+                return 1;
+        }
+        post_finish(session, peer, op, entry, ended);
+        return 1;
 }

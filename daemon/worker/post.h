@@ -7,19 +7,45 @@
 #include <stddef.h>
 #include <stdint.h>
 
+struct list;
+struct ovl_entry;
 struct peer;
 struct session;
 
+/* Bytes of payload that come along with an entry in its frame, also with one that will be refused. */
+uint32_t post_payload_len(const struct ovl_entry *entry);
+
 /*
- * Serves the slots of one POST frame, from the n-th on.
+ * Takes one entry, which becomes one op: the record of its refusal, or an op of its socket.
+ *
+ * entry:   a private copy.
+ * payload: the bytes that came along, in memory that the client cannot reach; NULL: from a lane, where there are none.
+ * ended:   ops that have ended are appended to it; for session_indicate_all().
+ *
+ * Returns 1; 0 when the session has no free op (the entry was not taken); -EPROTO and a static text when it is not the
+ * continuation that must come in this place.
+ */
+int post_entry(struct session *session, struct peer *peer, const struct ovl_entry *entry, const uint8_t *payload,
+               struct list *ended, const char **ret_problem);
+
+/*
+ * Serves one POST frame, from where it stopped the last time (peer->n_slots_done).
  *
  * body, len: of the frame, in memory that the client cannot reach.
- * n_done:    slots that were served; goes on from there in a further call.
  *
- * Returns 1 when all were served; 0 when the session has no free op, and is held until one is free again; -EPROTO and a
+ * Returns 1 when all was served; 0 when the session has no free op, and is held until one is free again; -EPROTO and a
  * static text when the frame is malformed.
  */
-int post_serve_frame(struct session *session, struct peer *peer, const uint8_t *body, size_t len, size_t *n_done,
+int post_serve_frame(struct session *session, struct peer *peer, const uint8_t *body, size_t len,
                      const char **ret_problem);
+
+/*
+ * Serves entries of the peer's lane.
+ *
+ * max: how many at most.
+ *
+ * Returns how many were served, -EAGAIN when the session has no free op (and is held), or -EPROTO and a static text.
+ */
+int post_serve_lane(struct session *session, struct peer *peer, unsigned max, const char **ret_problem);
 
 #endif

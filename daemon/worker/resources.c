@@ -19,6 +19,7 @@ int resources_init(struct resources *resources) {
         list_init(&resources->marked);
         list_init(&resources->publish);
         list_init(&resources->settle);
+        list_init(&resources->awake);
         list_init(&resources->retrying);
         list_init(&resources->spare_sockets);
         return 0;

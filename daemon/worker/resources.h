@@ -36,6 +36,7 @@ struct resources {
         struct list marked;   /* peers with input to be served */
         struct list publish;  /* peers with output */
         struct list settle;   /* peers that wait for a verdict */
+        struct list awake;    /* peers whose lanes are looked at */
         struct list retrying; /* sockets that start an op again later */
         struct list spare_sockets;
         struct socket *socket_pool; /* a mapping of RESOURCES_SOCKETS_MAX */

@@ -34,23 +34,32 @@ static int worker_fail(int link_fd, struct link_message *ready, int status) {
 int worker_run(const struct worker_options *options) {
         struct link_message ready = { .kind = LINK_READY };
         struct stats stats = { 0 };
+        struct features features;
         struct worker *worker;
         struct engine *engine;
-        char reason[sizeof(ready.body.ready.reason)];
+        char reason[ENGINE_REASON_SIZE];
         int r;
 
-        r = engine_uring_new(&stats, &engine, ready.text, sizeof(ready.text));
-        if (r < 0)
+        r = features_parse(options->features, &features);
+        if (r < 0) {
+                snprintf(ready.text, sizeof(ready.text), "--features %s: there is something unknown in it",
+                         options->features);
                 return worker_fail(options->link_fd, &ready, r);
-        snprintf(reason, sizeof(reason), "%s",
-                 strcmp(options->engine, "auto") == 0 ? "io_uring is available" : "it was asked for");
+        }
+        r = engine_new(options->engine, &stats, &features, &engine, reason, sizeof(reason));
+        if (r < 0) {
+                snprintf(ready.text, sizeof(ready.text), "%s", reason);
+                return worker_fail(options->link_fd, &ready, r);
+        }
+        ready.body.ready.is_second_choice = r > 0;
         r = worker_new(engine, reason, options->link_fd, plant_parse(options->plant), &worker);
         if (r < 0) {
                 snprintf(ready.text, sizeof(ready.text), "the worker cannot be set up: %s", strerror(-r));
                 engine_free(engine);
                 return worker_fail(options->link_fd, &ready, r);
         }
-        r = lockdown_worker();
+        worker->polling.limit_ns = options->poll_us * UINT64_C(1000);
+        r = lockdown_worker(strcmp(engine->ops->name, "uring") == 0 ? LOCKDOWN_URING : LOCKDOWN_EPOLL);
         if (r < 0) {
                 snprintf(ready.text, sizeof(ready.text), "the worker cannot be locked down: %s", strerror(-r));
                 link_send(options->link_fd, &ready, -1);

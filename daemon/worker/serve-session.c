@@ -6,7 +6,10 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "daemon/worker/lane.h"
 #include "daemon/worker/serve.h"
+
+#define SERVE_LEVEL_MAX 2u
 
 /* --- Sessions --------------------------------------------------------------------------------------------------- */
 
@@ -21,13 +24,12 @@ static bool serve_check_hello(struct serve *serve, const Overlapd__Hello *hello)
                              OVL_PROTOCOL_MAX);
                 return false;
         }
-        if (hello->level < 1) {
-                serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_VERSION,
-                             "level %u was asked for; overlapd %s serves level 1 (buffers in shared memory)",
-                             hello->level, OVERLAPD_VERSION);
-                return false;
-        }
         return true;
+}
+
+/* The highest level up to that which the client wishes. */
+static uint32_t serve_grant_level(const Overlapd__Hello *hello) {
+        return hello->level < SERVE_LEVEL_MAX ? hello->level : SERVE_LEVEL_MAX;
 }
 
 static void serve_hello_reply(struct serve *serve, const Overlapd__Hello *hello) {
@@ -37,13 +39,14 @@ static void serve_hello_reply(struct serve *serve, const Overlapd__Hello *hello)
         struct resources *resources = serve->control->resources;
 
         hello_reply.version = hello->version_max < OVL_PROTOCOL_MAX ? hello->version_max : OVL_PROTOCOL_MAX;
-        hello_reply.level = 1;
+        hello_reply.level = session->level;
         hello_reply.session = session->number;
         hello_reply.secret = (ProtobufCBinaryData){ .len = SESSION_SECRET_SIZE, .data = session->secret };
         hello_reply.credits = session->n_credits;
         hello_reply.regions = SESSION_REGIONS_MAX;
         hello_reply.region_bytes = session->region_bytes.limit;
         hello_reply.sockets = (uint32_t) session->n_sockets.limit;
+        hello_reply.inline_bytes = (uint64_t) session->payloads.n_pieces * OVL_INLINE_PIECE;
         hello_reply.engine = (char *) resources->engine->ops->name;
         hello_reply.engine_reason = (char *) serve->control->engine_reason;
         reply.what_case = OVERLAPD__REPLY__WHAT_HELLO;
@@ -63,7 +66,7 @@ void serve_hello(struct serve *serve) {
         }
         if (!serve_check_hello(serve, hello)) {
                 peer_publish_replies(serve->peer);
-                peer_die(serve->peer, "no protocol version or level in common");
+                peer_die(serve->peer, "no protocol version in common");
                 return;
         }
         if (serve->peer->identity.may_not_open) {
@@ -71,7 +74,8 @@ void serve_hello(struct serve *serve) {
                              "user %u has as many sessions as are allowed: end one first", serve->peer->identity.uid);
                 return;
         }
-        r = session_new(serve->control->resources, &serve->peer->identity, hello->credits, &session);
+        r = session_new(serve->control->resources, &serve->peer->identity, serve_grant_level(hello), hello->credits,
+                        &session);
         if (r == 0) {
                 r = session_add_thread(session, serve->peer, hello->thread, hello->tid);
                 if (r < 0)
@@ -156,7 +160,10 @@ void serve_region_add(struct serve *serve) {
 
         while (index < SESSION_REGIONS_MAX && serve->session->regions[index].data)
                 index++;
-        if (index == SESSION_REGIONS_MAX) {
+        if (serve->session->level < 1) {
+                serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_LEVEL,
+                             "a session of level 0 has no regions: ask for level 1 in the hello");
+        } else if (index == SESSION_REGIONS_MAX) {
                 serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA, "the session has %u regions already: remove one first",
                              SESSION_REGIONS_MAX);
         } else {
@@ -197,6 +204,56 @@ void serve_region_remove(struct serve *serve) {
         call_wait(serve, call);
 }
 
+/* --- Lanes ------------------------------------------------------------------------------------------------------ */
+
+static void serve_refuse_lane(struct serve *serve, int status, const char *problem) {
+        unsigned reason = OVL_REASON_NONE;
+
+        if (status == -EINVAL)
+                reason = OVL_REASON_BAD_LANE;
+        else if (status == -EBADFD)
+                reason = OVL_REASON_BAD_MEMORY;
+        else if (status == -EDQUOT || status == -EMFILE || status == -ENFILE)
+                reason = OVL_REASON_QUOTA;
+        serve_refuse(serve, status, reason, "this descriptor is not accepted as a lane of %u slots: %s",
+                     serve->request->lane_add->n_slots, problem ? problem : strerror(-status));
+}
+
+static void serve_lane_reply(struct serve *serve, int take_fd) {
+        Overlapd__LaneAddReply lane_reply = OVERLAPD__LANE_ADD_REPLY__INIT;
+        Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
+
+        lane_reply.n_records = serve->peer->lane->n_records;
+        reply.id = serve->request->id;
+        reply.what_case = OVERLAPD__REPLY__WHAT_LANE_ADD;
+        reply.lane_add = &lane_reply;
+        control_send_reply_fd(serve->control, serve->peer, &reply, take_fd);
+}
+
+void serve_lane_add(struct serve *serve) {
+        struct session *session = serve->session;
+        int fd = peer_claim_fd(serve->peer);
+        const char *problem = NULL;
+        int records_fd, r;
+
+        if (session->level < 2) {
+                serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_LEVEL,
+                             "a session of level %u has no lanes: ask for level 2 in the hello", session->level);
+        } else if (serve->peer->lane) {
+                serve_refuse(serve, -EEXIST, OVL_REASON_DUPLICATE, "this connection has a lane already");
+        } else {
+                r = lane_new(fd, serve->request->lane_add->n_slots, session->n_ops_max, &session->region_bytes,
+                             &serve->peer->lane, &records_fd, &problem);
+                if (r < 0) {
+                        serve_refuse_lane(serve, r, problem);
+                } else {
+                        serve->control->resources->stats.n_lanes++;
+                        serve_lane_reply(serve, records_fd);
+                }
+        }
+        reaper_close(serve->control->resources->reaper, fd);
+}
+
 /* --- Status ----------------------------------------------------------------------------------------------------- */
 
 void serve_status(struct serve *serve) {
@@ -218,6 +275,8 @@ void serve_status(struct serve *serve) {
         status_reply.sockets = stats->n_sockets;
         status_reply.ops_in_flight = stats->n_ops;
         status_reply.merged_ops = stats->merged_ops;
+        status_reply.polls = stats->polls;
+        status_reply.lanes = stats->n_lanes;
         reply.what_case = OVERLAPD__REPLY__WHAT_STATUS_REPORT;
         reply.status_report = &status_reply;
         serve_send(serve, &reply);

@@ -23,26 +23,34 @@ static void control_mark_publish(struct control *control, struct peer *peer) {
                 list_push_back(&control->resources->publish, &peer->publish);
 }
 
-void control_send(struct control *control, struct peer *peer, Overlapd__FromDaemon *message) {
+void control_send(struct control *control, struct peer *peer, Overlapd__FromDaemon *message, int take_fd) {
         void *frame;
         ssize_t len;
 
-        len = message_pack_frame(&message->base, 0, &frame);
-        if (len < 0 || peer_push_frame(peer, frame, (size_t) len) < 0) {
+        len = message_pack_frame(&message->base, take_fd >= 0, &frame);
+        if (len < 0)
+                reaper_close(control->resources->reaper, take_fd);
+        if (len < 0 || peer_push_frame(peer, frame, (size_t) len, take_fd) < 0) {
                 peer_die(peer, "out of memory for a reply");
                 return;
         }
         control_mark_publish(control, peer);
 }
 
-void control_send_reply(struct control *control, struct peer *peer, Overlapd__Reply *reply) {
+void control_send_reply_fd(struct control *control, struct peer *peer, Overlapd__Reply *reply, int take_fd) {
         Overlapd__FromDaemon message = OVERLAPD__FROM_DAEMON__INIT;
 
-        if (!peer)
+        if (!peer) {
+                reaper_close(control->resources->reaper, take_fd);
                 return;
+        }
         message.what_case = OVERLAPD__FROM_DAEMON__WHAT_REPLY;
         message.reply = reply;
-        control_send(control, peer, &message);
+        control_send(control, peer, &message, take_fd);
+}
+
+void control_send_reply(struct control *control, struct peer *peer, Overlapd__Reply *reply) {
+        control_send_reply_fd(control, peer, reply, -1);
 }
 
 /* The reply that says nothing but how it went. */

@@ -62,11 +62,14 @@ struct serve {
 
 /* --- Replies ---------------------------------------------------------------------------------------------------- */
 
-/* Queues a message for a peer. Kicks the peer when there is no memory for it. */
-void control_send(struct control *control, struct peer *peer, Overlapd__FromDaemon *message);
+/* Queues a message for a peer. Kicks the peer when there is no memory for it. fd: taken; -1: none. */
+void control_send(struct control *control, struct peer *peer, Overlapd__FromDaemon *message, int take_fd);
 
 /* peer: NULL if nobody is left to read the reply. */
 void control_send_reply(struct control *control, struct peer *peer, Overlapd__Reply *reply);
+
+/* The same with a descriptor, which the client gets with the reply. fd: taken. */
+void control_send_reply_fd(struct control *control, struct peer *peer, Overlapd__Reply *reply, int take_fd);
 
 /* The reply that says nothing but how it went. */
 __attribute__((format(printf, 6, 7))) void control_reply(struct control *control, struct peer *peer, uint32_t id,
@@ -102,6 +105,7 @@ void serve_hello(struct serve *serve);
 void serve_attach(struct serve *serve);
 void serve_region_add(struct serve *serve);
 void serve_region_remove(struct serve *serve);
+void serve_lane_add(struct serve *serve);
 void serve_status(struct serve *serve);
 
 void serve_socket_open(struct serve *serve);

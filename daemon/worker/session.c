@@ -29,6 +29,7 @@
 
 #include "base/cleanup.h"
 #include "base/killpoint.h"
+#include "daemon/worker/lane.h"
 #include "daemon/worker/plant.h"
 
 /* --- Life ------------------------------------------------------------------------------------------------------- */
@@ -48,10 +49,12 @@ static int session_init_ops(struct session *session, uint32_t credits) {
         session->n_ops_max = credits + SESSION_SPARE_OPS;
         session->ops = session_map(session->n_ops_max * sizeof(*session->ops));
         session->scratch = session_map(session->n_ops_max * OP_SCRATCH_SIZE);
-        return session->ops && session->scratch ? 0 : -ENOMEM;
+        if (!session->ops || !session->scratch)
+                return -ENOMEM;
+        return payload_pool_init(&session->payloads, SESSION_PIECES);
 }
 
-int session_new(struct resources *resources, const struct link_peer *identity, uint32_t credits,
+int session_new(struct resources *resources, const struct link_peer *identity, uint32_t level, uint32_t credits,
                 struct session **ret_session) {
         struct session *session = calloc(1, sizeof(*session));
         int r;
@@ -61,6 +64,7 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
         *session = (struct session){
                 .resources = resources,
                 .identity = *identity,
+                .level = level,
                 .region_bytes.limit = SESSION_REGION_BYTES_MAX,
                 .n_sockets.limit = SESSION_SOCKETS_MAX,
         };
@@ -104,6 +108,7 @@ struct session *session_free(struct session *session) {
         for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
                 region_deinit(&session->regions[i]);
         slots_deinit(&session->socket_numbers);
+        payload_pool_deinit(&session->payloads);
         if (session->ops)
                 munmap(session->ops, session->n_ops_max * sizeof(*session->ops));
         if (session->scratch)
@@ -117,7 +122,7 @@ void session_touch(struct session *session) {
                 list_push_back(&session->resources->touched, &session->touched);
 }
 
-static void session_mark_publish(struct session *session, struct peer *peer) {
+void session_mark_publish(struct session *session, struct peer *peer) {
         if (!list_is_linked(&peer->publish))
                 list_push_back(&session->resources->publish, &peer->publish);
 }
@@ -242,6 +247,43 @@ static void session_move_records(struct session *session, struct peer *peer) {
                 session_recycle(list_entry(list_pop_front(&peer->records), struct op, link));
 }
 
+/* Sends `n` records that were left in a lane, from the index on, as one frame. Returns 0 or -ENOMEM. */
+static int session_resend(struct peer *heir, const struct lane *lane, uint32_t index, uint32_t n) {
+        struct ovl_records_header header = { .n_records = n };
+        size_t body_len = sizeof(header) + n * sizeof(struct ovl_record);
+        uint8_t *frame = malloc(sizeof(struct ovl_frame_header) + body_len);
+        uint8_t *to = frame + sizeof(struct ovl_frame_header);
+
+        if (!frame)
+                return -ENOMEM;
+        frame_pack_header(frame, OVL_FRAME_RECORDS, (uint32_t) body_len, 0);
+        memcpy(to, &header, sizeof(header));
+        to += sizeof(header);
+        for (uint32_t i = 0; i < n; i++, to += sizeof(struct ovl_record)) {
+                struct ovl_record record;
+
+                lane_peek(lane, index + i, &record);
+                memcpy(to, &record, sizeof(record));
+        }
+        return peer_push_frame(heir, frame, sizeof(struct ovl_frame_header) + body_len, -1);
+}
+
+/* What the client has not taken from the lane of a connection that is gone goes to the first one, in frames. */
+static void session_move_lane(struct session *session, struct peer *peer) {
+        const uint32_t n_max = (OVL_FRAME_RECORDS_MAX - sizeof(struct ovl_records_header)) / sizeof(struct ovl_record);
+        struct peer *heir = session->first;
+        uint32_t n_waiting = lane_n_waiting(peer->lane);
+
+        for (uint32_t i = 0; heir && i < n_waiting; i += n_max) {
+                if (session_resend(heir, peer->lane, i, n_waiting - i < n_max ? n_waiting - i : n_max) < 0)
+                        peer_die(heir, "out of memory for the records of a lane");
+                session_mark_publish(session, heir);
+        }
+        list_unlink(&peer->awake);
+        peer->lane = lane_free(peer->lane);
+        session->resources->stats.n_lanes--;
+}
+
 static void session_begin_end(struct session *session) {
         session->is_ending = true;
         list_for_each_safe(link, &session->sockets) {
@@ -256,10 +298,13 @@ void session_remove_peer(struct session *session, struct peer *peer) {
                 session->first = NULL;
         list_unlink(&peer->in_session);
         session->n_peers--;
+        session_drop_continued(peer);
         if (peer->thread)
                 session_end_thread(session, peer);
         if (peer->port)
                 session_end_port(session, peer);
+        if (peer->lane)
+                session_move_lane(session, peer);
         session_move_records(session, peer);
         peer->session = NULL;
         if (session->n_peers == 0)
@@ -372,9 +417,16 @@ static void session_unpin(struct session *session, struct op *op) {
         op->regions = 0;
 }
 
+void session_drop_continued(struct peer *peer) {
+        if (peer->continued)
+                session_recycle(peer->continued);
+        peer->continued = NULL;
+}
+
 void session_recycle(struct op *op) {
         struct session *session = op->session;
 
+        payload_release(&op->payload);
         op->state = OP_FREE;
         list_push_front(&session->free_ops, &op->link);
         session->n_ops--;
@@ -432,7 +484,15 @@ static struct peer *session_route(struct op *op) {
         return op->peer;
 }
 
-/* An op has ended: it is a record from here on, and holds nothing but itself. */
+/* What was received goes with the record; what was sent has left. */
+static void session_keep_payload(struct op *op) {
+        if (op->payload.pool && !op_sends(op) && !(op->record_flags & OVL_RECORD_REFUSED))
+                op->payload_len = (uint32_t) op->bytes;
+        if (op->payload_len == 0)
+                payload_release(&op->payload);
+}
+
+/* An op has ended: it is a record from here on, and holds nothing but itself and what it received inline. */
 static void session_indicate(struct session *session, struct op *op) {
         struct peer *peer;
 
@@ -451,6 +511,7 @@ static void session_indicate(struct session *session, struct op *op) {
         op->cancelled = NULL;
         op->peer = peer;
         session_unpin(session, op);
+        session_keep_payload(op);
         KILLPOINT("session-indicate");
         if (!peer || plant_loses(session, op)) {
                 session_recycle(op);

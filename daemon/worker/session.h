@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/slots.h"
 #include "daemon/worker/op.h"
+#include "daemon/worker/payload.h"
 #include "daemon/worker/peer.h"
 #include "daemon/worker/port.h"
 #include "daemon/worker/quota.h"
@@ -26,6 +27,7 @@
 #define SESSION_PEERS_MAX 1024u
 #define SESSION_CREDITS_MAX 16384u
 #define SESSION_CREDITS_DEFAULT 4096u
+#define SESSION_PIECES 1024u  /* of OVL_INLINE_PIECE bytes, for the payload of inline ops */
 #define SESSION_SPARE_OPS 64u /* for the records of entries that are refused beyond the credits */
 
 struct session {
@@ -35,6 +37,7 @@ struct session {
         struct link_peer identity;   /* of its first connection */
         uint64_t number;
         uint8_t secret[SESSION_SECRET_SIZE];
+        uint32_t level; /* 0 inline, 1 shared, 2 ring */
         struct list peers;
         struct peer *first; /* borrowed: takes the records of threads and ports that are gone; NULL: it is gone, too */
         struct list threads;
@@ -55,6 +58,7 @@ struct session {
         uint32_t n_ops;      /* that are not free */
         uint32_t n_started;  /* of these, that hold a credit */
         struct list free_ops;
+        struct payload_pool payloads;
         uint32_t n_calls; /* requests of the client that are under way */
         uint64_t sequence;
         bool is_held;   /* an entry found no free op */
@@ -64,11 +68,12 @@ struct session {
 /*
  * Makes a session.
  *
+ * level:   that was granted.
  * credits: that the client wishes; 0: the default.
  *
  * Returns 0 or -ENOMEM.
  */
-int session_new(struct resources *resources, const struct link_peer *identity, uint32_t credits,
+int session_new(struct resources *resources, const struct link_peer *identity, uint32_t level, uint32_t credits,
                 struct session **ret_session);
 
 /* All is over: no op is in flight, no peer and no socket is left. Returns NULL. */
@@ -88,11 +93,17 @@ void session_remove_peer(struct session *session, struct peer *peer);
 /* A free op, which holds no credit yet; NULL when there is none. */
 struct op *session_take_op(struct session *session);
 
+/* Something is to be sent to a connection of the session, at the end of the turn. */
+void session_mark_publish(struct session *session, struct peer *peer);
+
 /* These ops have ended: their records go to where they belong. Leaves the list empty. */
 void session_indicate_all(struct session *session, struct list *ended);
 
 /* The request of an op ended: finishes it and those that it served, and starts what queued behind them. */
 void session_finish(struct op *op, int32_t result, unsigned reason);
+
+/* Forgets a send of which the rest will not come: it was never taken. */
+void session_drop_continued(struct peer *peer);
 
 /* Gives back an op whose record was sent. */
 void session_recycle(struct op *op);

@@ -15,9 +15,11 @@ struct stats {
         uint64_t bytes_received;
         uint64_t bytes_sent;
         uint64_t merged_ops; /* that shared a system request with the op before them */
-        uint32_t n_sessions; /* these three are there now: they go down, too */
+        uint64_t polls;      /* turns that found work by looking for it before they would have slept */
+        uint32_t n_sessions; /* these four are there now: they go down, too */
         uint32_t n_sockets;
         uint32_t n_ops;
+        uint32_t n_lanes;
 };
 
 #endif

@@ -1,8 +1,9 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The turn: wait -> reap (ops finish; wake-ups only mark) -> serve the marked peers, each at most what its inbox holds
- * -> publish what has come about -> bury what is over. Nothing dies within a turn but at its end.
+ * The turn: wait -> reap (ops finish; wake-ups only mark) -> serve the marked peers, each at most what its inbox holds,
+ * and the lanes that are awake -> publish what has come about -> bury what is over. Nothing dies within a turn but at
+ * its end.
  *
  * Within publish: all records first, then the calls that waited for them, then replies, so that a reply never overtakes
  * the records that it speaks of. What has been served in this turn reaches the kernel with the wait of the next one; a
@@ -18,12 +19,14 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "daemon/worker/lane.h"
 #include "daemon/worker/post.h"
 #include "daemon/worker/session.h"
 
 #define WORKER_HELLO_NS (5 * NS_PER_S)
 #define WORKER_HELLO_FRESH_NS (30 * NS_PER_S) /* while many connect at once because the daemon has just started */
 #define WORKER_FRESH_NS (120 * NS_PER_S)
+#define WORKER_LANE_MAX 256   /* entries that are taken from one lane in one turn */
 #define WORKER_ENTRIES_MAX 64 /* POST frames and messages that are served for one peer in one turn */
 
 /* What an engine_file belongs to. */
@@ -125,6 +128,15 @@ static void worker_mark_publish(struct worker *worker, struct peer *peer) {
                 list_push_back(&worker->resources.publish, &peer->publish);
 }
 
+/* From here on the lane is looked at in every turn, until the worker sleeps. */
+static void worker_awaken(struct worker *worker, struct peer *peer) {
+        if (!peer->lane || peer->is_dead)
+                return;
+        lane_awaken(peer->lane);
+        if (!list_is_linked(&peer->awake))
+                list_push_back(&worker->resources.awake, &peer->awake);
+}
+
 static void worker_add_peer(struct worker *worker, int take_fd, const struct link_peer *identity) {
         struct link_message report = { .kind = LINK_CHANNEL_CLOSED };
         _cleanup_fd_ int fd = take_fd;
@@ -166,6 +178,18 @@ static void worker_report_closed(struct worker *worker, const struct peer *peer,
         ask_report(&worker->resources.ask, &report);
 }
 
+/* A doorbell is an empty POST frame. It says nothing but that the lane is to be looked at. */
+static void worker_serve_doorbell(struct worker *worker, struct peer *peer, const struct ovl_frame_header *header,
+                                  const uint8_t *body) {
+        static const struct ovl_post_header doorbell;
+
+        if (header->body_len == sizeof(doorbell) && memcmp(body, &doorbell, sizeof(doorbell)) == 0)
+                peer_consume_frame(peer, header);
+        else
+                control_kick(&worker->control, peer, -EPROTO, OVL_REASON_BAD_LANE,
+                             "a POST frame with entries came on a connection that has a lane");
+}
+
 static void worker_serve_frame(struct worker *worker, struct peer *peer, const struct ovl_frame_header *header,
                                const uint8_t *body) {
         const char *problem = NULL;
@@ -179,12 +203,16 @@ static void worker_serve_frame(struct worker *worker, struct peer *peer, const s
                         worker_report_open(worker, peer);
                 return;
         }
+        if (peer->lane) {
+                worker_serve_doorbell(worker, peer, header, body);
+                return;
+        }
         if (!peer->session || !peer->thread) {
                 control_kick(&worker->control, peer, -EPROTO, OVL_REASON_OUT_OF_ORDER,
                              "a POST frame came on a connection that is no thread's");
                 return;
         }
-        r = post_serve_frame(peer->session, peer, body, header->body_len, &peer->n_slots_done, &problem);
+        r = post_serve_frame(peer->session, peer, body, header->body_len, &problem);
         if (r < 0)
                 control_kick(&worker->control, peer, r, OVL_REASON_BAD_FRAME, problem);
         else if (r > 0)
@@ -201,6 +229,8 @@ static void worker_await_input(struct peer *peer) {
         if (peer->has_ended && !peer->session)
                 peer_die(peer, "");
         else if (peer->has_ended)
+                session_drop_continued(peer);
+        if (peer->has_ended && peer->session)
                 session_touch(peer->session);
         peer_await_input(peer);
 }
@@ -226,6 +256,7 @@ static void worker_serve_peer(struct worker *worker, struct peer *peer) {
         if (r == 0 && !peer->is_dead && peer->n_fds > 0 && peer->n_taken == peer->n_filled)
                 control_kick(&worker->control, peer, -EPROTO, OVL_REASON_BAD_FRAME,
                              "descriptors came that no frame announces");
+        worker_awaken(worker, peer);
         peer->is_held = peer_is_held(peer);
         if (peer->is_held)
                 return;
@@ -251,6 +282,7 @@ static bool worker_bury_peer(struct worker *worker, struct peer *peer) {
                 list_unlink(&peer->settle);
                 list_unlink(&peer->publish);
                 list_unlink(&peer->marked);
+                list_unlink(&peer->awake);
                 engine->ops->shutdown(engine, &peer->file, SHUT_RDWR);
         }
         if (peer->file.n_in_flight > 0)
@@ -324,12 +356,15 @@ static void worker_wake_file(struct worker *worker, const struct engine_event *e
         }
 }
 
-static void worker_reap(struct worker *worker) {
+/* Returns how many events there were. */
+static unsigned worker_reap(struct worker *worker) {
         struct engine *engine = worker->resources.engine;
         struct engine_event event;
         bool link_is_ready = false;
+        unsigned n_events = 0;
 
         while (engine->ops->reap(engine, &event)) {
+                n_events++;
                 if (event.op)
                         session_finish(event.op, event.result, OVL_REASON_NONE);
                 else if (event.file->kind == FILE_LINK && event.direction == DIRECTION_IN)
@@ -339,6 +374,7 @@ static void worker_reap(struct worker *worker) {
         }
         if (link_is_ready || !list_is_empty(&worker->resources.ask.cancelled))
                 worker_serve_link(worker);
+        return n_events;
 }
 
 /* Peers that are marked while others are served have their turn in the next one. */
@@ -350,6 +386,55 @@ static void worker_serve(struct worker *worker) {
         list_splice_back(&marked, &worker->resources.marked);
         while ((link = list_pop_front(&marked)))
                 worker_serve_peer(worker, list_entry(link, struct peer, marked));
+}
+
+/* Lanes of a session that is held are looked at again when it is relieved, unless their records want room. */
+static bool worker_forgets_lane(const struct peer *peer) {
+        return peer->is_dead || (peer->session->is_held && !peer_wants_room(peer));
+}
+
+/* Returns how many entries were taken from the lanes that are awake. */
+static unsigned worker_serve_lanes(struct worker *worker) {
+        unsigned n_served = 0;
+
+        list_for_each_safe(link, &worker->resources.awake) {
+                struct peer *peer = list_entry(link, struct peer, awake);
+                const char *problem = NULL;
+                int r = 0;
+
+                if (worker_forgets_lane(peer)) {
+                        list_unlink(link);
+                        continue;
+                }
+                if (!peer->session->is_held)
+                        r = post_serve_lane(peer->session, peer, WORKER_LANE_MAX, &problem);
+                if (r > 0)
+                        n_served += (unsigned) r;
+                else if (r < 0 && r != -EAGAIN)
+                        control_kick(&worker->control, peer, r, OVL_REASON_BAD_LANE, problem);
+                if (peer_wants_room(peer))
+                        worker_mark_publish(worker, peer);
+        }
+        return n_served;
+}
+
+/* Before the worker sleeps: clients ring from here on. Returns false when a lane has work after all. */
+static bool worker_lanes_fall_asleep(struct worker *worker) {
+        bool all_sleep = true;
+
+        list_for_each_safe(link, &worker->resources.awake) {
+                struct peer *peer = list_entry(link, struct peer, awake);
+                bool wants_room = peer_wants_room(peer);
+
+                if (worker_forgets_lane(peer) || lane_fall_asleep(peer->lane, !peer->session->is_held, wants_room)) {
+                        list_unlink(link);
+                        continue;
+                }
+                all_sleep = false;
+                if (wants_room)
+                        worker_mark_publish(worker, peer);
+        }
+        return all_sleep;
 }
 
 static void worker_settle(struct worker *worker) {
@@ -366,8 +451,11 @@ static void worker_publish_records(struct worker *worker, bool with_verdicts, st
         list_for_each(link, &worker->resources.publish) {
                 struct peer *peer = list_entry(link, struct peer, publish);
 
-                if (peer_awaits_verdict(peer) == with_verdicts)
-                        peer_publish_records(peer, worker->scratch, sent);
+                if (peer_awaits_verdict(peer) != with_verdicts)
+                        continue;
+                peer_publish_records(peer, worker->scratch, sent);
+                /* Who gets records is likely to post. */
+                worker_awaken(worker, peer);
         }
 }
 
@@ -513,21 +601,44 @@ static void worker_say_farewell(struct worker *worker) {
         }
 }
 
-int worker_turn(struct worker *worker, bool may_sleep) {
+/* Waits for events: looks for a while first, where that pays, and then sleeps. */
+static int worker_wait(struct worker *worker, bool may_sleep) {
         struct resources *resources = &worker->resources;
         uint64_t timeout = worker_timeout(worker, may_sleep);
+        uint64_t since = 0;
         int r;
 
+        if (timeout > 0 && worker->polling.limit_ns > 0)
+                since = now_ns();
+        if (timeout > 0 && (polling_looks(&worker->polling, since) || !worker_lanes_fall_asleep(worker)))
+                timeout = 0;
         r = resources->engine->ops->wait(resources->engine, timeout);
         if (r < 0)
                 return r;
         resources->stats.turns++;
-        if (timeout > 0)
+        if (timeout > 0) {
                 resources->stats.wakeups++;
-        worker_reap(worker);
+                if (worker->polling.limit_ns > 0)
+                        polling_slept(&worker->polling, now_ns() - since);
+        }
+        return 0;
+}
+
+int worker_turn(struct worker *worker, bool may_sleep) {
+        struct resources *resources = &worker->resources;
+        unsigned n_found;
+        int r;
+
+        r = worker_wait(worker, may_sleep);
+        if (r < 0)
+                return r;
+        n_found = worker_reap(worker);
         worker_expire(worker);
         worker_retry(worker);
         worker_serve(worker);
+        n_found += worker_serve_lanes(worker);
+        if (n_found > 0)
+                resources->stats.polls += polling_found(&worker->polling);
         if (worker->is_stopping || resources->ask.is_gone) {
                 worker_say_farewell(worker);
                 return 0;

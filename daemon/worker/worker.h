@@ -8,13 +8,16 @@
 #include <stdint.h>
 
 #include "daemon/worker/control.h"
+#include "daemon/worker/polling.h"
 #include "daemon/worker/resources.h"
 #include "proto/frame.h"
 
 struct worker_options {
-        int link_fd;        /* the worker's end of the link to the monitor. Taken. */
-        const char *engine; /* "auto" or "uring" */
-        const char *plant;  /* test builds: "lost-record", "doubled-record" or "swapped-bytes"; else NULL */
+        int link_fd;          /* the worker's end of the link to the monitor. Taken. */
+        const char *engine;   /* "auto", "uring" or "epoll" */
+        unsigned poll_us;     /* how long to look for work before sleeping, while it pays; 0: never */
+        const char *plant;    /* test builds: "lost-record", "doubled-record" or "swapped-bytes"; else NULL */
+        const char *features; /* test builds: what is not used of the kernel, see engine-features.h; else NULL */
 };
 
 struct worker {
@@ -23,6 +26,7 @@ struct worker {
         struct list peers;
         struct list unopened;  /* peers that have not said hello */
         struct list graveyard; /* peers that are dead */
+        struct polling polling;
         uint64_t started_ns;
         bool is_stopping;
         uint8_t scratch[FRAME_SIZE_MAX];

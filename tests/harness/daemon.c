@@ -44,9 +44,14 @@ static void daemon_exec(const struct daemon *daemon, const char *program, const 
         const char *line[DAEMON_ARGUMENTS_MAX] = {
                 program, "--socket", daemon->path, "--log", "stderr", "--engine", engine ? engine : "uring",
         };
+        const char *features = getenv("OVL_TEST_FEATURES");
         size_t n = 7;
         int log_fd;
 
+        if (features) {
+                line[n++] = "--features";
+                line[n++] = features;
+        }
         while (arguments && *arguments && n < DAEMON_ARGUMENTS_MAX - 1)
                 line[n++] = *arguments++;
         prctl(PR_SET_PDEATHSIG, SIGKILL);

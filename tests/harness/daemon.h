@@ -4,7 +4,8 @@
 
 /*
  * An overlapd of the running case. The environment says which: OVL_TEST_OVERLAPD is the path of the program,
- * OVL_TEST_ENGINE the engine (default: uring). Everything here asserts: a call returns when it has succeeded.
+ * OVL_TEST_ENGINE the engine (default: uring), OVL_TEST_FEATURES what it may use of the kernel (see
+ * daemon/worker/engine-features.h; default: everything). Everything here asserts: a call returns when it has succeeded.
  */
 
 #include <stdbool.h>

@@ -35,7 +35,7 @@ static void command_mistakes_are_named(void **state) {
         run_expect(RUN("--frobnicate"), 2, "unknown option '--frobnicate'; allowed are --socket");
         run_expect(RUN("-x"), 2, "unknown option '-x'");
         run_expect(RUN("--socket"), 2, "--socket needs a value");
-        run_expect(RUN("--engine", "warp"), 2, "--engine warp: must be auto or uring");
+        run_expect(RUN("--engine", "warp"), 2, "--engine warp: must be auto, uring or epoll");
         run_expect(RUN("--workers", "0"), 2, "--workers 0: must be a number from 1 to 64");
         run_expect(RUN("--log", "paper"), 2, "--log paper: must be journal or stderr");
         run_expect(RUN("--socket", "here"), 2, "--socket here: must be an absolute path");

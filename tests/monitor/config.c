@@ -84,7 +84,7 @@ static void config_names_each_mistake(void **state) {
         config_try("[Daemon]\nWorkers=1x\n", "2: Workers=1x: must be");
         config_try("[Daemon]\nWorkers=-1\n", "2: Workers=-1: must be");
         config_try("[Daemon]\nWorkers=\n", "2: Workers=: must be");
-        config_try("[Daemon]\nEngine=epoll\n", "2: Engine=epoll: must be auto or uring");
+        config_try("[Daemon]\nEngine=poll\n", "2: Engine=poll: must be auto, uring or epoll");
         config_try("[Daemon]\nLog=syslog\n", "2: Log=syslog: must be journal or stderr");
         config_try("[Daemon]\nSocket=run/x\n", "2: Socket=run/x: must be an absolute path");
         config_try("[Daemon]\nSpeed=9\n", "2: Speed=9: unknown key; known are");
@@ -101,7 +101,7 @@ static void config_names_each_mistake(void **state) {
 }
 
 static void config_names_all_mistakes_at_once(void **state) {
-        config_try("[Daemon]\nEngine=x\nWorkers=2\nLog=y\n", "2: Engine=x: must be auto or uring\n");
+        config_try("[Daemon]\nEngine=x\nWorkers=2\nLog=y\n", "2: Engine=x: must be auto, uring or epoll\n");
         config_try("[Daemon]\nnonsense\nWorkers=2\nLog=y\n", "4: Log=y: must be journal or stderr\n");
         config_try("[Daemon]\nnonsense\nWorkers=2\nLog=y\n", "2: neither a [Section]");
 }

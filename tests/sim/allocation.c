@@ -282,14 +282,15 @@ static struct bench *bench_new(void) {
         struct link_message channel = { .kind = LINK_CHANNEL, .body.peer = { .channel = 1, .shard = 1 } };
         struct bench *bench = calloc(1, sizeof(*bench));
         struct sockaddr_in address;
+        struct features features = { 0 };
         struct engine *engine;
-        char problem[200];
+        char problem[ENGINE_REASON_SIZE];
         int link[2], pair[2];
         int fd;
 
         assert_non_null(bench);
         message_arena_init(&bench->arena);
-        if (engine_uring_new(&bench->stats, &engine, problem, sizeof(problem)) < 0)
+        if (engine_new(getenv("OVL_TEST_ENGINE"), &bench->stats, &features, &engine, problem, sizeof(problem)) < 0)
                 harness_skip(problem);
         assert_ok(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, link));
         assert_ok(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair));

@@ -15,6 +15,7 @@
 #include <sched.h>
 #include <signal.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
@@ -55,14 +56,25 @@ struct captive {
         struct user_regs_struct saved;
 };
 
-/* A call and its arguments; "at" is an address of the worker that is readable. */
+enum captive_engine {
+        CAPTIVE_ON_ANY,
+        CAPTIVE_ON_URING,
+        CAPTIVE_ON_EPOLL,
+};
+
+/* A call and its arguments. */
 struct captive_call {
         const char *name;
         long number;
         long arguments[6];
-        bool is_for_sanitizers; /* builds with sanitizers have to let it pass */
-        bool is_for_hooks;      /* and builds with test hooks this */
+        bool is_for_sanitizers;     /* builds with sanitizers have to let it pass */
+        bool is_for_hooks;          /* and builds with test hooks this */
+        enum captive_engine engine; /* a worker on another may perform it */
 };
+
+static enum captive_engine captive_engine(void) {
+        return strcmp(getenv("OVL_TEST_ENGINE"), "epoll") == 0 ? CAPTIVE_ON_EPOLL : CAPTIVE_ON_URING;
+}
 
 static void captive_wait_stop(struct captive *captive) {
         int status;
@@ -182,6 +194,30 @@ static void captive_goes_on_after_what_is_allowed(void **state) {
         estate_stop(&estate);
 }
 
+/* What its engine needs it may do, and gets the kernel's own answer. */
+static void captive_works_with_what_it_has(void **state) {
+        static const struct captive_call calls[] = {
+                { "accept4", SYS_accept4, { -1 }, .engine = CAPTIVE_ON_EPOLL },
+                { "recvfrom", SYS_recvfrom, { -1 }, .engine = CAPTIVE_ON_EPOLL },
+                { "sendto", SYS_sendto, { -1 }, .engine = CAPTIVE_ON_EPOLL },
+                { "io_uring_enter", SYS_io_uring_enter, { -1 }, .engine = CAPTIVE_ON_URING },
+                { "recvmsg", SYS_recvmsg, { -1 } },
+                { "sendmsg", SYS_sendmsg, { -1 } },
+        };
+        struct estate estate;
+        struct captive captive;
+
+        estate_start(&estate, NULL);
+        captive_seize(&captive, estate.worker);
+        for (size_t i = 0; i < HARNESS_N(calls); i++) {
+                if (calls[i].engine != CAPTIVE_ON_ANY && calls[i].engine != captive_engine())
+                        continue;
+                assert_int_equal(captive_perform(&captive, &calls[i]), -EBADF);
+        }
+        captive_release(&captive);
+        estate_stop(&estate);
+}
+
 static void captive_dies_of(const struct captive_call *call) {
         struct estate estate;
         struct captive captive;
@@ -210,6 +246,8 @@ static void captive_dies_of_all(const struct captive_call *calls, size_t n) {
         for (size_t i = 0; i < n; i++) {
                 if ((CAPTIVE_SANITIZED && calls[i].is_for_sanitizers) || (CAPTIVE_HOOKS && calls[i].is_for_hooks))
                         continue;
+                if (calls[i].engine != CAPTIVE_ON_ANY && calls[i].engine != captive_engine())
+                        continue;
                 captive_dies_of(&calls[i]);
                 snprintf(log, sizeof(log), "%s/overlapd-s.log", harness_directory());
                 unlink(log);
@@ -226,6 +264,20 @@ static void captive_cannot_reach_the_network(void **state) {
                 { "connect", SYS_connect, { 3 } },
                 { "listen", SYS_listen, { 3, 1 } },
                 { "io_uring_setup", SYS_io_uring_setup, { 8 } },
+                { "accept", SYS_accept, { 3 } },
+                { "sendmsg that connects", SYS_sendmsg, { 3, 0, MSG_FASTOPEN } },
+                { "sendmmsg", SYS_sendmmsg, { 3 } },
+                { "recvmmsg", SYS_recvmmsg, { 3 } },
+                /* what a ring does needs no calls */
+                { "accept4", SYS_accept4, { 3 }, .engine = CAPTIVE_ON_URING },
+                { "recvfrom", SYS_recvfrom, { 3 }, .engine = CAPTIVE_ON_URING },
+                { "sendto", SYS_sendto, { 3 }, .engine = CAPTIVE_ON_URING },
+                { "epoll_pwait2", SYS_epoll_pwait2, { 3 }, .engine = CAPTIVE_ON_URING },
+                /* and who needs calls has no ring */
+                { "io_uring_enter", SYS_io_uring_enter, { 3 }, .engine = CAPTIVE_ON_EPOLL },
+                { "io_uring_register", SYS_io_uring_register, { 3 }, .engine = CAPTIVE_ON_EPOLL },
+                { "sendto that connects", SYS_sendto, { 3, 0, 0, MSG_FASTOPEN }, .engine = CAPTIVE_ON_EPOLL },
+                { "sendto with an address", SYS_sendto, { 3, 0, 0, 0, 4096, 16 }, .engine = CAPTIVE_ON_EPOLL },
         };
 
         captive_dies_of_all(calls, HARNESS_N(calls));
@@ -313,6 +365,8 @@ static void captive_cannot_widen_its_ring(void **state) {
         struct raw *raw;
         int ring;
 
+        if (captive_engine() != CAPTIVE_ON_URING)
+                harness_skip("a worker on epoll has no ring");
         estate_start(&estate, NULL);
         raw = raw_open(&estate.daemon, 0);
         ring = captive_ring(estate.worker);
@@ -369,6 +423,7 @@ int main(int argc, char **argv) {
                 { "the machine is one whose registers are known", captive_needs_x86_64 },
 #ifdef __x86_64__
                 { "a captive worker may do what its filter allows", captive_goes_on_after_what_is_allowed },
+                { "a captive worker may do what its engine needs", captive_works_with_what_it_has },
                 { "a captive worker cannot reach the network", captive_cannot_reach_the_network, 60 },
                 { "a captive worker cannot reach files", captive_cannot_reach_files, 60 },
                 { "a captive worker cannot run programs", captive_cannot_run_programs, 60 },

@@ -234,17 +234,18 @@ static uint32_t frames_hello(struct raw *raw, uint32_t min, uint32_t max, uint32
 /* 5 */
 static void frames_versions_are_negotiated(void **state) {
         static const struct {
-                uint32_t min, max, level;
+                uint32_t min, max, level, granted;
                 int status;
         } hellos[] = {
-                { 1, 1, 1, 0 },
-                { 0, 1, 1, 0 },
-                { 1, 99, 2, 0 },
-                { 1, UINT32_MAX, 99, 0 },
-                { 0, 0, 1, -EPROTONOSUPPORT },
-                { 2, 9, 1, -EPROTONOSUPPORT },
-                { UINT32_MAX, UINT32_MAX, 1, -EPROTONOSUPPORT },
-                { 1, 0, 1, -EPROTONOSUPPORT },
+                { 1, 1, 0, 0, 0 },
+                { 1, 1, 1, 1, 0 },
+                { 0, 1, 1, 1, 0 },
+                { 1, 99, 2, 2, 0 },
+                { 1, UINT32_MAX, 99, 2, 0 },
+                { 0, 0, 1, 0, -EPROTONOSUPPORT },
+                { 2, 9, 1, 0, -EPROTONOSUPPORT },
+                { UINT32_MAX, UINT32_MAX, 1, 0, -EPROTONOSUPPORT },
+                { 1, 0, 1, 0, -EPROTONOSUPPORT },
         };
         struct frames frames;
 
@@ -257,7 +258,7 @@ static void frames_versions_are_negotiated(void **state) {
                 assert_int_equal(reply->status, hellos[i].status);
                 if (reply->status == 0) {
                         assert_int_equal(reply->hello->version, 1);
-                        assert_int_equal(reply->hello->level, 1);
+                        assert_int_equal(reply->hello->level, hellos[i].granted);
                 } else {
                         assert_int_equal(reply->reason, OVL_REASON_VERSION);
                         assert_non_null(strstr(reply->text, "1 to 1"));

@@ -96,11 +96,22 @@ static bool raw_fill(struct raw *raw, struct ovl_frame_header *ret_header) {
 
 /* --- Frames ----------------------------------------------------------------------------------------------------- */
 
+static void raw_keep_payloads(struct raw *raw, const uint8_t *payloads, size_t len) {
+        if (len == 0)
+                return;
+        raw->payloads = realloc(raw->payloads, raw->payloads_len + len);
+        assert_non_null(raw->payloads);
+        memcpy(raw->payloads + raw->payloads_len, payloads, len);
+        raw->payloads_len += len;
+}
+
 static void raw_keep_records(struct raw *raw, const uint8_t *body, size_t len) {
         struct ovl_records_header header;
+        size_t records_len, payloads_len = 0;
 
         memcpy(&header, body, sizeof(header));
-        assert_int_equal(len, sizeof(header) + header.n_records * sizeof(struct ovl_record));
+        records_len = sizeof(header) + header.n_records * sizeof(struct ovl_record);
+        assert_true(header.n_records > 0 && records_len <= len);
         if (raw->n_records + header.n_records > raw->n_records_held) {
                 raw->n_records_held = 2 * (raw->n_records + header.n_records);
                 raw->records = realloc(raw->records, raw->n_records_held * sizeof(*raw->records));
@@ -114,7 +125,10 @@ static void raw_keep_records(struct raw *raw, const uint8_t *body, size_t len) {
                         raw->n_settled = record.value;
                 else
                         raw->records[raw->n_records++] = record;
+                payloads_len += record.payload_len;
         }
+        assert_int_equal(len, records_len + payloads_len);
+        raw_keep_payloads(raw, body + records_len, payloads_len);
 }
 
 static enum raw_kind raw_unpack(struct raw *raw, const uint8_t *body, size_t len) {
@@ -214,18 +228,24 @@ struct raw *raw_close(struct raw *raw) {
                 return NULL;
         fd_close(raw->fd);
         free(raw->records);
+        free(raw->payloads);
+        free(raw->payload);
         free(raw);
         return NULL;
 }
 
 struct raw *raw_open(const struct daemon *daemon, uint32_t credits) {
+        return raw_open_level(daemon, 1, credits);
+}
+
+struct raw *raw_open_level(const struct daemon *daemon, uint32_t level, uint32_t credits) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__Hello hello = OVERLAPD__HELLO__INIT;
         struct raw *raw = raw_connect(daemon);
 
         hello.version_min = OVL_PROTOCOL_MIN;
         hello.version_max = OVL_PROTOCOL_MAX;
-        hello.level = 1;
+        hello.level = level;
         hello.thread = RAW_THREAD;
         hello.credits = credits;
         request.what_case = OVERLAPD__REQUEST__WHAT_HELLO;
@@ -234,6 +254,8 @@ struct raw *raw_open(const struct daemon *daemon, uint32_t credits) {
         assert_int_equal(raw->reply->hello->secret.len, sizeof(raw->secret));
         raw->session = raw->reply->hello->session;
         raw->credits = raw->reply->hello->credits;
+        raw->level = raw->reply->hello->level;
+        raw->inline_bytes = raw->reply->hello->inline_bytes;
         memcpy(raw->secret, raw->reply->hello->secret.data, sizeof(raw->secret));
         return raw;
 }
@@ -324,9 +346,14 @@ int raw_status(struct raw *raw) {
 /* --- Operations ------------------------------------------------------------------------------------------------- */
 
 void raw_post(struct raw *raw, const struct ovl_entry *entries, size_t n) {
+        raw_post_inline(raw, entries, n, NULL, 0);
+}
+
+void raw_post_inline(struct raw *raw, const struct ovl_entry *entries, size_t n, const void *payload,
+                     size_t payload_len) {
         size_t len = sizeof(struct ovl_post_header);
         struct ovl_post_header header = { 0 };
-        _cleanup_free_ uint8_t *body = malloc(len + n * sizeof(*entries));
+        _cleanup_free_ uint8_t *body = malloc(len + n * sizeof(*entries) + payload_len);
 
         assert_non_null(body);
         for (size_t i = 0; i < n; i++) {
@@ -337,7 +364,20 @@ void raw_post(struct raw *raw, const struct ovl_entry *entries, size_t n) {
                 header.n_slots += n_slots;
         }
         memcpy(body, &header, sizeof(header));
-        raw_frame(raw, OVL_FRAME_POST, body, len, 0, -1);
+        if (payload_len > 0)
+                memcpy(body + len, payload, payload_len);
+        raw_frame(raw, OVL_FRAME_POST, body, len + payload_len, 0, -1);
+}
+
+/* The payload of a record that is taken. */
+static void raw_take_payload(struct raw *raw, size_t len) {
+        if (len == 0)
+                return;
+        raw->payload = realloc(raw->payload, len);
+        assert_non_null(raw->payload);
+        memcpy(raw->payload, raw->payloads, len);
+        raw->payloads_len -= len;
+        memmove(raw->payloads, raw->payloads + len, raw->payloads_len);
 }
 
 struct ovl_record raw_take(struct raw *raw) {
@@ -352,6 +392,7 @@ struct ovl_record raw_take(struct raw *raw) {
         }
         record = raw->records[0];
         memmove(raw->records, raw->records + 1, --raw->n_records * sizeof(record));
+        raw_take_payload(raw, record.payload_len);
         return record;
 }
 

@@ -30,11 +30,16 @@ struct raw {
         uint64_t session;
         uint8_t secret[16];
         uint32_t credits;
+        uint32_t level;
+        uint64_t inline_bytes;
         const Overlapd__Reply *reply; /* the latest; in the arena */
         const Overlapd__Notice *notice;
         struct ovl_record *records; /* that wait to be taken */
         size_t n_records, n_records_held;
         uint64_t n_settled; /* of the latest SETTLED record */
+        uint8_t *payloads;  /* of the records that wait, one behind the other */
+        size_t payloads_len;
+        uint8_t *payload; /* of the record that was taken last: its payload_len bytes */
         size_t n_in;
         uint8_t in[FRAME_SIZE_MAX];
         struct message_arena arena;
@@ -44,8 +49,9 @@ struct raw {
 struct raw *raw_connect(const struct daemon *daemon);
 struct raw *raw_close(struct raw *raw);
 
-/* Connects and opens a session. credits: 0: the daemon's default. */
+/* Connects and opens a session, of level 1 or another. credits: 0: the daemon's default. */
 struct raw *raw_open(const struct daemon *daemon, uint32_t credits);
+struct raw *raw_open_level(const struct daemon *daemon, uint32_t level, uint32_t credits);
 
 /* A further connection: a thread of the session of `first`, or a port. */
 struct raw *raw_attach_thread(const struct daemon *daemon, const struct raw *first, uint64_t number);
@@ -80,6 +86,9 @@ bool raw_has_input(struct raw *raw);
 
 /* Posts entries in one frame: as many slots each as they say. */
 void raw_post(struct raw *raw, const struct ovl_entry *entries, size_t n);
+
+/* The same with bytes of payload behind the slots. */
+void raw_post_inline(struct raw *raw, const struct ovl_entry *entries, size_t n, const void *payload, size_t len);
 
 /* Takes the next completion record. */
 struct ovl_record raw_take(struct raw *raw);

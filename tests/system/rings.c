@@ -19,18 +19,23 @@ struct rings {
         struct io_uring *ring;
         struct engine_file file;
         int other;
+        bool is_weaker; /* it does not require registered files: a kernel before 5.19, or a mask of its features */
 };
 
 static void rings_start(struct rings *rings) {
         char problem[256];
         int fds[2];
+        struct features features;
         int r;
 
         memset(rings, 0, sizeof(*rings));
-        r = engine_uring_new(&rings->stats, &rings->engine, problem, sizeof(problem));
+        assert_ok(features_parse(getenv("OVL_TEST_FEATURES"), &features));
+        r = engine_uring_new(&rings->stats, &features, &rings->engine, problem, sizeof(problem));
         if (r < 0)
                 fail_msg("no ring: %s", problem);
         rings->ring = &uring_of(rings->engine)->ring;
+        rings->is_weaker = !uring_of(rings->engine)->requires_files;
+        assert_int_equal(rings->is_weaker, problem[0] != '\0');
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
         engine_file_init(&rings->file, fds[0], 0);
         rings->other = fds[1];
@@ -113,6 +118,10 @@ static void rings_refuse_files_that_are_not_registered(void **state) {
         char data[4];
 
         rings_start(&rings);
+        if (rings.is_weaker) {
+                rings_stop(&rings);
+                harness_skip("before Linux 5.19 a ring that cancels cannot require registered files");
+        }
         assert_int_equal(write(rings.other, "data", 4), 4);
         sqe = rings_sqe(&rings);
         io_uring_prep_recv(sqe, rings.file.fd, data, sizeof(data), 0);

@@ -208,8 +208,8 @@ def case_versions(daemon, schema):
         expect_fields(reply, status=-93, reason=36)
         vectors.expect(channel.is_at_end(), "the connection goes on")
     with Channel(daemon, schema) as channel:
-        reply = channel.request("hello", [("version_min", 1), ("version_max", 9), ("level", 2), ("thread", 1)])
-        expect_fields(reply, **{"status": 0, "hello.version": 1, "hello.level": 1})
+        reply = channel.request("hello", [("version_min", 1), ("version_max", 9), ("level", 9), ("thread", 1)])
+        expect_fields(reply, **{"status": 0, "hello.version": 1, "hello.level": 2})
 
 
 def case_unknown_request(daemon, schema):
