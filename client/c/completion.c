@@ -12,7 +12,7 @@
  * Invariants: an operation is indicated exactly once. The status is written last, with release order, and after that an
  * operation without routine and port is not touched: its owner may use it again at once. A record that does not fit
  * (an unknown tag, another thread, another kind of operation, more bytes than were lent, a port that is none) never has
- * an effect; the caller ends the session.
+ * an effect; the caller ends the session. What is indicated in which order: result, status, event, routine or packet.
  *
  * Rejected: forgiving what can be explained (a doubled record, a late one): the next forged record would be believed.
  */
@@ -22,7 +22,9 @@
 #include <errno.h>
 #include <stdbool.h>
 
+#include "client/c/apc.h"
 #include "client/c/conduit.h"
+#include "client/c/event.h"
 #include "client/c/port.h"
 #include "client/c/routine.h"
 #include "client/c/session.h"
@@ -83,8 +85,10 @@ static void completion_indicate(struct ovl_session *session, const struct pendin
         if (port)
                 completion_fill_packet(&private->packet, overlapped, end);
         completion_store(overlapped, end->status);
+        if (op->event)
+                event_set(op->event, by);
         if (has_routine)
-                routine_push(op->thread, overlapped, by);
+                routine_push(op->thread, &private->routine.item, by);
         else if (port)
                 port_push(port, &private->packet);
         completion_wake(session, op, by);
@@ -98,6 +102,8 @@ static void completion_end(struct ovl_session *session, struct pending *pending,
                 vector_release(op.vector, op.vector_slot);
         pending_remove(&session->pending, pending);
         if (op.wants_verdict && (end->flags & OVL_RECORD_REFUSED)) {
+                if (op.event)
+                        event_end(op.event, &op);
                 op.thread->verdict = THREAD_VERDICT_REFUSED;
                 op.thread->verdict_status = end->status;
                 op.thread->verdict_reason = end->reason;
@@ -109,6 +115,8 @@ static void completion_end(struct ovl_session *session, struct pending *pending,
         if (op.wants_verdict)
                 op.thread->verdict = THREAD_VERDICT_DONE;
         completion_indicate(session, &op, end, by);
+        if (op.event)
+                event_end(op.event, &op);
 }
 
 /* The port that gets the packet of an operation whose record does not say so. */
@@ -200,6 +208,9 @@ int completion_take(struct conduit *conduit, const struct ovl_record *record, st
                 break;
         case OVL_RECORD_SETTLED:
                 problem = completion_take_settled(conduit, record, by);
+                break;
+        case OVL_RECORD_APC:
+                problem = apc_take(conduit, record, by);
                 break;
         default:
                 problem = "a kind of record that was not asked for";

@@ -7,7 +7,9 @@
 #include <assert.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "client/c/overlap.h"
+#include "client/c/routine.h"
 #include "proto/layout.h"
 
 struct conduit;
@@ -31,9 +33,8 @@ struct completion_packet {
 struct completion_private {
         union {
                 struct {
-                        struct ovl_overlapped *next;
+                        struct routine_item item;
                         void (*routine)(struct ovl_thread *thread, struct ovl_overlapped *overlapped);
-                        uint64_t socket;
                 } routine;
                 struct completion_packet packet;
         };
@@ -45,6 +46,11 @@ static_assert(sizeof(struct completion_private) <= sizeof(((struct ovl_overlappe
 
 static inline struct completion_private *completion_private(const struct ovl_overlapped *overlapped) {
         return (struct completion_private *) (uintptr_t) overlapped->reserved;
+}
+
+/* The overlapped structure that the library's part belongs to. */
+static inline struct ovl_overlapped *completion_overlapped(struct completion_private *private) {
+        return list_entry(private, struct ovl_overlapped, reserved);
 }
 
 /*

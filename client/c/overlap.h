@@ -10,6 +10,7 @@
  * library until its completion was indicated, and so do the bytes of the buffers. How a completion is indicated:
  *
  *   by a completion routine   runs in an alertable wait of the very thread that posted, never elsewhere
+ *   by an event               where the overlapped structure names one: any thread may wait for it
  *   by a completion port      where the socket is associated with one: any thread that waits on the port gets a packet
  *   not at all                the caller polls or waits for the result
  *
@@ -38,11 +39,12 @@ struct ovl_session;
 struct ovl_thread;
 struct ovl_region;
 struct ovl_port;
+struct ovl_event;
 
 /* What a posting call returns when exactly one indication will follow. */
 #define OVL_PENDING 1
 
-/* What an alertable wait returns when at least one completion routine ran, and the object was not waited for. */
+/* What an alertable wait returns when at least one completion routine or APC ran, and nothing was waited for. */
 #define OVL_ALERTED 2
 
 /* A timeout that never ends. */
@@ -94,7 +96,7 @@ OVL_API int ovl_session_open(const struct ovl_session_options *options, struct o
 /*
  * Ends a session: its sockets are closed and its pending operations end with -ECANCELED, but nothing is indicated.
  *
- * session: taken; its threads, ports and regions were freed before. NULL is fine. Returns NULL.
+ * session: taken; its threads, ports, events and regions were freed before. NULL is fine. Returns NULL.
  */
 OVL_API struct ovl_session *ovl_session_free(struct ovl_session *session);
 
@@ -169,8 +171,9 @@ OVL_API size_t ovl_region_size(const struct ovl_region *region);
 OVL_API int ovl_thread_open(struct ovl_session *session, struct ovl_thread **ret_thread, struct ovl_error *ret_error);
 
 /*
- * Closes a thread. Its pending operations end with -ECANCELED (those that will go to a port go on); their routines
- * never run. Waits until all have ended, so that their overlapped structures are free when this returns.
+ * Closes a thread. Its pending operations end with -ECANCELED (those that have no event and will go to a port go on);
+ * their routines never run, their events are set. Waits until all have ended, so that their overlapped structures are
+ * free when this returns. APCs that have not run are dropped.
  *
  * thread: taken. NULL is fine. By its owner, and not from one of its routines. Returns NULL.
  */
@@ -201,13 +204,13 @@ OVL_API int ovl_thread_fd(const struct ovl_thread *thread);
 OVL_API int ovl_dispatch(struct ovl_thread *thread);
 
 /*
- * An alertable wait: runs every completion routine that is queued, also those that are queued meanwhile; if there was
- * none, waits for the first. Routines of one socket are never nested.
+ * An alertable wait: runs every completion routine and APC that is queued, in the order in which they were queued, also
+ * those that are queued meanwhile; if there was none, waits for the first. Routines of one socket are never nested.
  *
  * timeout_ns: nanoseconds; 0 only runs what is there; OVL_INFINITE.
  *
- * Returns OVL_ALERTED when at least one routine ran, 0 on timeout, or -ECONNABORTED when the daemon is gone and no
- * routine is left to run.
+ * Returns OVL_ALERTED when at least one ran, 0 on timeout, or -ECONNABORTED when the daemon is gone and nothing is left
+ * to run.
  */
 OVL_API int ovl_sleep(struct ovl_thread *thread, uint64_t timeout_ns);
 
@@ -228,15 +231,20 @@ OVL_API int ovl_uncork(struct ovl_thread *thread);
  * completion was indicated, and may then be used again. Indicated means: its routine was called, its packet was taken
  * from the port, or, where there is neither, its status is no longer -EINPROGRESS. Only `user` is the caller's while
  * the operation is in flight.
+ *
+ * The event is captured by the posting call: it is reset before the operation can end, and set when it has ended, after
+ * the status was written. An operation that did not start does not set it. With a routine it is ignored, neither reset
+ * nor set. On a socket that has a port both are indicated, the event first.
  */
 struct ovl_overlapped {
         void *user;
-        uint64_t bytes;       /* transferred; valid once the operation has ended */
-        uint64_t value;       /* what the operation yields beyond bytes: the new socket of an accept */
-        int32_t status;       /* -EINPROGRESS, then 0 or -errno: written last, with release order */
-        uint16_t flags;       /* 0x10: whether the operation took effect is not known */
-        uint16_t reason;      /* finer than the status: ovl_reason_text() */
-        uint64_t reserved[8]; /* the library's */
+        struct ovl_event *event; /* borrowed; NULL: none */
+        uint64_t bytes;          /* transferred; valid once the operation has ended */
+        uint64_t value;          /* what the operation yields beyond bytes: the new socket of an accept */
+        int32_t status;          /* -EINPROGRESS, then 0 or -errno: written last, with release order */
+        uint16_t flags;          /* 0x10: whether the operation took effect is not known */
+        uint16_t reason;         /* finer than the status: ovl_reason_text() */
+        uint64_t reserved[8];    /* the library's */
 };
 
 /* A completion routine. Runs in the posting thread, in an alertable wait; may post, wait and close. */
@@ -269,10 +277,11 @@ enum {
  * Return 0 when the operation is done and its completion already indicated (only with OVL_WANT_VERDICT), OVL_PENDING
  * when exactly one indication follows, success or failure, or -errno when the operation did not start and nothing is
  * indicated: -EFAULT (a buffer that is in no region), -ENOBUFS (no credit left), -EINVAL (also a routine on a socket
- * that has a port), -EMSGSIZE (more than 64 buffers or 1 GiB), -EBUSY (the overlapped structure is still in use),
- * -ECONNABORTED (the daemon is gone); with OVL_WANT_VERDICT also what the daemon refuses, such as -EBADF (no such
- * socket), -ENOTCONN, -ESHUTDOWN: the structure is then free, its status is that error, and nothing else in it changed.
- * Without OVL_WANT_VERDICT such a refusal is the operation's completion, indicated like any other.
+ * that has a port, or an event of another session), -EMSGSIZE (more than 64 buffers or 1 GiB), -EBUSY (the overlapped
+ * structure is still in use), -ECONNABORTED (the daemon is gone); with OVL_WANT_VERDICT also what the daemon refuses,
+ * such as -EBADF (no such socket), -ENOTCONN, -ESHUTDOWN: the structure is then free, its status is that error, and
+ * nothing else in it changed. Without OVL_WANT_VERDICT such a refusal is the operation's completion, indicated like any
+ * other.
  *
  * A posting call blocks only for a verdict, and while the daemon is so far behind that its connection is full.
  */
@@ -342,6 +351,172 @@ OVL_API int ovl_wait(struct ovl_thread *thread, struct ovl_overlapped *overlappe
  * others, those that the daemon had sent.
  */
 OVL_API int ovl_cancel(struct ovl_thread *thread, uint64_t socket, struct ovl_overlapped *overlapped);
+
+/*
+ * The same for the operations that this very thread posted, on one socket or, with socket 0, on all: each has ended,
+ * and its record was taken in, when this returns.
+ */
+OVL_API int ovl_cancel_thread(struct ovl_thread *thread, uint64_t socket);
+
+/* --- Events ----------------------------------------------------------------------------------------------------- */
+
+/*
+ * An event is set or not. Operations set it when they end, and any thread of the program may; any thread may wait.
+ * One that was not opened with OVL_EVENT_MANUAL resets itself when it satisfies a wait, so that each signal releases
+ * one wait; a manual one stays set and releases all. Setting an event that is set changes nothing but its generation.
+ *
+ * Events that satisfy a wait do so at the moment in which they are set, the earliest wait first: a set that is followed
+ * by a reset releases those that were waiting.
+ */
+
+enum {
+        OVL_EVENT_MANUAL = 1, /* stays set until it is reset */
+        OVL_EVENT_SET = 2,    /* is set from the beginning */
+};
+
+/*
+ * Makes an event. flags: OVL_EVENT_MANUAL, OVL_EVENT_SET.
+ *
+ * Returns 0 and the event, -EINVAL (unknown flags) or -ENOMEM.
+ */
+OVL_API int ovl_event_open(struct ovl_session *session, unsigned flags, struct ovl_event **ret_event);
+
+/*
+ * Gives an event up. Operations in flight that name it, and threads that wait for it, go on.
+ *
+ * event: taken; NULL is fine. Returns NULL.
+ */
+OVL_API struct ovl_event *ovl_event_close(struct ovl_event *event);
+
+/* Any thread. Never fail. */
+OVL_API void ovl_event_set(struct ovl_event *event);
+OVL_API void ovl_event_reset(struct ovl_event *event);
+
+/*
+ * Looks, and consumes nothing. Does not take in what the daemon has sent: see ovl_dispatch().
+ *
+ * ret_generation: how many signals the event ever had; NULL if not wanted.
+ *
+ * Returns 1 when the event is set, or 0.
+ */
+OVL_API int ovl_event_poll(struct ovl_event *event, uint64_t *ret_generation);
+
+/*
+ * Waits for events of one session. Completions that arrive meanwhile are taken in, also those of operations that other
+ * threads posted and that will set one of the events.
+ *
+ * thread:     who waits; by its owner.
+ * events:     n of them (1 to 64). Borrowed until this returns.
+ * all:        0: any of them: the first in the array that is set. Else all of them, at one moment: as long as one is
+ * not set, none is consumed. An array for all names each event once. timeout_ns: nanoseconds; 0 only looks;
+ * OVL_INFINITE. alertable:  not 0: also runs routines and APCs of this thread, and returns as soon as one has run.
+ * ret_index:  written when the wait was satisfied: the place of the event in the array; 0 for all. NULL if not wanted.
+ *
+ * A routine or APC that is queued when the wait begins wins over events that are set, which stay so; later whichever
+ * comes first ends the wait. After OVL_ALERTED the events may be set or not: call again.
+ *
+ * Returns 0 when the wait was satisfied, OVL_ALERTED, -ETIMEDOUT, -EINVAL (a number of events that is none, an event of
+ * another session), or -ECONNABORTED when the daemon is gone and the events are not set.
+ */
+OVL_API int ovl_wait_events(struct ovl_thread *thread, struct ovl_event *const *events, size_t n, int all,
+                            uint64_t timeout_ns, int alertable, size_t *ret_index);
+
+/*
+ * For foreign event loops: a descriptor that is readable exactly while the event is set. The loop must not read it. It
+ * also watches ovl_thread_fd() of the threads that post, and calls ovl_dispatch(): that is what sets events.
+ *
+ * What a loop was told may be over when it acts: another thread took the signal, or reset the event, and perhaps it was
+ * set anew since. So each signal has a number, the generation, and the loop proceeds like this:
+ *
+ *   1. The descriptor is readable: ovl_event_poll() gives 1 and a generation. (0: the signal was stale; nothing to do.)
+ *   2. The loop looks at what the event stands for: operations, states.
+ *   3. ovl_event_confirm() with that generation takes the signal, and resets the event. If it returns 0 the event was
+ *      taken, or signalled again after step 1: the descriptor says which, and the loop begins anew with step 1.
+ *
+ * A loop that wants each signal of an event that resets itself for itself alone confirms before it acts.
+ *
+ * Returns the descriptor, always the same; borrowed, valid until the event is closed. Or -EMFILE, -ENFILE, -ENOMEM.
+ */
+OVL_API int ovl_event_export(struct ovl_event *event);
+
+/*
+ * Takes the signal of this generation: resets the event if it is set and had no further signal, in one step.
+ *
+ * Returns 1 when it did, or 0 when there is no such signal (any more): nothing was changed.
+ */
+OVL_API int ovl_event_confirm(struct ovl_event *event, uint64_t generation);
+
+/* --- Asynchronous procedure calls ------------------------------------------------------------------------------- */
+
+/* A function that a thread calls because somebody asked it to. Runs in its alertable waits; may post, wait and close.
+ */
+#define OVL_APC(name) void (*name)(struct ovl_thread * thread, uint64_t argument)
+
+/*
+ * Queues an APC to a thread of this program: behind all routines and APCs that are queued, and behind those of
+ * operations that have ended by now. Wakes the thread if it waits alertably.
+ *
+ * thread:   borrowed. Any thread of the program may call this until ovl_thread_close() of it returns.
+ * function: NULL: nothing is queued.
+ *
+ * Returns 0, -ENOMEM, or -ESRCH when the thread is being closed.
+ */
+OVL_API int ovl_apc_queue(struct ovl_thread *thread, OVL_APC(function), uint64_t argument);
+
+/*
+ * Lets other processes name a function of this one by a number: those that have a handle of one of its threads can have
+ * it called there. At most 1,024 numbers; one that is registered again names the new function.
+ *
+ * thread:   whose connection carries the request. By its owner.
+ * function: NULL: takes the number back. APCs that name it and have not begun are dropped.
+ *
+ * Returns 0, -EDQUOT (too many), -ENOENT (a number to be taken back that is not registered), or -errno.
+ */
+OVL_API int ovl_function_register(struct ovl_thread *thread, uint64_t number, OVL_APC(function));
+
+/* A thread, for other processes: random bytes that only those can use to whom the handle was given. */
+struct ovl_thread_handle {
+        unsigned char bytes[16];
+};
+
+/*
+ * Makes a handle of this thread. It works in this process, and in those that it is given to, until it or the thread is
+ * closed.
+ *
+ * thread: by its owner.
+ *
+ * Returns 0 and the handle, -EDQUOT (the session has too many), or -errno.
+ */
+OVL_API int ovl_thread_handle_open(struct ovl_thread *thread, struct ovl_thread_handle *ret_handle);
+
+/*
+ * Lets another session use a handle that this session opened. The other one must be of the same user and the same unit
+ * of the service manager; how it learns the bytes is the programs' affair.
+ *
+ * session: its number, from ovl_session_info().
+ *
+ * Returns 0, -ESRCH (no such session), -EBADF (no such handle), -EDQUOT (given to too many), or -errno.
+ */
+OVL_API int ovl_thread_handle_give(struct ovl_thread *thread, const struct ovl_thread_handle *handle, uint64_t session);
+
+/* Makes a handle that this session opened useless for everybody. Returns 0, -EBADF (no such handle), or -errno. */
+OVL_API int ovl_thread_handle_close(struct ovl_thread *thread, const struct ovl_thread_handle *handle);
+
+/*
+ * Queues an APC to a thread of any process: in its place among what ends there, as ovl_apc_queue() does.
+ *
+ * thread: whose connection carries the request. By its owner.
+ * number: of a function that the target registered.
+ *
+ * Returns 0 when it is queued, -EBADF (a handle that was closed or is not this session's), -ESRCH (the thread has
+ * ended: what was queued to it and had not run is dropped), -ENOENT (no such function), -ENOBUFS (the target does not
+ * take its APCs: too many wait), or -errno. A process that takes APCs in and does not run them keeps 16,384; further
+ * ones are dropped.
+ */
+OVL_API int ovl_apc_queue_remote(struct ovl_thread *thread, const struct ovl_thread_handle *handle, uint64_t number,
+                                 uint64_t argument);
+
+#undef OVL_APC
 
 /* --- Sockets ---------------------------------------------------------------------------------------------------- */
 

@@ -9,6 +9,7 @@
 
 #include "base/slots.h"
 
+struct ovl_event;
 struct ovl_overlapped;
 struct ovl_thread;
 struct vector_arena;
@@ -23,11 +24,12 @@ struct pending {
         uint64_t bytes_max;          /* what the record may say at most */
         struct vector_arena *vector; /* borrowed: where the array of slices lies; NULL: there is none */
         uint32_t vector_slot;
-        uint8_t op;         /* enum ovl_op */
-        uint8_t indication; /* enum ovl_indication */
-        bool wants_verdict; /* the posting call waits */
-        bool is_waited;     /* some wait has this operation as its object */
-        bool is_cancelled;  /* the thread that posted it is being closed and asked for its end */
+        struct ovl_event *event; /* one reference; NULL: none */
+        uint8_t op;              /* enum ovl_op */
+        uint8_t indication;      /* enum ovl_indication */
+        bool wants_verdict;      /* the posting call waits */
+        bool is_waited;          /* some wait has this operation as its object */
+        bool is_cancelled;       /* the thread that posted it is being closed and asked for its end */
 };
 
 struct pending_table {

@@ -29,6 +29,7 @@
 #include "client/c/completion.h"
 #include "client/c/conduit.h"
 #include "client/c/error.h"
+#include "client/c/event.h"
 #include "client/c/pending.h"
 #include "client/c/region.h"
 #include "client/c/session.h"
@@ -130,6 +131,11 @@ static int post_check_state(struct ovl_thread *thread, const struct post *post) 
                 return error_set(&thread->error, -EBUSY, 0,
                                  "%s: the overlapped structure belongs to an operation that was not yet indicated",
                                  post->call);
+        if (!post->routine && post->overlapped->event && post->overlapped->event->session != session)
+                return error_set(&thread->error, -EINVAL, 0,
+                                 "%s: the event of the overlapped structure belongs to another session: an operation "
+                                 "takes one of its own",
+                                 post->call);
         if (!post->routine)
                 return 0;
         association = association_find(&session->associations, post->entry.socket);
@@ -178,13 +184,17 @@ static void post_start(struct ovl_thread *thread, struct post *post, struct pend
         pending->socket = entry->socket;
         pending->op = entry->op;
         pending->indication = entry->indication;
+        /* With a routine the event is the program's own affair. */
+        pending->event = post->routine ? NULL : post->overlapped->event;
         pending->wants_verdict = post->flags & OVL_WANT_VERDICT;
         *private = (struct completion_private){
-                .routine = { .routine = post->routine, .socket = entry->socket },
+                .routine = { .routine = post->routine, .item.socket = entry->socket },
                 .tag = pending->tag,
                 .state = COMPLETION_IN_FLIGHT,
         };
         __atomic_store_n(&post->overlapped->status, -EINPROGRESS, __ATOMIC_RELEASE);
+        if (pending->event)
+                event_start(pending->event, pending);
         thread->verdict = THREAD_VERDICT_NONE;
         thread->conduit->n_posted++;
         post_append(thread, entry);

@@ -1,14 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Completion routines and the waits in which they run.
+ * Completion routines and APCs, and the waits in which they run.
  *
  * Invariants: a routine runs in the thread that posted its operation, in the order in which the operations ended, and
  * never inside another routine of the same socket: a routine that waits alertably lets only routines of other sockets
- * run, and those of its own stay queued in their order. The queue is a chain through the overlapped structures, so a
- * record never needs memory.
+ * and APCs run, and those of its own socket stay queued in their order. APCs stand in the same queue. It is a chain
+ * through the overlapped structures, so that a record never needs memory, and through the APCs, which are allocated.
  *
- *   queued -> running    ovl_sleep(), or an alertable ovl_wait(); each goes on until nothing is left that may run
+ *   queued -> running    an alertable wait; each goes on until nothing is left that may run
  *   running -> done      the routine returns
  *   queued -> dropped    ovl_thread_close()
  *
@@ -23,6 +23,8 @@
 
 #include <errno.h>
 
+#include "base/list.h"
+#include "client/c/apc.h"
 #include "client/c/completion.h"
 #include "client/c/conduit.h"
 #include "client/c/error.h"
@@ -34,24 +36,12 @@
 
 /* --- The queue -------------------------------------------------------------------------------------------------- */
 
-void routine_push(struct ovl_thread *thread, struct ovl_overlapped *overlapped, const struct ovl_thread *by) {
-        completion_private(overlapped)->routine.next = NULL;
-        if (thread->last_routine)
-                completion_private(thread->last_routine)->routine.next = overlapped;
-        else
-                thread->first_routine = overlapped;
-        thread->last_routine = overlapped;
-        wait_signal(thread, by);
+static struct ovl_overlapped *routine_overlapped(struct routine_item *item) {
+        return completion_overlapped(list_entry(item, struct completion_private, routine.item));
 }
 
-void routine_drop_all(struct ovl_thread *thread) {
-        while (thread->first_routine) {
-                struct completion_private *private = completion_private(thread->first_routine);
-
-                thread->first_routine = private->routine.next;
-                private->state = COMPLETION_IDLE;
-        }
-        thread->last_routine = NULL;
+static struct apc *routine_apc(struct routine_item *item) {
+        return list_entry(item, struct apc, item);
 }
 
 static bool routine_is_running(const struct ovl_thread *thread, uint64_t socket) {
@@ -63,56 +53,111 @@ static bool routine_is_running(const struct ovl_thread *thread, uint64_t socket)
 }
 
 /* Finds the first that may run. Returns NULL if there is none; *ret_previous is what stays in front of it. */
-static struct ovl_overlapped *routine_find(const struct ovl_thread *thread, struct ovl_overlapped **ret_previous) {
-        struct ovl_overlapped *overlapped = thread->first_routine, *previous = NULL;
+static struct routine_item *routine_find(const struct ovl_thread *thread, struct routine_item **ret_previous) {
+        struct routine_item *item = thread->first_routine, *previous = NULL;
 
-        while (overlapped && routine_is_running(thread, completion_private(overlapped)->routine.socket)) {
-                previous = overlapped;
-                overlapped = completion_private(overlapped)->routine.next;
+        while (item && !item->is_apc && routine_is_running(thread, item->socket)) {
+                previous = item;
+                item = item->next;
         }
         *ret_previous = previous;
-        return overlapped;
+        return item;
 }
 
 bool routine_is_ready(const struct ovl_thread *thread) {
-        struct ovl_overlapped *previous;
+        struct routine_item *previous;
 
         return routine_find(thread, &previous);
 }
 
-static struct ovl_overlapped *routine_pop(struct ovl_thread *thread) {
-        struct ovl_overlapped *overlapped, *previous, *next;
-
-        overlapped = routine_find(thread, &previous);
-        if (!overlapped)
-                return NULL;
-        next = completion_private(overlapped)->routine.next;
-        if (previous)
-                completion_private(previous)->routine.next = next;
+void routine_push(struct ovl_thread *thread, struct routine_item *item, const struct ovl_thread *by) {
+        item->next = NULL;
+        if (thread->last_routine)
+                thread->last_routine->next = item;
         else
-                thread->first_routine = next;
-        if (!next)
+                thread->first_routine = item;
+        thread->last_routine = item;
+        /* What comes first ends the wait: an event that is set from here on stays set. */
+        if (thread->wait && thread->wait->is_alertable && thread->wait->outcome == WAIT_OPEN &&
+            routine_is_ready(thread))
+                thread->wait->outcome = WAIT_ALERTED;
+        wait_signal(thread, by);
+}
+
+static void routine_take(struct ovl_thread *thread, struct routine_item *item, struct routine_item *previous) {
+        if (previous)
+                previous->next = item->next;
+        else
+                thread->first_routine = item->next;
+        if (!item->next)
                 thread->last_routine = previous;
-        completion_private(overlapped)->state = COMPLETION_IDLE;
-        return overlapped;
+}
+
+/* The item left the queue: an operation is idle from here on, an APC is no more. */
+static void routine_release(struct ovl_thread *thread, struct routine_item *item) {
+        if (item->is_apc)
+                apc_free(thread->session, routine_apc(item));
+        else
+                completion_private(routine_overlapped(item))->state = COMPLETION_IDLE;
+}
+
+void routine_drop_all(struct ovl_thread *thread) {
+        struct routine_item *item;
+
+        while ((item = thread->first_routine)) {
+                routine_take(thread, item, NULL);
+                routine_release(thread, item);
+        }
+}
+
+void routine_drop_function(struct ovl_thread *thread, uint64_t function) {
+        struct routine_item *item = thread->first_routine, *previous = NULL, *next;
+
+        for (; item; item = next) {
+                next = item->next;
+                if (!item->is_apc || !routine_apc(item)->is_remote || routine_apc(item)->number != function) {
+                        previous = item;
+                        continue;
+                }
+                routine_take(thread, item, previous);
+                routine_release(thread, item);
+        }
+}
+
+/* Runs the completion routine of an operation; those of its socket stay queued meanwhile. */
+static void routine_run(struct ovl_thread *thread, struct ovl_overlapped *overlapped) {
+        const struct completion_private *private = completion_private(overlapped);
+        struct thread_running running = { .outer = thread->running, .socket = private->routine.item.socket };
+
+        thread->running = &running;
+        /* From here on the structure is the program's again. */
+        private->routine.routine(thread, overlapped);
+        thread->running = running.outer;
 }
 
 void routine_run_all(struct ovl_thread *thread) {
-        struct ovl_overlapped *overlapped;
-
         for (;;) {
-                struct thread_running running = { .outer = thread->running };
+                struct ovl_overlapped *overlapped = NULL;
+                struct routine_item *item, *previous;
+                struct apc apc = { 0 };
 
                 session_lock(thread->session);
-                overlapped = routine_pop(thread);
+                item = routine_find(thread, &previous);
+                if (item) {
+                        routine_take(thread, item, previous);
+                        if (item->is_apc)
+                                apc = *routine_apc(item);
+                        else
+                                overlapped = routine_overlapped(item);
+                        routine_release(thread, item);
+                }
                 session_unlock(thread->session);
-                if (!overlapped)
+                if (!item)
                         return;
-                running.socket = completion_private(overlapped)->routine.socket;
-                thread->running = &running;
-                /* From here on the structure is the program's again. */
-                completion_private(overlapped)->routine.routine(thread, overlapped);
-                thread->running = running.outer;
+                if (overlapped)
+                        routine_run(thread, overlapped);
+                else
+                        apc.function(thread, apc.argument);
         }
 }
 

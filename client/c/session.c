@@ -30,6 +30,7 @@
 #include "client/c/completion.h"
 #include "client/c/conduit.h"
 #include "client/c/error.h"
+#include "client/c/event.h"
 #include "client/c/port.h"
 #include "client/c/vector.h"
 #include "client/c/wait.h"
@@ -196,6 +197,16 @@ OVL_API int ovl_session_open(const struct ovl_session_options *options, struct o
         return 0;
 }
 
+/* Operations that were to go to a port may have outlived their threads: they hold their events. */
+static void session_release_events(struct ovl_session *session) {
+        struct pending *pending;
+        uint32_t index = 0;
+
+        while ((pending = pending_next(&session->pending, &index)))
+                if (pending->event)
+                        event_end(pending->event, pending);
+}
+
 OVL_API struct ovl_session *ovl_session_free(struct ovl_session *session) {
         struct list *link;
 
@@ -209,6 +220,8 @@ OVL_API struct ovl_session *ovl_session_free(struct ovl_session *session) {
         session_unlock(session);
         while ((link = list_pop_front(&session->vectors)))
                 vector_arena_free(list_entry(link, struct vector_arena, link));
+        session_release_events(session);
+        apc_table_deinit(&session->apcs);
         association_deinit(&session->associations);
         pending_deinit(&session->pending);
         pthread_mutex_destroy(&session->lock);

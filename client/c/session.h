@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "base/list.h"
+#include "client/c/apc.h"
 #include "client/c/association.h"
 #include "client/c/overlap.h"
 #include "client/c/pending.h"
@@ -43,6 +44,7 @@ struct ovl_session {
         struct list waits;     /* struct wait: threads that wait now, the latest first */
         struct pending_table pending;
         struct association_table associations;
+        struct apc_table apcs;
 };
 
 static inline void session_lock(struct ovl_session *session) {

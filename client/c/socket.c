@@ -321,6 +321,51 @@ static void socket_wait_ended(struct ovl_thread *thread, uint64_t tag) {
         session_unlock(session);
 }
 
+static bool socket_has_pending(const struct ovl_thread *thread, uint64_t socket) {
+        const struct pending *pending;
+        uint32_t index = 0;
+
+        while ((pending = pending_next(&thread->session->pending, &index)))
+                if (pending->thread == thread && (socket == 0 || pending->socket == socket))
+                        return true;
+        return false;
+}
+
+/* The same for what the thread posted on a socket, or on all. It posts nothing meanwhile. */
+static void socket_wait_thread_ended(struct ovl_thread *thread, uint64_t socket) {
+        struct ovl_session *session = thread->session;
+        struct wait wait = { .thread = thread, .wants_ports = true };
+
+        session_lock(session);
+        wait_begin(&wait);
+        while (!session->is_gone && socket_has_pending(thread, socket))
+                wait_round(&wait, OVL_INFINITE);
+        wait_end(&wait);
+        session_unlock(session);
+}
+
+OVL_API int ovl_cancel_thread(struct ovl_thread *thread, uint64_t socket) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Cancel cancel = OVERLAPD__CANCEL__INIT;
+        Overlapd__Reply *reply;
+        int r, n;
+
+        cancel.socket = socket;
+        cancel.which_case = OVERLAPD__CANCEL__WHICH_THREAD;
+        cancel.thread = thread->number;
+        request.what_case = OVERLAPD__REQUEST__WHAT_CANCEL;
+        request.cancel = &cancel;
+        r = request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT_CANCEL, "ovl_cancel_thread", &reply);
+        n = r < 0 ? 0 : reply->cancel->cancelled < INT32_MAX ? (int) reply->cancel->cancelled : INT32_MAX;
+        if (r < 0) {
+                conduit_take_in_all(thread->session, true, thread);
+                return r;
+        }
+        /* Also what came to its end by itself meanwhile has ended when this returns. */
+        socket_wait_thread_ended(thread, socket);
+        return n;
+}
+
 OVL_API int ovl_cancel(struct ovl_thread *thread, uint64_t socket, struct ovl_overlapped *overlapped) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__Cancel cancel = OVERLAPD__CANCEL__INIT;

@@ -4,8 +4,8 @@
  * Threads: who posts operations and gets their completions. The number that the daemon puts into records names one; its
  * channel carries them.
  *
- *   open -> closing   ovl_thread_close(): routines are dropped; operations are cancelled socket by socket, except those
- *                     that will go to a port, and their records awaited
+ *   open -> closing   ovl_thread_close(): routines and APCs are dropped; operations are cancelled socket by socket,
+ *                     except those that have no event and will go to a port, and their records awaited
  *   closing -> freed  the channel is closed. The first thread's channel stays, because it is the session's (session.c):
  *                     the next thread that is opened gets it, and the number with it
  *
@@ -24,6 +24,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "client/c/apc.h"
 #include "client/c/association.h"
 #include "client/c/completion.h"
 #include "client/c/conduit.h"
@@ -93,6 +94,7 @@ static int thread_new(struct ovl_session *session, struct ovl_thread **ret_threa
         if (!thread)
                 return -ENOMEM;
         list_init(&thread->link);
+        list_init(&thread->handles);
         message_arena_init(&thread->arena);
         thread->session = session;
         thread->owner = pthread_self();
@@ -215,7 +217,7 @@ static bool thread_ends(const struct ovl_thread *thread, const struct pending *p
 
         if (pending->thread != thread)
                 return false;
-        if (pending->indication != OVL_INDICATE_PLAIN)
+        if (pending->indication != OVL_INDICATE_PLAIN || pending->event)
                 return true;
         association = association_find(&thread->session->associations, pending->socket);
         return !association || !association->port;
@@ -283,7 +285,7 @@ static bool thread_has_pending(const struct ovl_thread *thread) {
 /* Waits until all operations have ended that end with the thread; the others are from now on nobody's. */
 static void thread_wait_ended(struct ovl_thread *thread) {
         struct ovl_session *session = thread->session;
-        struct wait wait = { .thread = thread };
+        struct wait wait = { .thread = thread, .wants_ports = true };
         struct pending *pending;
         uint32_t index = 0;
 
@@ -309,6 +311,7 @@ OVL_API struct ovl_thread *ovl_thread_close(struct ovl_thread *thread) {
         session_unlock(thread->session);
         thread_cancel(thread);
         thread_wait_ended(thread);
+        apc_close_handles(thread);
         thread_disconnect(thread);
         return thread_free(thread);
 }

@@ -17,6 +17,8 @@
 struct conduit;
 struct ovl_port;
 struct ovl_session;
+struct routine_item;
+struct wait;
 
 /* How the operation stands for whose verdict the thread waits. */
 enum thread_verdict {
@@ -43,9 +45,11 @@ struct ovl_thread {
         /* Guarded by the session's lock. */
         struct list link; /* in session->threads */
         bool is_signalled;
-        bool is_closing; /* routines are dropped */
-        struct ovl_overlapped *first_routine;
-        struct ovl_overlapped *last_routine;
+        bool is_closing;   /* routines are dropped */
+        struct wait *wait; /* borrowed: the wait that it is in; NULL: none */
+        struct routine_item *first_routine;
+        struct routine_item *last_routine;
+        struct list handles;   /* struct apc_handle, that were opened for it. Owned */
         struct ovl_port *port; /* one reference: the port for which this thread counts as running; NULL: none */
         enum thread_verdict verdict;
         int verdict_status;

@@ -32,6 +32,7 @@
 
 #include "base/time.h"
 #include "client/c/conduit.h"
+#include "client/c/event.h"
 #include "client/c/overlap.h"
 #include "client/c/port.h"
 #include "client/c/session.h"
@@ -86,10 +87,21 @@ static bool wait_wants(const struct wait *wait, const struct conduit *conduit) {
                 return false;
         if (wait->wants_all || conduit->thread == wait->thread || conduit == wait->other)
                 return true;
+        for (size_t i = 0; i < wait->n_events; i++)
+                if (event_comes_by(wait->events[i], conduit))
+                        return true;
         if (conduit->port)
                 return conduit->port == wait->port ? port_has_room(wait->port) : wait->wants_ports;
         /* Nobody's: the first channel while it has no thread brings the records of threads that have ended. */
         return !conduit->thread && (wait->port || wait->wants_ports);
+}
+
+/* Whether an event of the wait may be set by what comes on channels that are not the thread's own. */
+static bool wait_has_foreign_events(const struct wait *wait) {
+        for (size_t i = 0; i < wait->n_events; i++)
+                if (event_is_foreign(wait->events[i], wait->thread))
+                        return true;
+        return false;
 }
 
 void wait_offer(struct conduit *conduit, const struct ovl_thread *by) {
@@ -132,7 +144,7 @@ static void wait_lead_wanted(struct wait *wait) {
                 wait_lead(wait, wait->port->conduit);
         if (wait->port || wait->wants_ports)
                 wait_lead(wait, session->first);
-        if (!wait->wants_ports && !wait->wants_all)
+        if (!wait->wants_ports && !wait->wants_all && !wait_has_foreign_events(wait))
                 return;
         list_for_each(link, &session->conduits)
                 wait_lead(wait, list_entry(link, struct conduit, link));
@@ -171,11 +183,13 @@ void wait_begin(struct wait *wait) {
         wait->serial = ++session->n_waits;
         list_init(&wait->waiters);
         list_push_front(&session->waits, &wait->link);
+        wait->thread->wait = wait;
         if (wait->other)
                 conduit_ref(wait->other);
 }
 
 void wait_end(struct wait *wait) {
+        wait->thread->wait = NULL;
         list_unlink(&wait->link);
         wait_unlead(wait, true);
         wait->other = conduit_unref(wait->other);

@@ -14,11 +14,19 @@
 #define WAIT_LEADS_MAX 64u /* connections that one wait watches at most */
 
 struct conduit;
+struct ovl_event;
 struct ovl_overlapped;
 struct ovl_packet;
 struct ovl_port;
 struct ovl_session;
 struct ovl_thread;
+
+/* What became of a wait for events: decided by whoever set the event or queued the routine, under the lock. */
+enum wait_outcome {
+        WAIT_OPEN,
+        WAIT_SATISFIED, /* the events were set, and those that reset themselves were reset for this wait */
+        WAIT_ALERTED,   /* a routine or an APC came first */
+};
 
 /* A thread that waits. Lives on its stack. The caller fills the first part and calls wait_begin(). */
 struct wait {
@@ -32,6 +40,13 @@ struct wait {
         struct ovl_packet *packets;              /* a wait for a port: room for what it is given */
         size_t n_packets_max;
         size_t n_packets; /* given */
+
+        struct ovl_event *const *events; /* a wait for events: n of them. Borrowed */
+        size_t n_events;
+        bool wants_all_events; /* all of them must be set, not any */
+        bool is_alertable;
+        enum wait_outcome outcome;
+        size_t index; /* satisfied: the event that was set */
 
         struct list link;    /* in session->waits */
         struct list waiters; /* in port->waiters */

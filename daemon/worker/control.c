@@ -2,7 +2,7 @@
 
 /*
  * Control messages are cold: they may allocate, and what they may not do themselves they ask of the monitor. This file
- * takes them in and ends what waited; serve-session.c and serve-socket.c have one function for each.
+ * takes them in and ends what waited; serve-session.c, serve-socket.c and serve-apc.c have one function for each.
  */
 
 #include "daemon/worker/control.h"
@@ -119,6 +119,11 @@ static void serve_request(struct serve *serve) {
                 [OVERLAPD__REQUEST__WHAT_CANCEL] = { serve_cancel, 0 },
                 [OVERLAPD__REQUEST__WHAT_STATUS] = { serve_status, 0 },
                 [OVERLAPD__REQUEST__WHAT_LANE_ADD] = { serve_lane_add, 1 },
+                [OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_OPEN] = { serve_thread_handle_open, 0 },
+                [OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_GIVE] = { serve_thread_handle_give, 0 },
+                [OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_CLOSE] = { serve_thread_handle_close, 0 },
+                [OVERLAPD__REQUEST__WHAT_FUNCTION_REGISTER] = { serve_function_register, 0 },
+                [OVERLAPD__REQUEST__WHAT_APC_QUEUE] = { serve_apc_queue, 0 },
         };
         unsigned what = serve->request->what_case;
         bool is_first = what == OVERLAPD__REQUEST__WHAT_HELLO || what == OVERLAPD__REQUEST__WHAT_ATTACH;
@@ -190,19 +195,19 @@ void control_serve(struct control *control, struct peer *peer, const struct ovl_
 static void control_finish_open(struct control *control, struct call *call, int *fd) {
         Overlapd__SocketOpenReply open_reply = OVERLAPD__SOCKET_OPEN_REPLY__INIT;
         Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
-        struct socket *socket;
+        struct handle *handle;
         int r;
 
         if (call->session->is_ending)
                 return;
-        r = session_add_socket(call->session, fd, call->message.body.socket.family, call->message.body.socket.type,
-                               SOCKET_OPEN, &call->charge, &socket);
+        r = handle_open(call->session, fd, call->message.body.socket.family, call->message.body.socket.type,
+                        SOCKET_OPEN, &call->charge, &handle);
         if (r < 0) {
                 control_reply(control, call->peer, call->id, r, OVL_REASON_QUOTA,
                               "overlapd has as many sockets as it can hold: raise LimitNOFILE");
                 return;
         }
-        open_reply.socket = socket->number;
+        open_reply.socket = handle->number;
         reply.id = call->id;
         reply.what_case = OVERLAPD__REPLY__WHAT_SOCKET_OPEN;
         reply.socket_open = &open_reply;
@@ -212,18 +217,14 @@ static void control_finish_open(struct control *control, struct call *call, int 
 void control_answer(struct control *control, struct ticket *ticket, const struct link_message *answer, int take_fd) {
         struct call *call = list_entry(ticket, struct call, ticket);
         _cleanup_fd_ int fd = take_fd;
-        struct socket *socket;
 
         if (call->kind == CALL_OPEN && answer->status == 0 && fd >= 0) {
                 control_finish_open(control, call, &fd);
         } else if (call->kind == CALL_OPEN && answer->status == 0) {
                 control_reply(control, call->peer, call->id, -EMFILE, OVL_REASON_QUOTA, SERVE_FILES_TEXT);
         } else {
-                if (call->kind == CALL_LISTEN && answer->status == 0) {
-                        socket = session_find_socket(call->session, call->socket_number);
-                        if (socket)
-                                socket->state = SOCKET_LISTENING;
-                }
+                if (call->kind == CALL_LISTEN && answer->status == 0)
+                        call->handle->socket->state = SOCKET_LISTENING;
                 control_reply(control, call->peer, call->id, answer->status, answer->reason, "%s", answer->text);
         }
         call_free(call);
@@ -250,12 +251,12 @@ static bool call_settle(struct control *control, struct call *call) {
                 control_reply(control, call->peer, call->id, 0, 0, "%s", "");
                 return true;
         case CALL_CLOSE:
-                if (call->socket->n_ops > 0)
+                if (call->handle->n_ops > 0)
                         return false;
                 control_reply(control, call->peer, call->id, 0, 0, "%s", "");
                 return true;
         default:
-                if (socket_has_match(call->socket, &call->match))
+                if (handle_has_match(call->handle, &call->match))
                         return false;
                 control_reply_cancel(control, call);
                 return true;

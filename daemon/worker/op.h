@@ -6,7 +6,7 @@
  * An op: one overlapped operation from its entry to its record.
  *
  *   FREE -> QUEUED      the session takes the entry, checks it, and gives the op to its socket
- *   FREE -> ENDED       the session refuses the entry: the record says so
+ *   FREE -> ENDED       the session refuses the entry: the record says so; or it is an APC
  *   QUEUED -> ACTIVE    the socket starts it (alone, or with others as one request of the engine)
  *   QUEUED -> ENDED     it is cancelled, or the socket fails, before its turn comes
  *   ACTIVE -> QUEUED    its request ended without giving it a result: it waits for the next one
@@ -29,6 +29,7 @@
 #include "proto/layout.h"
 
 struct engine_file;
+struct handle;
 struct peer;
 struct session;
 struct socket;
@@ -73,7 +74,8 @@ struct op {
         struct list link; /* in its socket's queue, or among the records of its peer */
         enum op_state state;
         struct session *session; /* borrowed: the owner */
-        struct socket *socket;   /* borrowed, pinned; NULL once the op has ended */
+        struct handle *handle;   /* borrowed, pinned: through which it was posted; NULL once the op has ended */
+        struct socket *socket;   /* borrowed, pinned: in whose queue it stands; NULL likewise */
         struct peer *peer;       /* borrowed: where the record goes; NULL: nobody is left to read it */
         uint64_t serial;         /* grows with every op of the worker */
         uint64_t turn;           /* the turn in which its entry was taken */
@@ -110,6 +112,7 @@ struct op {
         uint64_t value;
         uint64_t bytes;
         int32_t status;
+        uint8_t kind; /* enum ovl_record_kind: an op that is an APC was never posted, and is born ended */
         uint16_t reason;
         uint16_t record_flags; /* enum ovl_record_flags */
         uint32_t payload_len;  /* of the payload, that goes with the record */

@@ -253,7 +253,7 @@ static void op_pack_record(const struct op *op, struct ovl_record *ret_record) {
                 .status = op->status,
                 .flags = op->record_flags,
                 .reason = op->reason,
-                .kind = OVL_RECORD_COMPLETION,
+                .kind = op->kind,
                 .op = op->code,
                 .indication = op->indication,
                 .payload_len = op->payload_len,

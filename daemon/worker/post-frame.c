@@ -95,6 +95,6 @@ int post_serve_frame(struct session *session, struct peer *peer, const uint8_t *
                 peer->n_slots_done += (size_t) n;
                 peer->n_payload_done += post_payload_len(&entry);
         }
-        session_indicate_all(session, &ended);
+        session_indicate_all(&ended);
         return r;
 }

@@ -47,6 +47,6 @@ int post_serve_lane(struct session *session, struct peer *peer, unsigned max, co
         }
         if (n > 0)
                 lane_tell(peer->lane);
-        session_indicate_all(session, &ended);
+        session_indicate_all(&ended);
         return r < 0 && (r != -EAGAIN || n == 0) ? r : (int) n;
 }

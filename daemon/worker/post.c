@@ -226,15 +226,16 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
         r = post_check_code(op, ret_reason);
         if (r < 0)
                 return r;
-        op->socket = session_find_socket(session, entry->socket);
-        if (!op->socket)
+        op->handle = handle_find(session, entry->socket);
+        if (!op->handle)
                 return refuse(-EBADF, OVL_REASON_UNKNOWN_SOCKET, ret_reason);
+        op->socket = op->handle->socket;
         if (session->n_started >= session->n_credits)
                 return refuse(-ENOBUFS, OVL_REASON_CREDITS, ret_reason);
         r = post_take_fields(session, op, entry, ret_reason);
         if (r < 0)
                 return r;
-        if (op->indication == OVL_INDICATE_ROUTINE && op->socket->port)
+        if (op->indication == OVL_INDICATE_ROUTINE && op->handle->port)
                 return refuse(-EINVAL, OVL_REASON_ROUTINE_ON_PORT, ret_reason);
         r = socket_check(op->socket, op, ret_reason);
         if (r < 0)
@@ -268,6 +269,7 @@ static void post_finish(struct session *session, struct peer *peer, struct op *o
         } else {
                 op->has_credit = true;
                 session->n_started++;
+                op->handle->n_ops++;
                 KILLPOINT("session-post");
                 socket_post(op->socket, op, ended);
         }

@@ -5,15 +5,24 @@
 #include <errno.h>
 #include <sys/mman.h>
 
+#include "daemon/worker/handle.h"
 #include "daemon/worker/socket.h"
 
-int resources_init(struct resources *resources) {
-        void *pool = mmap(NULL, RESOURCES_SOCKETS_MAX * sizeof(struct socket), PROT_READ | PROT_WRITE,
-                          MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
+static void *resources_map(size_t size) {
+        void *pool = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS | MAP_NORESERVE, -1, 0);
 
-        if (pool == MAP_FAILED)
+        return pool == MAP_FAILED ? NULL : pool;
+}
+
+int resources_init(struct resources *resources) {
+        *resources = (struct resources){ 0 };
+        resources->socket_pool = resources_map(RESOURCES_SOCKETS_MAX * sizeof(struct socket));
+        resources->handle_pool = resources_map(RESOURCES_HANDLES_MAX * sizeof(struct handle));
+        if (!resources->socket_pool || !resources->handle_pool) {
+                resources_deinit(resources);
                 return -ENOMEM;
-        *resources = (struct resources){ .socket_pool = pool };
+        }
+        apc_table_init(&resources->apcs);
         list_init(&resources->sessions);
         list_init(&resources->touched);
         list_init(&resources->marked);
@@ -22,6 +31,7 @@ int resources_init(struct resources *resources) {
         list_init(&resources->awake);
         list_init(&resources->retrying);
         list_init(&resources->spare_sockets);
+        list_init(&resources->spare_handles);
         return 0;
 }
 
@@ -29,6 +39,9 @@ void resources_deinit(struct resources *resources) {
         if (resources->socket_pool)
                 munmap(resources->socket_pool, RESOURCES_SOCKETS_MAX * sizeof(struct socket));
         resources->socket_pool = NULL;
+        if (resources->handle_pool)
+                munmap(resources->handle_pool, RESOURCES_HANDLES_MAX * sizeof(struct handle));
+        resources->handle_pool = NULL;
 }
 
 struct socket *resources_take_socket(struct resources *resources) {
@@ -43,4 +56,18 @@ struct socket *resources_take_socket(struct resources *resources) {
 
 void resources_give_socket(struct resources *resources, struct socket *socket) {
         list_push_front(&resources->spare_sockets, &socket->link);
+}
+
+struct handle *resources_take_handle(struct resources *resources) {
+        struct list *link = list_pop_front(&resources->spare_handles);
+
+        if (link)
+                return list_entry(link, struct handle, link);
+        if (resources->n_handles_high == RESOURCES_HANDLES_MAX)
+                return NULL;
+        return &resources->handle_pool[resources->n_handles_high++];
+}
+
+void resources_give_handle(struct resources *resources, struct handle *handle) {
+        list_push_front(&resources->spare_handles, &handle->link);
 }

@@ -7,11 +7,13 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "daemon/worker/apc.h"
 #include "daemon/worker/ask.h"
 #include "daemon/worker/engine.h"
 #include "daemon/worker/reaper.h"
 #include "daemon/worker/stats.h"
 
+struct handle;
 struct socket;
 
 /* Test builds: faults that the ledger must find. */
@@ -26,6 +28,7 @@ struct resources {
         struct engine *engine;
         struct reaper *reaper;
         struct ask ask;
+        struct apc_table apcs;
         struct stats stats;
         uint64_t turn;
         uint64_t op_serial;
@@ -41,19 +44,27 @@ struct resources {
         struct list spare_sockets;
         struct socket *socket_pool; /* a mapping of RESOURCES_SOCKETS_MAX */
         uint32_t n_sockets_high;
+        struct list spare_handles;
+        struct handle *handle_pool; /* a mapping of RESOURCES_HANDLES_MAX */
+        uint32_t n_handles_high;
 
         enum plant plant;
         uint64_t n_planted;
 };
 
 #define RESOURCES_SOCKETS_MAX 65536u
+#define RESOURCES_HANDLES_MAX 65536u
 
-/* Makes the pool and the lists; engine, reaper and ask are the caller's to set. Returns 0 or -ENOMEM. */
+/* Makes the pools and the lists; engine, reaper and ask are the caller's to set. Returns 0 or -ENOMEM. */
 int resources_init(struct resources *resources);
 void resources_deinit(struct resources *resources);
 
 /* A socket from the pool, or NULL when all are in use. Never allocates. */
 struct socket *resources_take_socket(struct resources *resources);
 void resources_give_socket(struct resources *resources, struct socket *socket);
+
+/* Likewise a handle. */
+struct handle *resources_take_handle(struct resources *resources);
+void resources_give_handle(struct resources *resources, struct handle *handle);
 
 #endif

@@ -196,7 +196,7 @@ void serve_region_remove(struct serve *serve) {
                              "no region of this session has the number %u: it was removed, or never added", number);
                 return;
         }
-        call = call_new(serve, CALL_REGION_REMOVE);
+        call = call_new(serve, CALL_REGION_REMOVE, NULL);
         if (!call)
                 return;
         region->is_leaving = true;
@@ -242,8 +242,8 @@ void serve_lane_add(struct serve *serve) {
         } else if (serve->peer->lane) {
                 serve_refuse(serve, -EEXIST, OVL_REASON_DUPLICATE, "this connection has a lane already");
         } else {
-                r = lane_new(fd, serve->request->lane_add->n_slots, session->n_ops_max, &session->region_bytes,
-                             &serve->peer->lane, &records_fd, &problem);
+                r = lane_new(fd, serve->request->lane_add->n_slots, session->n_ops_max + SESSION_APCS_MAX,
+                             &session->region_bytes, &serve->peer->lane, &records_fd, &problem);
                 if (r < 0) {
                         serve_refuse_lane(serve, r, problem);
                 } else {

@@ -10,14 +10,20 @@
 #include "daemon/worker/serve.h"
 #include "proto/address.h"
 
-static struct socket *serve_socket(struct serve *serve, uint64_t number) {
-        struct socket *socket = session_find_socket(serve->session, number);
+static struct handle *serve_handle(struct serve *serve, uint64_t number) {
+        struct handle *handle = handle_find(serve->session, number);
 
-        if (!socket)
+        if (!handle)
                 serve_refuse(serve, -EBADF, OVL_REASON_UNKNOWN_SOCKET,
                              "no socket of this session has the id %#llx: it was closed, or never opened",
                              (unsigned long long) number);
-        return socket;
+        return handle;
+}
+
+static struct socket *serve_socket(struct serve *serve, uint64_t number) {
+        struct handle *handle = serve_handle(serve, number);
+
+        return handle ? handle->socket : NULL;
 }
 
 /* --- Sockets ---------------------------------------------------------------------------------------------------- */
@@ -38,7 +44,7 @@ void serve_socket_open(struct serve *serve) {
                              open->family, open->type);
                 return;
         }
-        call = call_new(serve, CALL_OPEN);
+        call = call_new(serve, CALL_OPEN, NULL);
         if (!call)
                 return;
         if (charge_take(&call->charge, &serve->session->n_sockets, 1) < 0) {
@@ -87,35 +93,34 @@ static bool serve_check_open(struct serve *serve, const struct socket *socket) {
 
 void serve_socket_bind(struct serve *serve) {
         const Overlapd__SocketBind *bind = serve->request->socket_bind;
-        struct socket *socket = serve_socket(serve, bind->socket);
+        struct handle *handle = serve_handle(serve, bind->socket);
         struct ovl_address address;
         struct call *call;
 
-        if (!socket || !serve_check_open(serve, socket) || serve_address(serve, socket, bind->address, &address) < 0)
+        if (!handle || !serve_check_open(serve, handle->socket) ||
+            serve_address(serve, handle->socket, bind->address, &address) < 0)
                 return;
-        call = call_new(serve, CALL_BIND);
+        call = call_new(serve, CALL_BIND, handle);
         if (!call)
                 return;
-        call->socket_number = socket->number;
         call->message.body.name.address = address;
-        call_ask(serve, call, LINK_BIND, socket->file.fd);
+        call_ask(serve, call, LINK_BIND, handle->socket->file.fd);
 }
 
 void serve_socket_listen(struct serve *serve) {
         const Overlapd__SocketListen *listen = serve->request->socket_listen;
-        struct socket *socket = serve_socket(serve, listen->socket);
+        struct handle *handle = serve_handle(serve, listen->socket);
         struct call *call;
 
-        if (!socket)
+        if (!handle)
                 return;
-        if (socket->state != SOCKET_LISTENING && !serve_check_open(serve, socket))
+        if (handle->socket->state != SOCKET_LISTENING && !serve_check_open(serve, handle->socket))
                 return;
-        call = call_new(serve, CALL_LISTEN);
+        call = call_new(serve, CALL_LISTEN, handle);
         if (!call)
                 return;
-        call->socket_number = socket->number;
         call->message.body.listen.backlog = listen->backlog;
-        call_ask(serve, call, LINK_LISTEN, socket->file.fd);
+        call_ask(serve, call, LINK_LISTEN, handle->socket->file.fd);
 }
 
 static void serve_name(struct serve *serve, const struct ovl_address *name) {
@@ -276,25 +281,24 @@ void serve_socket_shutdown(struct serve *serve) {
 }
 
 void serve_socket_close(struct serve *serve) {
-        struct socket *socket = serve_socket(serve, serve->request->socket_close->socket);
+        struct handle *handle = serve_handle(serve, serve->request->socket_close->socket);
         struct call *call;
 
-        if (!socket)
+        if (!handle)
                 return;
-        call = call_new(serve, CALL_CLOSE);
+        call = call_new(serve, CALL_CLOSE, handle);
         if (!call)
                 return;
-        call->socket = socket;
-        session_close_socket(serve->session, socket, OVL_REASON_CLOSED);
+        handle_close(handle, OVL_REASON_CLOSED);
         call_wait(serve, call);
 }
 
 void serve_port_associate(struct serve *serve) {
         const Overlapd__PortAssociate *associate = serve->request->port_associate;
-        struct socket *socket = serve_socket(serve, associate->socket);
+        struct handle *handle = serve_handle(serve, associate->socket);
         struct port *port;
 
-        if (!socket)
+        if (!handle)
                 return;
         port = session_find_port(serve->session, associate->port);
         if (!port) {
@@ -302,14 +306,14 @@ void serve_port_associate(struct serve *serve) {
                              (unsigned long long) associate->port);
                 return;
         }
-        if (socket->port) {
+        if (handle->port) {
                 serve_refuse(serve, -EEXIST, OVL_REASON_HAS_PORT,
                              "the socket is associated with port %llu already: an association is for life",
-                             (unsigned long long) socket->port->number);
+                             (unsigned long long) handle->port->number);
                 return;
         }
-        socket->port = port;
-        socket->port_key = associate->key;
+        handle->port = port;
+        handle->port_key = associate->key;
         serve_ok(serve);
 }
 
@@ -331,10 +335,12 @@ static bool op_matches(const struct op *op, const void *argument) {
         return true;
 }
 
-bool socket_has_match(const struct socket *socket, const struct match *match) {
+bool handle_has_match(const struct handle *handle, const struct match *match) {
         for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++) {
-                list_for_each(link, &socket->queues[direction].ops) {
-                        if (op_matches(list_entry(link, struct op, link), match))
+                list_for_each(link, &handle->socket->queues[direction].ops) {
+                        const struct op *op = list_entry(link, struct op, link);
+
+                        if (op->handle == handle && op_matches(op, match))
                                 return true;
                 }
         }
@@ -364,27 +370,26 @@ static int cancel_match(const Overlapd__Cancel *cancel, uint64_t serial, struct 
 
 void serve_cancel(struct serve *serve) {
         const Overlapd__Cancel *cancel = serve->request->cancel;
-        struct socket *socket = serve_socket(serve, cancel->socket);
+        struct handle *handle = serve_handle(serve, cancel->socket);
         struct match match;
         struct call *call;
 
-        if (!socket)
+        if (!handle)
                 return;
         if (cancel_match(cancel, serve->control->resources->op_serial, &match) < 0) {
                 serve_refuse(serve, -EINVAL, OVL_REASON_BAD_FRAME,
                              "the cancel says neither a tag, nor a thread, nor all");
                 return;
         }
-        if (!socket_has_match(socket, &match)) {
+        if (!handle_has_match(handle, &match)) {
                 serve_refuse(serve, -ENOENT, OVL_REASON_NOT_FOUND,
                              "no operation that is pending on this socket matches: it has ended already");
                 return;
         }
-        call = call_new(serve, CALL_CANCEL);
+        call = call_new(serve, CALL_CANCEL, handle);
         if (!call)
                 return;
-        call->socket = socket;
         call->match = match;
-        session_cancel(socket, op_matches, &match, OVL_REASON_CANCELLED, &call->n_cancelled);
+        handle_cancel(handle, op_matches, &match, OVL_REASON_CANCELLED, &call->n_cancelled);
         call_wait(serve, call);
 }

@@ -87,6 +87,8 @@ struct call *call_free(struct call *call) {
         /* A session that waited for nothing else is over, and so is a client that ended its side. */
         if (call->session && --call->session->n_calls == 0)
                 session_touch(call->session);
+        if (call->handle && --call->handle->n_calls == 0)
+                session_touch(call->session);
         charge_release(&call->charge);
         list_unlink(&call->link);
         fd_close(call->ticket.fd);
@@ -94,7 +96,7 @@ struct call *call_free(struct call *call) {
         return NULL;
 }
 
-struct call *call_new(struct serve *serve, enum call_kind kind) {
+struct call *call_new(struct serve *serve, enum call_kind kind, struct handle *handle) {
         struct call *call = calloc(1, sizeof(*call));
 
         if (!call) {
@@ -107,6 +109,9 @@ struct call *call_new(struct serve *serve, enum call_kind kind) {
         call->id = serve->request->id;
         call->ticket.fd = -1;
         call->session->n_calls++;
+        call->handle = handle;
+        if (handle)
+                handle->n_calls++;
         list_init(&call->link);
         call->message.body.socket.session = serve->session->number;
         return call;

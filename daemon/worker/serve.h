@@ -43,8 +43,7 @@ struct call {
         uint32_t id;
         struct ticket ticket;
         struct link_message message;
-        uint64_t socket_number;
-        struct socket *socket; /* borrowed; of a close or cancel, which the socket outlives */
+        struct handle *handle; /* borrowed, pinned; NULL: it is not about a socket */
         struct region *region; /* borrowed */
         struct charge charge;
         struct match match;
@@ -83,8 +82,14 @@ void serve_send(struct serve *serve, Overlapd__Reply *reply);
 
 /* --- Calls ------------------------------------------------------------------------------------------------------ */
 
-/* A call of this request; NULL when there is no memory, which the client has then been told. */
-struct call *call_new(struct serve *serve, enum call_kind kind);
+/*
+ * A call of this request.
+ *
+ * handle: that it is about, and that stays until it is answered. NULL: none.
+ *
+ * Returns NULL when there is no memory, which the client has then been told.
+ */
+struct call *call_new(struct serve *serve, enum call_kind kind, struct handle *handle);
 struct call *call_free(struct call *call);
 
 /* Asks the monitor. call: taken. fd: borrowed; -1: none. */
@@ -96,8 +101,8 @@ void call_ask(struct serve *serve, struct call *call, enum link_kind kind, int f
 /* Waits for the end of ops. call: taken. */
 void call_wait(struct serve *serve, struct call *call);
 
-/* Whether an op that is pending on the socket is one of those that a cancel is for. */
-bool socket_has_match(const struct socket *socket, const struct match *match);
+/* Whether an op that was posted through the handle, and is pending, is one of those that a cancel is for. */
+bool handle_has_match(const struct handle *handle, const struct match *match);
 
 /* --- One function for each message ------------------------------------------------------------------------------ */
 
@@ -107,6 +112,12 @@ void serve_region_add(struct serve *serve);
 void serve_region_remove(struct serve *serve);
 void serve_lane_add(struct serve *serve);
 void serve_status(struct serve *serve);
+
+void serve_thread_handle_open(struct serve *serve);
+void serve_thread_handle_give(struct serve *serve);
+void serve_thread_handle_close(struct serve *serve);
+void serve_function_register(struct serve *serve);
+void serve_apc_queue(struct serve *serve);
 
 void serve_socket_open(struct serve *serve);
 void serve_socket_bind(struct serve *serve);

@@ -40,6 +40,11 @@ static void *session_map(size_t size) {
         return memory == MAP_FAILED ? NULL : memory;
 }
 
+/* All ops that the session can have. */
+static uint32_t session_n_places(const struct session *session) {
+        return session->n_ops_max + SESSION_APCS_MAX;
+}
+
 static int session_init_ops(struct session *session, uint32_t credits) {
         if (credits == 0)
                 credits = SESSION_CREDITS_DEFAULT;
@@ -47,8 +52,8 @@ static int session_init_ops(struct session *session, uint32_t credits) {
                 credits = SESSION_CREDITS_MAX;
         session->n_credits = credits;
         session->n_ops_max = credits + SESSION_SPARE_OPS;
-        session->ops = session_map(session->n_ops_max * sizeof(*session->ops));
-        session->scratch = session_map(session->n_ops_max * OP_SCRATCH_SIZE);
+        session->ops = session_map(session_n_places(session) * sizeof(*session->ops));
+        session->scratch = session_map(session_n_places(session) * OP_SCRATCH_SIZE);
         if (!session->ops || !session->scratch)
                 return -ENOMEM;
         return payload_pool_init(&session->payloads, SESSION_PIECES);
@@ -73,9 +78,10 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
         list_init(&session->peers);
         list_init(&session->threads);
         list_init(&session->ports);
-        list_init(&session->sockets);
+        list_init(&session->handles);
         list_init(&session->closing);
         list_init(&session->free_ops);
+        apc_party_init(&session->apcs);
         r = session_init_ops(session, credits);
         if (r == 0)
                 r = slots_init(&session->socket_numbers, SESSION_SOCKETS_MAX);
@@ -101,6 +107,7 @@ struct session *session_free(struct session *session) {
                 session->resources->stats.n_sessions--;
         list_unlink(&session->link);
         list_unlink(&session->touched);
+        apc_party_deinit(&session->apcs);
         while ((link = list_pop_front(&session->threads)))
                 free(list_entry(link, struct thread, link));
         while ((link = list_pop_front(&session->ports)))
@@ -110,9 +117,9 @@ struct session *session_free(struct session *session) {
         slots_deinit(&session->socket_numbers);
         payload_pool_deinit(&session->payloads);
         if (session->ops)
-                munmap(session->ops, session->n_ops_max * sizeof(*session->ops));
+                munmap(session->ops, session_n_places(session) * sizeof(*session->ops));
         if (session->scratch)
-                munmap(session->scratch, session->n_ops_max * OP_SCRATCH_SIZE);
+                munmap(session->scratch, session_n_places(session) * OP_SCRATCH_SIZE);
         free(session);
         return NULL;
 }
@@ -138,7 +145,7 @@ static void session_join(struct session *session, struct peer *peer) {
                 session->first = peer;
 }
 
-static struct thread *session_find_thread(const struct session *session, uint64_t number) {
+struct thread *session_find_thread(const struct session *session, uint64_t number) {
         list_for_each(link, &session->threads) {
                 struct thread *thread = list_entry(link, struct thread, link);
 
@@ -198,33 +205,46 @@ static bool op_ends_with(const struct op *op, const void *argument) {
 
 /* What a thread posted ends with it; sends, and ops that will be indicated at a port, go on. */
 static void session_end_thread(struct session *session, struct peer *peer) {
-        list_for_each_safe(link, &session->sockets) {
-                struct socket *socket = list_entry(link, struct socket, link);
+        list_for_each_safe(link, &session->handles) {
+                struct handle *handle = list_entry(link, struct handle, link);
 
-                if (!socket->port)
-                        session_cancel(socket, op_ends_with, peer, OVL_REASON_THREAD_ENDED, NULL);
+                if (!handle->port)
+                        handle_cancel(handle, op_ends_with, peer, OVL_REASON_THREAD_ENDED, NULL);
         }
+        apc_forget_thread(&session->apcs, peer->thread);
         list_unlink(&peer->thread->link);
         free(peer->thread);
         peer->thread = NULL;
 }
 
-static void sockets_leave_port(const struct list *sockets, const struct port *port) {
-        list_for_each(link, sockets) {
-                struct socket *socket = list_entry(link, struct socket, link);
+static void handles_leave_port(const struct list *handles, const struct port *port) {
+        list_for_each(link, handles) {
+                struct handle *handle = list_entry(link, struct handle, link);
 
-                if (socket->port == port)
-                        socket->port = NULL;
+                if (handle->port == port)
+                        handle->port = NULL;
         }
 }
 
-/* Sockets that were closed, and with which the kernel is not done, still have records to come. */
+/* Handles that were closed, and of which ops have not ended, still have records to come. */
 static void session_end_port(struct session *session, struct peer *peer) {
-        sockets_leave_port(&session->sockets, peer->port);
-        sockets_leave_port(&session->closing, peer->port);
+        handles_leave_port(&session->handles, peer->port);
+        handles_leave_port(&session->closing, peer->port);
         list_unlink(&peer->port->link);
         free(peer->port);
         peer->port = NULL;
+}
+
+/* What a thread was to call and has not heard of is lost with it. */
+static void session_drop_apcs(struct session *session, struct peer *peer) {
+        list_for_each_safe(link, &peer->records) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if (op->kind != OVL_RECORD_APC)
+                        continue;
+                list_unlink(link);
+                session_recycle(op);
+        }
 }
 
 /*
@@ -233,6 +253,8 @@ static void session_end_port(struct session *session, struct peer *peer) {
  */
 static void session_move_records(struct session *session, struct peer *peer) {
         struct peer *heir = session->first;
+
+        session_drop_apcs(session, peer);
 
         for (uint32_t i = 0; i < session->n_ops_high; i++) {
                 if (!op_is_free(&session->ops[i]) && session->ops[i].peer == peer)
@@ -286,11 +308,9 @@ static void session_move_lane(struct session *session, struct peer *peer) {
 
 static void session_begin_end(struct session *session) {
         session->is_ending = true;
-        list_for_each_safe(link, &session->sockets) {
-                struct socket *socket = list_entry(link, struct socket, link);
-
-                session_close_socket(session, socket, OVL_REASON_SESSION_ENDED);
-        }
+        apc_party_deinit(&session->apcs);
+        list_for_each_safe(link, &session->handles)
+                handle_close(list_entry(link, struct handle, link), OVL_REASON_SESSION_ENDED);
 }
 
 void session_remove_peer(struct session *session, struct peer *peer) {
@@ -312,74 +332,14 @@ void session_remove_peer(struct session *session, struct peer *peer) {
         session_touch(session);
 }
 
-/* --- Sockets ---------------------------------------------------------------------------------------------------- */
-
-int session_add_socket(struct session *session, int *take_fd, int family, int type, enum socket_state state,
-                       struct charge *charge, struct socket **ret_socket) {
-        struct resources *resources = session->resources;
-        struct socket *socket = resources_take_socket(resources);
-        int r;
-
-        if (!socket)
-                return -ENFILE;
-        r = socket_init(socket, resources->engine, &resources->ask, take_fd, family, type, state);
-        if (r < 0) {
-                list_init(&socket->link);
-                resources_give_socket(resources, socket);
-                return r;
-        }
-        socket->session = session;
-        socket->charge = charge_move(charge);
-        /* As many numbers as charges: there is one left. */
-        r = slots_add(&session->socket_numbers, socket, &socket->number);
-        if (r < 0)
-                abort();
-        list_push_back(&session->sockets, &socket->link);
-        resources->stats.n_sockets++;
-        *ret_socket = socket;
-        return 0;
-}
-
-struct socket *session_find_socket(const struct session *session, uint64_t number) {
-        return slots_find(&session->socket_numbers, number);
-}
-
-void session_close_socket(struct session *session, struct socket *socket, unsigned reason) {
-        struct list ended;
-
-        list_init(&ended);
-        slots_remove(&session->socket_numbers, socket->number);
-        socket->number = 0;
-        list_unlink(&socket->link);
-        list_push_back(&session->closing, &socket->link);
-        socket_close(socket, reason, &ended);
-        session_indicate_all(session, &ended);
-        session_touch(session);
-}
-
-void session_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
-                    const void *argument, unsigned reason, uint32_t *cancelled) {
-        struct list ended;
-
-        list_init(&ended);
-        socket_cancel(socket, matches, argument, reason, cancelled, &ended);
-        session_indicate_all(socket->session, &ended);
-}
-
-static void session_bury_socket(struct session *session, struct socket *socket) {
-        list_unlink(&socket->link);
-        list_unlink(&socket->retry);
-        socket_deinit(socket);
-        session->resources->stats.n_sockets--;
-        resources_give_socket(session->resources, socket);
-}
+/* --- Ends ------------------------------------------------------------------------------------------------------- */
 
 bool session_bury(struct session *session) {
         list_for_each_safe(link, &session->closing) {
-                struct socket *socket = list_entry(link, struct socket, link);
+                struct handle *handle = list_entry(link, struct handle, link);
 
-                if (socket_is_idle(socket))
-                        session_bury_socket(session, socket);
+                if (handle_is_over(handle))
+                        handle_bury(handle);
         }
         if (!session->is_ending || session->n_ops > 0 || session->n_calls > 0 || !list_is_empty(&session->closing))
                 return false;
@@ -391,13 +351,13 @@ bool session_bury(struct session *session) {
 
 /* --- Ops -------------------------------------------------------------------------------------------------------- */
 
-struct op *session_take_op(struct session *session) {
+static struct op *session_take_any_op(struct session *session) {
         struct list *link = list_pop_front(&session->free_ops);
         struct op *op = NULL;
 
         if (link) {
                 op = list_entry(link, struct op, link);
-        } else if (session->n_ops_high < session->n_ops_max) {
+        } else if (session->n_ops_high < session_n_places(session)) {
                 op = &session->ops[session->n_ops_high];
                 op->scratch = session->scratch + session->n_ops_high * OP_SCRATCH_SIZE;
                 session->n_ops_high++;
@@ -409,6 +369,10 @@ struct op *session_take_op(struct session *session) {
         session->n_ops++;
         session->resources->stats.n_ops++;
         return op;
+}
+
+struct op *session_take_op(struct session *session) {
+        return session_has_op(session) ? session_take_any_op(session) : NULL;
 }
 
 static void session_unpin(struct session *session, struct op *op) {
@@ -427,6 +391,8 @@ void session_recycle(struct op *op) {
         struct session *session = op->session;
 
         payload_release(&op->payload);
+        if (op->kind == OVL_RECORD_APC)
+                session->n_apcs--;
         op->state = OP_FREE;
         list_push_front(&session->free_ops, &op->link);
         session->n_ops--;
@@ -441,7 +407,7 @@ void session_recycle(struct op *op) {
 static void session_finish_accept(struct session *session, struct op *op) {
         struct charge charge = { .quota = &session->n_sockets, .amount = 1 };
         struct socket *listener = op->socket;
-        struct socket *socket;
+        struct handle *handle;
         int fd = op->status == 0 ? (int) op->value : -1;
         int r;
 
@@ -452,14 +418,14 @@ static void session_finish_accept(struct session *session, struct op *op) {
                 fd_close(fd);
                 return;
         }
-        r = session_add_socket(session, &fd, listener->family, listener->type, SOCKET_CONNECTED, &charge, &socket);
+        r = handle_open(session, &fd, listener->family, listener->type, SOCKET_CONNECTED, &charge, &handle);
         if (r < 0) {
                 charge_release(&charge);
                 fd_close(fd);
                 op_end(op, r, OVL_REASON_QUOTA, 0);
                 return;
         }
-        op->value = socket->number;
+        op->value = handle->number;
 }
 
 static void session_count(struct session *session, const struct op *op) {
@@ -473,13 +439,13 @@ static void session_count(struct session *session, const struct op *op) {
 
 /* Where the record goes. */
 static struct peer *session_route(struct op *op) {
-        struct socket *socket = op->socket;
+        struct handle *handle = op->handle;
 
-        if (socket && socket->port && op->indication == OVL_INDICATE_PLAIN &&
+        if (handle && handle->port && op->indication == OVL_INDICATE_PLAIN &&
             !(op->record_flags & OVL_RECORD_REFUSED)) {
                 op->record_flags |= OVL_RECORD_PORT;
-                op->key = socket->port_key;
-                return socket->port->peer;
+                op->key = handle->port_key;
+                return handle->port->peer;
         }
         return op->peer;
 }
@@ -490,6 +456,19 @@ static void session_keep_payload(struct op *op) {
                 op->payload_len = (uint32_t) op->bytes;
         if (op->payload_len == 0)
                 payload_release(&op->payload);
+}
+
+/* An op that was accepted gives back its credit, and its handle may be over. */
+static void session_return_credit(struct session *session, struct op *op) {
+        struct handle *handle = op->handle;
+
+        op->handle = NULL;
+        if (!op->has_credit)
+                return;
+        op->has_credit = false;
+        session->n_started--;
+        if (--handle->n_ops == 0 && handle->number == 0)
+                session_touch(session);
 }
 
 /* An op has ended: it is a record from here on, and holds nothing but itself and what it received inline. */
@@ -504,9 +483,7 @@ static void session_indicate(struct session *session, struct op *op) {
         if (op->turn + 1 >= session->resources->turn)
                 op->record_flags |= OVL_RECORD_IMMEDIATE;
         op->sequence = ++session->sequence;
-        if (op->has_credit)
-                session->n_started--;
-        op->has_credit = false;
+        session_return_credit(session, op);
         op->socket = NULL;
         op->cancelled = NULL;
         op->peer = peer;
@@ -522,38 +499,59 @@ static void session_indicate(struct session *session, struct op *op) {
         session_mark_publish(session, peer);
 }
 
-void session_indicate_all(struct session *session, struct list *ended) {
+int session_queue_apc(struct session *session, struct thread *thread, uint64_t function, uint64_t argument) {
+        struct op *op;
+
+        if (session->n_apcs >= SESSION_APCS_MAX)
+                return -ENOBUFS;
+        op = session_take_any_op(session);
+        if (!op)
+                return -ENOBUFS;
+        session->n_apcs++;
+        op->kind = OVL_RECORD_APC;
+        op->peer = thread->peer;
+        op->tag = function;
+        op->thread = thread->number;
+        op->value = argument;
+        op->sequence = ++session->sequence;
+        op->state = OP_ENDED;
+        list_push_back(&thread->peer->records, &op->link);
+        session_mark_publish(session, thread->peer);
+        return 0;
+}
+
+void session_indicate_all(struct list *ended) {
         struct list *link;
 
-        while ((link = list_pop_front(ended)))
-                session_indicate(session, list_entry(link, struct op, link));
+        while ((link = list_pop_front(ended))) {
+                struct op *op = list_entry(link, struct op, link);
+
+                session_indicate(op->session, op);
+        }
 }
 
 /* What a socket gave up is indicated; what it put off is remembered. */
-static void session_after(struct socket *socket, struct list *ended) {
-        struct session *session = socket->session;
-
+static void session_after(struct resources *resources, struct socket *socket, struct list *ended) {
         if (socket_retry_at(socket) != UINT64_MAX && !list_is_linked(&socket->retry))
-                list_push_back(&session->resources->retrying, &socket->retry);
-        session_indicate_all(session, ended);
-        if (socket->is_closing)
-                session_touch(session);
+                list_push_back(&resources->retrying, &socket->retry);
+        session_indicate_all(ended);
 }
 
 void session_finish(struct op *op, int32_t result, unsigned reason) {
+        struct resources *resources = op->session->resources;
         struct socket *socket = op->socket;
         struct list ended;
 
         list_init(&ended);
         socket_finish(socket, op, result, reason, &ended);
-        session_after(socket, &ended);
+        session_after(resources, socket, &ended);
 }
 
-void session_retry(struct socket *socket, uint64_t now) {
+void session_retry(struct resources *resources, struct socket *socket, uint64_t now) {
         struct list ended;
 
         list_init(&ended);
         list_unlink(&socket->retry);
         socket_retry(socket, now, &ended);
-        session_after(socket, &ended);
+        session_after(resources, socket, &ended);
 }

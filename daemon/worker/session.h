@@ -10,6 +10,8 @@
 
 #include "base/list.h"
 #include "base/slots.h"
+#include "daemon/worker/apc.h"
+#include "daemon/worker/handle.h"
 #include "daemon/worker/op.h"
 #include "daemon/worker/payload.h"
 #include "daemon/worker/peer.h"
@@ -29,6 +31,7 @@
 #define SESSION_CREDITS_DEFAULT 4096u
 #define SESSION_PIECES 1024u  /* of OVL_INLINE_PIECE bytes, for the payload of inline ops */
 #define SESSION_SPARE_OPS 64u /* for the records of entries that are refused beyond the credits */
+#define SESSION_APCS_MAX 256u /* APCs whose records wait to be sent: they have as many ops of their own */
 
 struct session {
         struct list link;            /* among all sessions of the worker */
@@ -46,17 +49,19 @@ struct session {
         struct region regions[SESSION_REGIONS_MAX]; /* number n is at n - 1 */
         struct quota region_bytes;
         struct slots socket_numbers;
-        struct list sockets;
-        struct list closing; /* sockets whose number is gone, and with which the kernel is not done */
+        struct list handles; /* that are open */
+        struct list closing; /* handles whose number is gone, and of which ops have not ended */
         struct quota n_sockets;
+        struct apc_party apcs;
 
-        struct op *ops; /* a mapping: credits and spare */
+        struct op *ops; /* a mapping: credits, spare, and APCs */
         uint8_t *scratch;
-        uint32_t n_ops_max;
+        uint32_t n_ops_max; /* for entries */
         uint32_t n_credits;
         uint32_t n_ops_high; /* ops below this were used at least once */
         uint32_t n_ops;      /* that are not free */
         uint32_t n_started;  /* of these, that hold a credit */
+        uint32_t n_apcs;     /* of these, that are APCs */
         struct list free_ops;
         struct payload_pool payloads;
         uint32_t n_calls; /* requests of the client that are under way */
@@ -82,6 +87,7 @@ struct session *session_free(struct session *session);
 /* Makes a connection the channel of a new thread or port. Returns 0, -EEXIST when the number is in use, -ENOMEM. */
 int session_add_thread(struct session *session, struct peer *peer, uint64_t number, uint32_t tid);
 int session_add_port(struct session *session, struct peer *peer, uint64_t number);
+struct thread *session_find_thread(const struct session *session, uint64_t number);
 struct port *session_find_port(const struct session *session, uint64_t number);
 
 /*
@@ -90,14 +96,22 @@ struct port *session_find_port(const struct session *session, uint64_t number);
  */
 void session_remove_peer(struct session *session, struct peer *peer);
 
-/* A free op, which holds no credit yet; NULL when there is none. */
+/* A free op, which holds no credit yet; NULL when there is none for an entry. */
 struct op *session_take_op(struct session *session);
+
+/* Whether there is one. */
+static inline bool session_has_op(const struct session *session) {
+        return session->n_ops - session->n_apcs < session->n_ops_max;
+}
+
+/* Queues an APC behind the records of a thread. Returns 0, or -ENOBUFS when too many wait for the session. */
+int session_queue_apc(struct session *session, struct thread *thread, uint64_t function, uint64_t argument);
 
 /* Something is to be sent to a connection of the session, at the end of the turn. */
 void session_mark_publish(struct session *session, struct peer *peer);
 
-/* These ops have ended: their records go to where they belong. Leaves the list empty. */
-void session_indicate_all(struct session *session, struct list *ended);
+/* These ops, of any sessions, have ended: their records go to where they belong. Leaves the list empty. */
+void session_indicate_all(struct list *ended);
 
 /* The request of an op ended: finishes it and those that it served, and starts what queued behind them. */
 void session_finish(struct op *op, int32_t result, unsigned reason);
@@ -108,27 +122,8 @@ void session_drop_continued(struct peer *peer);
 /* Gives back an op whose record was sent. */
 void session_recycle(struct op *op);
 
-/*
- * Takes over a descriptor as a socket of the session.
- *
- * charge: taken on success. fd: taken on success.
- *
- * Returns 0 and the socket, or -ENFILE.
- */
-int session_add_socket(struct session *session, int *take_fd, int family, int type, enum socket_state state,
-                       struct charge *charge, struct socket **ret_socket);
-
-struct socket *session_find_socket(const struct session *session, uint64_t number);
-
-/* The number is invalid at once; the socket goes when the kernel is done with it. */
-void session_close_socket(struct session *session, struct socket *socket, unsigned reason);
-
-/* As socket_cancel(). */
-void session_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
-                    const void *argument, unsigned reason, uint32_t *cancelled);
-
 /* As socket_retry(). */
-void session_retry(struct socket *socket, uint64_t now);
+void session_retry(struct resources *resources, struct socket *socket, uint64_t now);
 
 /* Something of the session may be over: it is looked at at the end of the turn. */
 void session_touch(struct session *session);

@@ -80,7 +80,6 @@ void socket_deinit(struct socket *socket) {
         socket->engine->ops->detach(socket->engine, &socket->file);
         socket->engine->stats->system_calls++;
         socket->file.fd = fd_close(socket->file.fd);
-        charge_release(&socket->charge);
 }
 
 /* --- Checks ----------------------------------------------------------------------------------------------------- */
@@ -509,11 +508,6 @@ int socket_shut_receive(struct socket *socket) {
                 return -ENOTCONN;
         socket->queues[DIRECTION_IN].is_shut = true;
         return 0;
-}
-
-void socket_close(struct socket *socket, unsigned reason, struct list *ended) {
-        socket->is_closing = true;
-        socket_cancel(socket, NULL, NULL, reason, NULL, ended);
 }
 
 void socket_retry(struct socket *socket, uint64_t now, struct list *ended) {

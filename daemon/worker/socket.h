@@ -11,10 +11,6 @@
 #include "daemon/worker/ask.h"
 #include "daemon/worker/engine.h"
 #include "daemon/worker/op.h"
-#include "daemon/worker/quota.h"
-
-struct port;
-struct session;
 
 enum socket_state {
         SOCKET_OPEN,       /* neither connected nor listening; perhaps bound */
@@ -33,23 +29,20 @@ struct queue {
 };
 
 struct socket {
-        struct list link;  /* in a list of the session */
+        struct list link;  /* among those that are free */
         struct list retry; /* among those that start an op again later */
         struct engine_file file;
-        struct engine *engine;   /* borrowed */
-        struct ask *ask;         /* borrowed */
-        struct session *session; /* borrowed: the owner */
-        uint64_t number;         /* the id that the client knows; 0 once it is closed */
+        struct engine *engine; /* borrowed */
+        struct ask *ask;       /* borrowed */
+        uint32_t n_handles;    /* that hold it */
+        uint32_t n_open;       /* of these, that are not closing */
         int family;
         int type;
         enum socket_state state;
         struct queue queues[2]; /* by direction */
         uint32_t n_ops;         /* in the queues */
         int error;              /* the connection is broken: what everything ends with; 0: it is not */
-        bool is_closing;
-        struct port *port; /* borrowed; NULL: none */
-        uint64_t port_key;
-        struct charge charge;
+        bool is_closing;        /* no handle is open any more */
         uint64_t bytes_received;
         uint64_t bytes_sent;
 };
@@ -95,9 +88,6 @@ int socket_shut_send(struct socket *socket);
 
 /* No more receives are taken; those that are pending go on. Returns 0 or -ENOTCONN. */
 int socket_shut_receive(struct socket *socket);
-
-/* The socket is on its way out: all its ops end with this reason. */
-void socket_close(struct socket *socket, unsigned reason, struct list *ended);
 
 /* Starts what waited for `retry_at`. */
 void socket_retry(struct socket *socket, uint64_t now, struct list *ended);

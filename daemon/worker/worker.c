@@ -82,10 +82,12 @@ int worker_new(struct engine *engine, const char *engine_reason, int link_fd, en
 static void worker_drop_session(struct session *session) {
         struct list *link;
 
-        while ((link = list_first(&session->sockets)) || (link = list_first(&session->closing))) {
-                struct socket *socket = list_entry(link, struct socket, link);
+        while ((link = list_first(&session->handles)) || (link = list_first(&session->closing))) {
+                struct socket *socket = list_entry(link, struct handle, link)->socket;
 
                 list_unlink(link);
+                if (--socket->n_handles > 0)
+                        continue;
                 list_unlink(&socket->retry);
                 fd_close(socket->file.fd);
         }
@@ -492,7 +494,7 @@ static bool worker_has_served(const struct session *session, const struct peer *
 
 /* A session that has ops to spare again is served on; a client that ended its side has its last record. */
 static void worker_relieve(struct worker *worker, struct session *session) {
-        bool has_room = session->is_held && session->n_ops < session->n_ops_max;
+        bool has_room = session->is_held && session_has_op(session);
 
         if (has_room)
                 session->is_held = false;
@@ -543,7 +545,7 @@ static void worker_retry(struct worker *worker) {
                 struct socket *socket = list_entry(link, struct socket, retry);
 
                 if (socket_retry_at(socket) <= now)
-                        session_retry(socket, now);
+                        session_retry(&worker->resources, socket, now);
         }
 }
 

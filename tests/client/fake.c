@@ -118,6 +118,7 @@ static void fake_answer(struct fake *fake, struct fake_connection *connection, c
         Overlapd__SocketOptionReply option = OVERLAPD__SOCKET_OPTION_REPLY__INIT;
         Overlapd__CancelReply cancel = OVERLAPD__CANCEL_REPLY__INIT;
         Overlapd__StatusReply status = OVERLAPD__STATUS_REPLY__INIT;
+        Overlapd__ThreadHandleReply handle = OVERLAPD__THREAD_HANDLE_REPLY__INIT;
         Overlapd__Address address = OVERLAPD__ADDRESS__INIT;
         static const uint8_t localhost[4] = { 127, 0, 0, 1 };
         static const char secret[] = "0123456789abcdef";
@@ -198,6 +199,12 @@ static void fake_answer(struct fake *fake, struct fake_connection *connection, c
                         reply.status = -ENOENT;
                 break;
         }
+        case OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_OPEN:
+                reply.what_case = OVERLAPD__REPLY__WHAT_THREAD_HANDLE;
+                reply.thread_handle = &handle;
+                handle.handle = (ProtobufCBinaryData){ .len = fake->handle_len ? fake->handle_len : 16,
+                                                       .data = (uint8_t *) secret };
+                break;
         case OVERLAPD__REQUEST__WHAT_STATUS:
                 reply.what_case = OVERLAPD__REPLY__WHAT_STATUS_REPORT;
                 reply.status_report = &status;

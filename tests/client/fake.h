@@ -18,7 +18,7 @@
 #include "proto/overlapd.pb-c.h"
 #include "tests/harness/harness.h"
 
-#define FAKE_CONNECTIONS_MAX 16
+#define FAKE_CONNECTIONS_MAX 32
 #define FAKE_ENTRIES_MAX 32768
 #define FAKE_SOCKETS 100 /* ids of sockets begin above this */
 
@@ -58,6 +58,7 @@ struct fake {
         int refuse_status;
         unsigned refuse_reason;
         const char *refuse_text;
+        size_t handle_len;  /* bytes of a thread handle; 0: 16 */
         const char *notice; /* sent with `closing` before the connection is ended by hang_up */
 
         pthread_mutex_t lock;

@@ -9,6 +9,7 @@ usage: installed.py SOURCE_ROOT BUILD_ROOT
        installed.py --case NAME DIRECTORY    one case, as the command of a private daemon
 """
 
+import contextlib
 import os
 import random
 import re
@@ -22,7 +23,7 @@ import tempfile
 import threading
 
 LIMIT_S = 60
-EXAMPLES = ("echo-routines", "echo-port", "file-receiver", "overlap-status")
+EXAMPLES = ("echo-routines", "echo-port", "file-receiver", "first-answer", "overlap-status")
 
 
 def run(*command, **options):
@@ -150,6 +151,32 @@ def case_file_receiver(directory):
     assert sorted(os.listdir(target)) == ["000001", "000002", "000003"], os.listdir(target)
 
 
+def case_first_answer(directory):
+    """One refuses, one hangs up, one says nothing, and one answers: that one is printed."""
+    with contextlib.ExitStack() as stack:
+        listeners = [stack.enter_context(socket.create_server(("127.0.0.1", 0))) for _ in range(4)]
+        ports = [str(listener.getsockname()[1]) for listener in listeners]
+        listeners[0].close()
+        program = subprocess.Popen([f"{directory}/first-answer", *ports], stdout=subprocess.PIPE,
+                                   stderr=subprocess.PIPE, text=True)
+        connections = [None] * 4
+        for i in range(1, 4):
+            listeners[i].settimeout(LIMIT_S)
+            connections[i] = stack.enter_context(listeners[i].accept()[0])
+            connections[i].settimeout(LIMIT_S)
+            assert connections[i].recv(100) == b"hello\n"
+        connections[1].close()
+        line = program.stderr.readline() + program.stderr.readline()
+        assert "server 1: Connection refused" in line and "server 2: Broken pipe" in line, line
+        connections[3].sendall(b"the answer\n")
+        said, rest = program.communicate(timeout=LIMIT_S)
+        assert program.returncode == 0 and said == "server 4: the answer\n" and not rest, said + rest
+    listeners[0].close()
+    failed = subprocess.run([f"{directory}/first-answer", ports[0]], capture_output=True, text=True, timeout=LIMIT_S,
+                            check=False)
+    assert failed.returncode == 1 and not failed.stdout, failed
+
+
 def case_overlap_status(directory):
     said = run(f"{directory}/overlap-status")
     assert re.search(r"^engine uring$", said, re.MULTILINE) and re.search(r"^sessions 1$", said, re.MULTILINE), said
@@ -235,7 +262,7 @@ def main():
                  ("the examples compile outside the tree", lambda: compile_examples(source_root, directory)),
                  ("the README has a program", lambda: take_readme(source_root, directory))]
         for name in ("readme", "overlap_status", "echo_routines", "echo_port", "echo_port_one_thread", "file_receiver",
-                     "worker_dies"):
+                     "first_answer", "worker_dies"):
             cases.append((f"under overlapd --private: {name}", within_daemon(name)))
         print(f"1..{len(cases)}")
         for number, (name, function) in enumerate(cases, 1):

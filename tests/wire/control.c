@@ -19,6 +19,8 @@
 
 static uint8_t secret[16] = { 0xa0, 0xa1, 0xa2, 0xa3, 0xa4, 0xa5, 0xa6, 0xa7,
                               0xa8, 0xa9, 0xaa, 0xab, 0xac, 0xad, 0xae, 0xaf };
+static uint8_t handle_bytes[16] = { 0xb0, 0xb1, 0xb2, 0xb3, 0xb4, 0xb5, 0xb6, 0xb7,
+                                    0xb8, 0xb9, 0xba, 0xbb, 0xbc, 0xbd, 0xbe, 0xbf };
 static uint8_t loopback[4] = { 127, 0, 0, 1 };
 static uint8_t link_local[16] = { 0xfe, 0x80, [15] = 1 };
 
@@ -146,6 +148,26 @@ static void control_operations(void **state) {
                       it.cancelled = 3);
 }
 
+static void control_apcs(void **state) {
+        ProtobufCBinaryData handle = { .len = sizeof(handle_bytes), .data = handle_bytes };
+
+        COMPARE_REQUEST("thread-handle-open", 18, thread_handle_open, THREAD_HANDLE_OPEN,
+                        OVERLAPD__THREAD_HANDLE_OPEN__INIT, Overlapd__ThreadHandleOpen, 0, it.thread = 7);
+        COMPARE_REPLY("thread-handle-reply", 18, thread_handle, THREAD_HANDLE, OVERLAPD__THREAD_HANDLE_REPLY__INIT,
+                      Overlapd__ThreadHandleReply, it.handle = handle);
+        COMPARE_REQUEST("thread-handle-give", 19, thread_handle_give, THREAD_HANDLE_GIVE,
+                        OVERLAPD__THREAD_HANDLE_GIVE__INIT, Overlapd__ThreadHandleGive, 0, it.handle = handle,
+                        it.session = 0x99aabbccddeeff00);
+        COMPARE_REQUEST("thread-handle-close", 20, thread_handle_close, THREAD_HANDLE_CLOSE,
+                        OVERLAPD__THREAD_HANDLE_CLOSE__INIT, Overlapd__ThreadHandleClose, 0, it.handle = handle);
+        COMPARE_REQUEST("function-register", 21, function_register, FUNCTION_REGISTER,
+                        OVERLAPD__FUNCTION_REGISTER__INIT, Overlapd__FunctionRegister, 0, it.function = 300);
+        COMPARE_REQUEST("function-remove", 22, function_register, FUNCTION_REGISTER, OVERLAPD__FUNCTION_REGISTER__INIT,
+                        Overlapd__FunctionRegister, 0, it.function = 300, it.remove = 1);
+        COMPARE_REQUEST("apc-queue", 23, apc_queue, APC_QUEUE, OVERLAPD__APC_QUEUE__INIT, Overlapd__ApcQueue, 0,
+                        it.handle = handle, it.function = 300, it.argument = 0xfeedface12345678);
+}
+
 static void control_status(void **state) {
         COMPARE_REQUEST("status", 16, status, STATUS, OVERLAPD__STATUS__INIT, Overlapd__Status, 0, (void) it);
         COMPARE_REPLY("status-reply", 16, status_report, STATUS_REPORT, OVERLAPD__STATUS_REPLY__INIT,
@@ -224,16 +246,21 @@ static void control_every_vector_repacks(void **state) {
         assert_non_null(count.arena);
         message_arena_init(count.arena);
         vector_for_each(control_repack, &count);
-        assert_int_equal(count.n, 30);
+        assert_int_equal(count.n, 37);
         free(count.arena);
 }
 
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
-                { "sessions", control_sessions },     { "memory", control_memory },
-                { "sockets", control_sockets },       { "options", control_options },
-                { "operations", control_operations }, { "status", control_status },
-                { "failures", control_failures },     { "every-vector-repacks", control_every_vector_repacks },
+                { "sessions", control_sessions },
+                { "memory", control_memory },
+                { "sockets", control_sockets },
+                { "options", control_options },
+                { "operations", control_operations },
+                { "status", control_status },
+                { "apcs", control_apcs },
+                { "failures", control_failures },
+                { "every-vector-repacks", control_every_vector_repacks },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

@@ -234,12 +234,20 @@ static void layouts_records(void **state) {
                 .op = OVL_OP_RECV,
                 .payload_len = 5,
         };
+        const struct ovl_record apc = {
+                .tag = 300,
+                .thread = 7,
+                .sequence = 10,
+                .value = 0xfeedface12345678,
+                .kind = OVL_RECORD_APC,
+        };
 
         layouts_compare_records("record-recv", &recv, 1, "");
         layouts_compare_records("record-connect", &connect, 1, "");
         layouts_compare_records("record-accept", &accept, 1, "");
         layouts_compare_records("record-port", &port, 1, "");
         layouts_compare_records("record-cancelled", &cancelled, 1, "");
+        layouts_compare_records("record-apc", &apc, 1, "");
         layouts_compare_records("record-inline", &inlined, 1, "hello");
 }
 
@@ -326,7 +334,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 48);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 56);
 }
 
 int main(int argc, char **argv) {

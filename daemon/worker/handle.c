@@ -1,0 +1,135 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * What belongs to a session stands in its handle: the number by which the client knows the socket, the port, the
+ * charge. What belongs to the kernel's socket stands in `struct socket`: its state and its queues. The ops of all
+ * handles stand in the same queues, in the order in which their entries were taken; each belongs to the session that
+ * posted it, and may share a request with its neighbours whosever they are.
+ *
+ *   open -> closing   the client closes it, or its session ends: its own ops are cancelled, those of others go on
+ *   closing -> over   the last of its ops has ended, and no request about it is under way
+ *
+ * A socket has at least one handle. Once all are closing it is on its way out, and it goes with the last of them, when
+ * nothing is in flight.
+ *
+ * Rejected: cancelling only when the last handle closes. A client that died would keep its operations, its memory and
+ * its credits for as long as a stranger likes.
+ */
+
+#include "daemon/worker/handle.h"
+
+#include <assert.h>
+#include <errno.h>
+#include <stdlib.h>
+
+#include "daemon/worker/session.h"
+
+/* The ops of one handle, and of these perhaps a part. */
+struct handle_match {
+        const struct handle *handle;
+        bool (*matches)(const struct op *op, const void *argument);
+        const void *argument;
+};
+
+static int handle_new_socket(struct resources *resources, int *take_fd, int family, int type, enum socket_state state,
+                             struct socket **ret_socket) {
+        struct socket *socket = resources_take_socket(resources);
+        int r;
+
+        if (!socket)
+                return -ENFILE;
+        r = socket_init(socket, resources->engine, &resources->ask, take_fd, family, type, state);
+        if (r < 0) {
+                list_init(&socket->link);
+                resources_give_socket(resources, socket);
+                return r;
+        }
+        resources->stats.n_sockets++;
+        *ret_socket = socket;
+        return 0;
+}
+
+int handle_open(struct session *session, int *take_fd, int family, int type, enum socket_state state,
+                struct charge *charge, struct handle **ret_handle) {
+        struct resources *resources = session->resources;
+        struct handle *handle = resources_take_handle(resources);
+        struct socket *socket;
+        int r;
+
+        if (!handle)
+                return -ENFILE;
+        *handle = (struct handle){ .session = session };
+        list_init(&handle->link);
+        r = handle_new_socket(resources, take_fd, family, type, state, &socket);
+        if (r < 0) {
+                resources_give_handle(resources, handle);
+                return r;
+        }
+        handle->socket = socket;
+        socket->n_handles = 1;
+        socket->n_open = 1;
+        handle->charge = charge_move(charge);
+        /* As many numbers as charges: there is one left. */
+        r = slots_add(&session->socket_numbers, handle, &handle->number);
+        if (r < 0)
+                abort();
+        list_push_back(&session->handles, &handle->link);
+        *ret_handle = handle;
+        return 0;
+}
+
+struct handle *handle_find(const struct session *session, uint64_t number) {
+        return slots_find(&session->socket_numbers, number);
+}
+
+static bool op_is_posted_through(const struct op *op, const void *argument) {
+        const struct handle_match *match = argument;
+
+        return op->handle == match->handle && (!match->matches || match->matches(op, match->argument));
+}
+
+void handle_cancel(struct handle *handle, bool (*matches)(const struct op *op, const void *argument),
+                   const void *argument, unsigned reason, uint32_t *cancelled) {
+        struct handle_match match = { .handle = handle, .matches = matches, .argument = argument };
+        struct list ended;
+
+        list_init(&ended);
+        socket_cancel(handle->socket, op_is_posted_through, &match, reason, cancelled, &ended);
+        session_indicate_all(&ended);
+}
+
+void handle_close(struct handle *handle, unsigned reason) {
+        struct session *session = handle->session;
+        struct socket *socket = handle->socket;
+
+        slots_remove(&session->socket_numbers, handle->number);
+        handle->number = 0;
+        list_unlink(&handle->link);
+        list_push_back(&session->closing, &handle->link);
+        if (--socket->n_open == 0)
+                socket->is_closing = true;
+        handle_cancel(handle, NULL, NULL, reason, NULL);
+        session_touch(session);
+}
+
+bool handle_is_over(const struct handle *handle) {
+        if (handle->n_ops > 0 || handle->n_calls > 0)
+                return false;
+        return handle->socket->n_handles > 1 || socket_is_idle(handle->socket);
+}
+
+void handle_bury(struct handle *handle) {
+        struct resources *resources = handle->session->resources;
+        struct socket *socket = handle->socket;
+
+        assert(handle_is_over(handle));
+        list_unlink(&handle->link);
+        charge_release(&handle->charge);
+        resources_give_handle(resources, handle);
+        if (--socket->n_handles > 0)
+                return;
+        list_unlink(&socket->retry);
+        socket_deinit(socket);
+        resources->stats.n_sockets--;
+        resources_give_socket(resources, socket);
+}

@@ -1,0 +1,60 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_WORKER_HANDLE_H
+#define DAEMON_WORKER_HANDLE_H
+
+/* A handle: a session's hold on a socket, under a number of its own. Several may hold the same socket. */
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "base/list.h"
+#include "daemon/worker/op.h"
+#include "daemon/worker/quota.h"
+#include "daemon/worker/socket.h"
+
+struct port;
+struct session;
+
+struct handle {
+        struct list link;        /* in its session: among those that are open, or that are closing */
+        struct session *session; /* borrowed: the owner */
+        struct socket *socket;   /* held: it goes with its last handle */
+        uint64_t number;         /* the id that the client knows; 0 once it is closed */
+        uint32_t n_ops;          /* posted through it, that have not ended */
+        uint32_t n_calls;        /* requests of the client about it that are under way */
+        struct port *port;       /* borrowed; NULL: none */
+        uint64_t port_key;
+        struct charge charge;
+};
+
+/*
+ * Takes over a descriptor as a socket, and opens the first handle to it.
+ *
+ * fd:     taken on success.
+ * charge: for one more socket of the session. Taken on success.
+ *
+ * Returns 0 and the handle, or -ENFILE.
+ */
+int handle_open(struct session *session, int *take_fd, int family, int type, enum socket_state state,
+                struct charge *charge, struct handle **ret_handle);
+
+/* The open handle with this number, or NULL. */
+struct handle *handle_find(const struct session *session, uint64_t number);
+
+/*
+ * The number is invalid at once, and what was posted through the handle ends with this reason. The handle goes when the
+ * last such op has ended, and the socket with its last handle.
+ */
+void handle_close(struct handle *handle, unsigned reason);
+
+/* As socket_cancel(), of the ops that were posted through the handle. */
+void handle_cancel(struct handle *handle, bool (*matches)(const struct op *op, const void *argument),
+                   const void *argument, unsigned reason, uint32_t *cancelled);
+
+/* Whether a handle that was closed has nothing left to wait for. */
+bool handle_is_over(const struct handle *handle);
+
+/* Ends a handle that is over; its socket, too, if it was the last. */
+void handle_bury(struct handle *handle);
+
+#endif
