@@ -33,7 +33,8 @@ struct apc {
 struct apc_file {
         struct apc *apcs;
         size_t n;
-        uint64_t ending_ns; /* 0: it did not */
+        uint64_t ending_ns;    /* 0: it did not */
+        uint64_t withdrawn_ns; /* when its handle was first closed; 0: never */
 };
 
 struct apc_walk {
@@ -73,6 +74,8 @@ static int apc_open_file(struct apc_walk *walk, size_t at) {
 
                 if (event->kind == EVENT_ENDING)
                         file->ending_ns = event->time_ns;
+                if (event->kind == EVENT_WITHDRAWN && file->withdrawn_ns == 0)
+                        file->withdrawn_ns = event->time_ns;
                 if (event->kind == EVENT_APC)
                         file->apcs[file->n++] = (struct apc){ .target = event->body.apc.target,
                                                               .is_remote = event->body.apc.is_remote };
@@ -132,6 +135,18 @@ static bool apc_is_excused(const struct apc_walk *walk, const struct apc *apc) {
                (ending_ns != 0 && apc->queued_ns >= ending_ns);
 }
 
+/* A call may be refused when its thread has ended, or its handle was closed, or too many wait there. */
+static void apc_check_refusal(const struct apc_walk *walk, const struct apc *apc, uint64_t id) {
+        uint64_t withdrawn_ns = walk->files[apc->target].withdrawn_ns;
+        char text[64];
+
+        if (apc->status == -ECONNABORTED || apc->status == -ENOBUFS || apc_is_excused(walk, apc) ||
+            (apc->status == -EBADF && withdrawn_ns != 0 && withdrawn_ns <= apc->queued_ns))
+                return;
+        report_add(walk->report, REPORT_STATUS, "%s: refused with %d, which nothing explains (%s, file %u)",
+                   apc_describe(id, text), apc->status, apc->is_remote ? "by the daemon" : "locally", apc->target);
+}
+
 static void apc_settle(struct apc_walk *walk, uint32_t at) {
         const struct apc_file *file = &walk->files[at];
         char text[64];
@@ -144,7 +159,10 @@ static void apc_settle(struct apc_walk *walk, uint32_t at) {
                                    apc_describe(event_id(at, i), text), apc->target);
                         continue;
                 }
-                walk->totals->n_refused += apc->has_status && apc->status < 0;
+                if (apc->has_status && apc->status < 0) {
+                        walk->totals->n_refused++;
+                        apc_check_refusal(walk, apc, event_id(at, i));
+                }
                 if (!apc->has_status || apc->status < 0)
                         continue;
                 walk->totals->n_queued[apc->is_remote]++;

@@ -320,6 +320,7 @@ static int books_enter(struct books *books, struct book_journal *file, uint64_t 
         case EVENT_POST:
         case EVENT_END:
         case EVENT_ENDING:
+        case EVENT_WITHDRAWN:
         case EVENT_APC:
         case EVENT_QUEUED:
         case EVENT_RUN:

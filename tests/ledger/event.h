@@ -11,26 +11,27 @@
 #include <stdint.h>
 
 enum event_kind {
-        EVENT_POST = 1, /* written before the posting call: body.post */
-        EVENT_RESULT,   /* the posting call did not say "pending": status is what it returned */
-        EVENT_RECORD,   /* a completion was seen: body.record; id is 0 where it names no operation */
-        EVENT_CLOSE,    /* written before a connection is closed: body.mark */
-        EVENT_SHUTDOWN, /* written before a connection is shut down: body.mark */
-        EVENT_CANCEL,   /* written before operations are cancelled: body.mark; id: the one operation, or 0 for all */
-        EVENT_KILLED,   /* by the driver, before it kills a client with SIGKILL: id is the client */
-        EVENT_STUCK,    /* by the driver: a client made no progress and had to be stopped: id is the client */
-        EVENT_CRASHED,  /* by the driver: a client ended in a way that nobody asked for: id, status */
-        EVENT_DAEMON,   /* by the driver, at the end: status 0 when the daemon lived to the end */
-        EVENT_LEFT,     /* the client is about to free its session with operations pending: id is the client */
-        EVENT_ABORTED,  /* the library gave the session up: status; body.mark.detail is the reason */
-        EVENT_END,      /* the thread ended in order */
-        EVENT_NESTED,   /* a routine began while another of the same connection ran: body.mark */
-        EVENT_NAME,     /* a datagram socket is bound: body.mark; detail is its place */
-        EVENT_SHARED,   /* a connection is another's socket, in another session: body.mark; detail is the other */
-        EVENT_ENDING,   /* the thread takes in what is there once more, and is then closed */
-        EVENT_APC,      /* written before an APC is queued: body.apc; id: event_id(), counted apart from posts */
-        EVENT_QUEUED,   /* the call that queued it has returned: id, status */
-        EVENT_RUN,      /* an APC runs in this thread: id is what it was given as its argument */
+        EVENT_POST = 1,  /* written before the posting call: body.post */
+        EVENT_RESULT,    /* the posting call did not say "pending": status is what it returned */
+        EVENT_RECORD,    /* a completion was seen: body.record; id is 0 where it names no operation */
+        EVENT_CLOSE,     /* written before a connection is closed: body.mark */
+        EVENT_SHUTDOWN,  /* written before a connection is shut down: body.mark */
+        EVENT_CANCEL,    /* written before operations are cancelled: body.mark; id: the one operation, or 0 for all */
+        EVENT_KILLED,    /* by the driver, before it kills a client with SIGKILL: id is the client */
+        EVENT_STUCK,     /* by the driver: a client made no progress and had to be stopped: id is the client */
+        EVENT_CRASHED,   /* by the driver: a client ended in a way that nobody asked for: id, status */
+        EVENT_DAEMON,    /* by the driver, at the end: status 0 when the daemon lived to the end */
+        EVENT_LEFT,      /* the client is about to free its session with operations pending: id is the client */
+        EVENT_ABORTED,   /* the library gave the session up: status; body.mark.detail is the reason */
+        EVENT_END,       /* the thread ended in order */
+        EVENT_NESTED,    /* a routine began while another of the same connection ran: body.mark */
+        EVENT_NAME,      /* a datagram socket is bound: body.mark; detail is its place */
+        EVENT_SHARED,    /* a connection is another's socket, in another session: body.mark; detail is the other */
+        EVENT_ENDING,    /* the thread takes in what is there once more, and is then closed */
+        EVENT_WITHDRAWN, /* written before the thread's handle is closed */
+        EVENT_APC,       /* written before an APC is queued: body.apc; id: event_id(), counted apart from posts */
+        EVENT_QUEUED,    /* the call that queued it has returned: id, status */
+        EVENT_RUN,       /* an APC runs in this thread: id is what it was given as its argument */
 };
 
 enum event_op {

@@ -142,7 +142,7 @@ static void peer_accept(struct peer *peer, int listener) {
 
 static void peer_connect(struct peer *peer) {
         struct sockaddr_storage address;
-        uint32_t place = storm_board_pick(peer->board, &peer->random);
+        uint32_t place = storm_board_pick(peer->board->places, 0, &peer->random);
         _cleanup_fd_ int fd = -1;
         socklen_t len;
 
@@ -160,7 +160,7 @@ static int peer_listen(struct peer *peer, unsigned is_v6) {
         _cleanup_fd_ int fd = -1;
         socklen_t len;
 
-        len = storm_place_address(is_v6 ? STORM_PLACE_V6 : 0, &address);
+        len = storm_place_address(is_v6 ? EVENT_PLACE_V6 : 0, &address);
         fd = socket(address.ss_family, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
         if (fd < 0 || bind(fd, (struct sockaddr *) &address, len) < 0 || listen(fd, 64) < 0)
                 return -errno;
@@ -169,7 +169,7 @@ static int peer_listen(struct peer *peer, unsigned is_v6) {
                 return -errno;
         peer->listeners[is_v6] = fd_take(&fd);
         /* Two places for each family: ordinary sockets are to be met as often as others. */
-        peer->places[is_v6] = ntohs(((struct sockaddr_in *) &address)->sin_port) | (is_v6 ? STORM_PLACE_V6 : 0);
+        peer->places[is_v6] = ntohs(((struct sockaddr_in *) &address)->sin_port) | (is_v6 ? EVENT_PLACE_V6 : 0);
         for (unsigned i = 0; i < 2; i++)
                 __atomic_store_n(&peer->board->places[STORM_PEER * STORM_WORKERS * 2 + 2 * i + is_v6],
                                  peer->places[is_v6], __ATOMIC_RELEASE);

@@ -145,15 +145,32 @@ static void storm_start_doomed(struct storm *storm, unsigned at) {
 
 /* --- Watching --------------------------------------------------------------------------------------------------- */
 
+/* Takes away what was meant for a process that is gone, and what it was writing. */
+static void storm_empty_mail(struct storm *storm, unsigned at) {
+        for (unsigned i = 0; i < STORM_SLOTS; i++) {
+                struct storm_mail *mail = &storm->board->mail[i];
+                uint32_t state = __atomic_load_n(&mail->state, __ATOMIC_ACQUIRE);
+                bool is_writer = state == STORM_MAIL_WRITTEN && __atomic_load_n(&mail->from, __ATOMIC_RELAXED) == at;
+
+                if (is_writer || (i == at && (state == STORM_MAIL_FULL || state == STORM_MAIL_READ)))
+                        __atomic_store_n(&mail->state, STORM_MAIL_EMPTY, __ATOMIC_RELEASE);
+        }
+}
+
 static void storm_empty(struct storm *storm, unsigned at) {
         struct storm_slot *slot = &storm->slots[at];
 
         slot->pid = 0;
         for (unsigned i = 0; i < slot->n_journals; i++)
                 journal_close(&slot->journals[i]);
+        __atomic_store_n(&storm->board->sessions[at], 0, __ATOMIC_RELAXED);
+        memset(storm->board->handles[at], 0, sizeof(storm->board->handles[at]));
+        storm_empty_mail(storm, at);
         if (at < STORM_PEER)
-                for (unsigned i = 0; i < STORM_WORKERS * 2; i++)
+                for (unsigned i = 0; i < STORM_WORKERS * 2; i++) {
                         __atomic_store_n(&storm->board->places[at * STORM_WORKERS * 2 + i], 0, __ATOMIC_RELAXED);
+                        __atomic_store_n(&storm->board->datagrams[at * STORM_WORKERS * 2 + i], 0, __ATOMIC_RELAXED);
+                }
 }
 
 static void storm_kill(struct storm *storm, unsigned at, enum event_kind why) {

@@ -281,7 +281,9 @@ static void apcs_right(struct synthetic *synthetic) {
         uint64_t first = apc_queue(synthetic, 2, true, 0), second = apc_queue(synthetic, 2, false, 0);
         uint64_t third = apc_queue(synthetic, 2, false, 0), elsewhere = apc_queue(synthetic, 3, true, 0);
 
-        apc_queue(synthetic, 3, true, -ESRCH);
+        apc_queue(synthetic, 3, true, -ENOBUFS);
+        synthetic_mark(synthetic, 3, EVENT_WITHDRAWN, 0, 0, 0);
+        apc_queue(synthetic, 3, true, -EBADF);
         apc_run_in(synthetic, 2, second);
         apc_run_in(synthetic, 2, third);
         apc_run_in(synthetic, 2, first);
@@ -296,6 +298,11 @@ static void apc_to_killed(struct synthetic *synthetic) {
 static void apc_to_ended(struct synthetic *synthetic) {
         synthetic_mark(synthetic, 3, EVENT_ENDING, 0, 0, 0);
         apc_queue(synthetic, 3, true, 0);
+        apc_queue(synthetic, 3, true, -ESRCH);
+}
+
+static void apc_refused_without_cause(struct synthetic *synthetic) {
+        apc_queue(synthetic, 3, true, -EBADF);
 }
 
 static void apc_of_killed(struct synthetic *synthetic) {
@@ -427,6 +434,7 @@ static void test_off(void **state) {
                 KIND_CASE(apc_doubled, REPORT_DOUBLED),
                 KIND_CASE(apc_of_nobody, REPORT_FORGED),
                 KIND_CASE(apc_refused_and_run, REPORT_FORGED),
+                KIND_CASE(apc_refused_without_cause, REPORT_STATUS),
                 KIND_CASE(apc_in_another_thread, REPORT_THREAD),
                 KIND_CASE(apcs_out_of_order, REPORT_ORDER),
                 KIND_CASE(not_shared_and_shut, REPORT_STATUS),
@@ -464,7 +472,7 @@ static void test_counts(void **state) {
         assert_int_equal(synthetic.apcs.n_queued[1], 2);
         assert_int_equal(synthetic.apcs.n_run[0], 2);
         assert_int_equal(synthetic.apcs.n_run[1], 2);
-        assert_int_equal(synthetic.apcs.n_refused, 1);
+        assert_int_equal(synthetic.apcs.n_refused, 2);
         assert_int_equal(synthetic.apcs.n_excused, 0);
 }
 
