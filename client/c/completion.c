@@ -202,6 +202,9 @@ int completion_take(struct conduit *conduit, const struct ovl_record *record, st
                     const char **ret_problem) {
         const char *problem;
 
+        /* What a later version adds is not for this one. */
+        if (record->kind > OVL_RECORD_WAITING)
+                return 0;
         switch (record->kind) {
         case OVL_RECORD_COMPLETION:
                 problem = completion_take_end(conduit, record, by);

@@ -168,6 +168,7 @@ static int conduit_take_control(struct conduit *conduit, const uint8_t *body, si
         if (from_daemon->what_case == OVERLAPD__FROM_DAEMON__WHAT_NOTICE && from_daemon->notice->closing) {
                 session_lock(conduit->session);
                 error_copy_text(conduit->notice, sizeof(conduit->notice), from_daemon->notice->text);
+                conduit->notice_status = from_daemon->notice->status;
                 session_unlock(conduit->session);
         }
         return 0;
@@ -367,7 +368,7 @@ static int conduit_explain(const struct ovl_session *session, int r, struct ovl_
         }
 }
 
-/* Why an exchange ended without an answer. Returns -ECONNABORTED. */
+/* Why an exchange ended without an answer. Returns -EBUSY where the daemon said so, else -ECONNABORTED. */
 static int conduit_explain_end(struct conduit *conduit, struct ovl_error *error) {
         struct ovl_session *session = conduit->session;
         int r;
@@ -375,6 +376,8 @@ static int conduit_explain_end(struct conduit *conduit, struct ovl_error *error)
         session_lock(session);
         if (session->is_gone)
                 r = session_gone(session, error, "a further connection");
+        else if (conduit->notice_status == -EBUSY)
+                r = error_set(error, -EBUSY, OVL_REASON_BUSY, "overlapd has no room: %s", conduit->notice);
         else
                 r = error_set(error, -ECONNABORTED, OVL_REASON_DAEMON_GONE,
                               "overlapd did not accept the connection: %s", conduit->notice);

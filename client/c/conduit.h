@@ -36,6 +36,7 @@ struct conduit {
         bool is_ending;     /* conduit_close() takes in what is left */
         bool is_closed;     /* shut by this side, or lost before it was attached */
         char notice[256];   /* what the daemon said before it hung up */
+        int notice_status;  /* and the number beside it: 0, or -errno */
         uint64_t n_posted;  /* entries sent */
         uint64_t n_settled; /* of these, known to be refused, done or pending */
         uint32_t request;   /* id of the latest request */

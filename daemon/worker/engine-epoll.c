@@ -9,10 +9,7 @@
  *   started, waiting -> ended   it is cancelled: nothing is in the kernel that could be late
  *   ended -> handed out by reap()
  *
- * Nothing here blocks, whatever the flags of a file are: descriptors may be shared with processes that change them, so
- * transfers say MSG_DONTWAIT. Accepts have no such flag. A listener is made non-blocking before each of them, since
- * whoever shares it may have changed its mind; who does that between the two calls, and takes the connection away, too,
- * could make the worker wait. Listeners that the daemon opened are shared with nobody.
+ * Nothing here blocks but the wait: how requests are tried is in engine-attempt.c.
  *
  * Invariant: where `maybe` lacks a direction, `interest` has it. So either a try is worth its while, or the kernel will
  * report what changes.
@@ -25,8 +22,9 @@
  * need not read everything, and as long as he asks again before the next wait no call is needed.
  *
  * A short receive on TCP says that nothing was left, as long as no end, error or urgent byte was reported: those may be
- * behind the data without an edge of their own. On other sockets it says nothing, a Unix stream stops where descriptors
- * were attached. A short send says that there is no more room.
+ * behind the data without an edge of their own, and as long as nobody else had the socket, who may have put a protocol
+ * on top. On other sockets it says nothing, a Unix stream stops where descriptors were attached. A short send says that
+ * there is no more room.
  *
  * A turn may not last for ever: what is started while results are reaped is tried in the next wait(). When that has
  * results, it does not look for others in the kernel, but never twice in a row: nobody is kept waiting by a connection
@@ -41,10 +39,8 @@
 
 #include <assert.h>
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,16 +51,12 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "daemon/worker/engine-attempt.h"
 
 #define EP_FILES 65536u
 #define EP_EVENTS 256
 #define EP_IN (EPOLLIN | EPOLLRDHUP)
 #define EP_ALWAYS (EPOLLHUP | EPOLLERR) /* reported whether or not anybody asks */
-#define EP_POLL_MASK 0xffffu            /* what poll(2) knows; above are epoll's own flags */
-
-_Static_assert(EPOLLIN == POLLIN && EPOLLOUT == POLLOUT && EPOLLPRI == POLLPRI && EPOLLERR == POLLERR &&
-                       EPOLLHUP == POLLHUP && EPOLLRDHUP == POLLRDHUP,
-               "poll and epoll name events alike");
 
 /* What the engine knows of a file. */
 struct ep_place {
@@ -83,6 +75,7 @@ struct ep_place {
 struct engine_epoll {
         struct engine engine;
         int fd;
+        struct attempt attempt;
         bool has_pwait2;     /* the kernel counts timeouts in nanoseconds; else in milliseconds */
         bool has_skipped;    /* the last wait did not look for reports */
         struct list started; /* requests that are to be tried */
@@ -131,7 +124,7 @@ static uint32_t ep_wanted(const struct ep_place *place) {
         if (place->transfers[DIRECTION_OUT])
                 events |= EPOLLOUT;
         list_for_each(link, &place->polls)
-                events |= list_entry(link, struct op, request.link)->request.events & EP_POLL_MASK;
+                events |= list_entry(link, struct op, request.link)->request.events & ATTEMPT_POLL_MASK;
         return events;
 }
 
@@ -157,64 +150,6 @@ static void ep_widen_interest(struct engine_epoll *ep, struct ep_place *place) {
 }
 
 /* --- Requests --------------------------------------------------------------------------------------------------- */
-
-static int32_t ep_receive(struct engine_file *file, struct request *request) {
-        if (request->n_parts == 1 && !request->is_message)
-                return (int32_t) recv(file->fd, request->parts->iov_base, request->parts->iov_len,
-                                      request->flags | MSG_DONTWAIT);
-        return (int32_t) recvmsg(file->fd, &request->message, request->flags | MSG_DONTWAIT);
-}
-
-static int32_t ep_send(struct engine_file *file, struct request *request) {
-        int flags = request->flags | MSG_DONTWAIT | MSG_NOSIGNAL;
-
-        if (request->n_parts == 1 && !request->is_message)
-                return (int32_t) send(file->fd, request->parts->iov_base, request->parts->iov_len, flags);
-        return (int32_t) sendmsg(file->fd, &request->message, flags);
-}
-
-static int32_t ep_accept(struct engine_epoll *ep, struct engine_file *file) {
-        int flags = fcntl(file->fd, F_GETFL);
-
-        ep->engine.stats->system_calls++;
-        if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(file->fd, F_SETFL, flags | O_NONBLOCK) < 0))
-                return -1;
-        return accept4(file->fd, NULL, NULL, SOCK_CLOEXEC);
-}
-
-/* Returns the events that are there, or -1 when there are none. */
-static int32_t ep_poll(struct engine_file *file, const struct request *request) {
-        struct pollfd look = { .fd = file->fd, .events = (short) (request->events & EP_POLL_MASK) };
-        int n = poll(&look, 1, 0);
-
-        if (n == 0)
-                errno = EAGAIN;
-        return n > 0 ? look.revents : -1;
-}
-
-/* Returns what the request ends with, or -EAGAIN when it would block. */
-static int32_t ep_perform(struct engine_epoll *ep, struct request *request) {
-        int32_t r = -1;
-
-        do {
-                ep->engine.stats->system_calls++;
-                switch (request->kind) {
-                case REQUEST_RECV:
-                        r = ep_receive(request->file, request);
-                        break;
-                case REQUEST_SEND:
-                        r = ep_send(request->file, request);
-                        break;
-                case REQUEST_ACCEPT:
-                        r = ep_accept(ep, request->file);
-                        break;
-                case REQUEST_POLL:
-                        r = ep_poll(request->file, request);
-                        break;
-                }
-        } while (r < 0 && errno == EINTR);
-        return r < 0 ? -errno : r;
-}
 
 static bool ep_is_tcp(struct engine_epoll *ep, struct ep_place *place) {
         socklen_t len = sizeof(int);
@@ -243,7 +178,7 @@ static void ep_learn(struct engine_epoll *ep, struct ep_place *place, const stru
         if (request->kind != REQUEST_RECV && request->kind != REQUEST_SEND)
                 return;
         if (result <= 0 || request->is_message || (request->flags & MSG_PEEK) || !(place->interest & direction) ||
-            (direction == EPOLLIN && place->is_odd))
+            request->file->is_shared || (direction == EPOLLIN && place->is_odd))
                 return;
         if ((size_t) result < ep_len(request) && ep_is_tcp(ep, place))
                 place->maybe &= ~direction;
@@ -279,7 +214,7 @@ static void ep_await(struct engine_epoll *ep, struct op *op) {
 
 static void ep_try(struct engine_epoll *ep, struct op *op) {
         struct request *request = &op->request;
-        int32_t result = ep_perform(ep, request);
+        int32_t result = attempt_perform(&ep->attempt, request);
 
         list_unlink(&request->link);
         if (result == -EAGAIN) {
@@ -290,14 +225,11 @@ static void ep_try(struct engine_epoll *ep, struct op *op) {
         ep_end(ep, op, result);
 }
 
-/* Whether a try may succeed: not where the kernel reports everything that the request waits for, and has not. */
+/* A poll is always tried: an error or a hang-up may have been reported to others before. */
 static bool ep_may_succeed(const struct ep_place *place, const struct request *request) {
-        uint32_t events = request->events & EP_POLL_MASK;
-
-        if (request->kind != REQUEST_POLL)
-                return place->maybe & (request->kind == REQUEST_SEND ? EPOLLOUT : EPOLLIN);
-        return (events & ~place->interest) || (events & ~(EP_IN | EPOLLOUT)) ||
-               ((events & EP_IN) && (place->maybe & EPOLLIN)) || ((events & EPOLLOUT) && (place->maybe & EPOLLOUT));
+        if (request->kind == REQUEST_POLL)
+                return true;
+        return place->maybe & (request->kind == REQUEST_SEND ? EPOLLOUT : EPOLLIN);
 }
 
 static void ep_start(struct engine *engine, struct op *op) {
@@ -316,8 +248,6 @@ static void ep_start(struct engine *engine, struct op *op) {
         }
         if (ep_may_succeed(place, request))
                 list_push_back(&ep->started, &request->link);
-        else if (request->kind == REQUEST_POLL)
-                list_push_back(&place->polls, &request->link);
 }
 
 static void ep_cancel(struct engine *engine, struct op *op) {
@@ -356,7 +286,7 @@ static unsigned ep_serve_polls(struct engine_epoll *ep, struct ep_place *place, 
 
         list_for_each_safe(link, &place->polls) {
                 struct op *op = list_entry(link, struct op, request.link);
-                uint32_t found = events & ((op->request.events & EP_POLL_MASK) | EP_ALWAYS);
+                uint32_t found = events & ((op->request.events & ATTEMPT_POLL_MASK) | EP_ALWAYS);
 
                 if (found == 0)
                         continue;
@@ -551,6 +481,7 @@ static struct engine *ep_free(struct engine *engine) {
                 if (request->kind == REQUEST_ACCEPT)
                         fd_close(request->result);
         }
+        attempt_deinit(&ep->attempt);
         if (ep->places)
                 munmap(ep->places, ep->n_places * sizeof(*ep->places));
         fd_close(ep->fd);
@@ -611,8 +542,11 @@ int engine_epoll_new(struct stats *stats, const struct features *features, struc
         list_init(&ep->spare);
         ep->fd = epoll_create1(EPOLL_CLOEXEC);
         r = ep->fd < 0 ? -errno : ep_make_places(ep);
+        if (r >= 0)
+                r = attempt_init(&ep->attempt, &ep->engine);
         if (r < 0) {
-                snprintf(ret_problem, problem_size, "an epoll set cannot be made: %s", strerror(-r));
+                snprintf(ret_problem, problem_size, "an epoll set, its places or its timer cannot be made: %s",
+                         strerror(-r));
                 ep_free(&ep->engine);
                 return r;
         }

@@ -3,9 +3,7 @@
 /*
  * The engine on io_uring.
  *
- * Address-family limits and system-call filters do not see what a ring does, so the ring itself is narrow: it starts
- * disabled, is restricted to the few operations below and to registered files, and is enabled for good. The worker's
- * system-call filter then forbids new rings.
+ * The ring can do no more than what is needed here (engine-ring.c), and the worker's system-call filter forbids others.
  *
  * Invariant: no more requests are in flight than the completion queue holds, so that it cannot overflow. Requests
  * beyond it wait in `deferred`, in order, until others have ended.
@@ -31,16 +29,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/resource.h>
 
 #include "base/cleanup.h"
 #include "base/time.h"
 #include "daemon/worker/engine-refusal.h"
+#include "daemon/worker/engine-ring.h"
 
-#define URING_SUBMISSIONS 256u
-#define URING_COMPLETIONS 32768u
-#define URING_COMPLETIONS_MIN 256u
-#define URING_FILES 65536u
 #define URING_RECANCEL_NS (5 * NS_PER_MS)
 
 enum {
@@ -51,19 +45,12 @@ enum {
 
 struct engine_uring {
         struct engine engine;
-        struct io_uring ring;
-        struct features features;
-        bool is_set_up;
-        bool requires_files; /* every submission must name a registered file */
-        const char *missing; /* an operation that the kernel does not know; NULL: it knows them all */
+        struct ring ring;
         uint32_t n_in_flight;
-        uint32_t n_max;         /* requests in flight at once */
-        struct list deferred;   /* requests that wait for room */
-        struct list cancelled;  /* requests that were cancelled before they started */
-        struct list cancelling; /* requests in the kernel that are to end */
-        uint64_t recancel_ns;   /* when those are cancelled again, if there are any */
-        int *free_files;        /* a stack of free indices of the file table */
-        uint32_t n_free_files;
+        struct list deferred;        /* requests that wait for room */
+        struct list cancelled;       /* requests that were cancelled before they started */
+        struct list cancelling;      /* requests in the kernel that are to end */
+        uint64_t recancel_ns;        /* when those are cancelled again, if there are any */
         struct engine_file hang_ups; /* the epoll set */
         uint32_t n_hang_ups;         /* files in it; then it is armed, or has_hang_ups is set */
         bool has_hang_ups;           /* something was found in it that was not reaped yet */
@@ -73,20 +60,12 @@ static struct engine_uring *uring_of(struct engine *engine) {
         return list_entry(engine, struct engine_uring, engine);
 }
 
-static void uring_dismantle(struct engine_uring *uring) {
-        if (uring->is_set_up)
-                io_uring_queue_exit(&uring->ring);
-        uring->is_set_up = false;
-        free(uring->free_files);
-        uring->free_files = NULL;
-}
-
 /* Connections that were accepted and that nobody was told of are nobody else's to close. */
 static void uring_close_accepted(struct engine_uring *uring) {
         struct io_uring_cqe *cqe;
         unsigned head;
 
-        io_uring_for_each_cqe(&uring->ring, head, cqe) {
+        io_uring_for_each_cqe(&uring->ring.io, head, cqe) {
                 const struct op *op = (const struct op *) (uintptr_t) cqe->user_data;
 
                 if (op && !(cqe->user_data & URING_TAG_MASK) && op->request.kind == REQUEST_ACCEPT)
@@ -97,9 +76,9 @@ static void uring_close_accepted(struct engine_uring *uring) {
 static struct engine *uring_free(struct engine *engine) {
         struct engine_uring *uring = uring_of(engine);
 
-        if (uring->is_set_up)
+        if (uring->ring.is_set_up)
                 uring_close_accepted(uring);
-        uring_dismantle(uring);
+        ring_close(&uring->ring);
         fd_close(uring->hang_ups.fd);
         free(uring);
         return NULL;
@@ -107,51 +86,52 @@ static struct engine *uring_free(struct engine *engine) {
 
 static int uring_submit(struct engine_uring *uring) {
         uring->engine.stats->system_calls++;
-        return io_uring_submit(&uring->ring);
+        return io_uring_submit(&uring->ring.io);
 }
 
 /* The submission queue is emptied into the kernel when it is full: no entry is ever dropped. */
 static struct io_uring_sqe *uring_sqe(struct engine_uring *uring) {
-        struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring);
+        struct io_uring_sqe *sqe = io_uring_get_sqe(&uring->ring.io);
 
         while (!sqe) {
                 uring_submit(uring);
-                sqe = io_uring_get_sqe(&uring->ring);
+                sqe = io_uring_get_sqe(&uring->ring.io);
         }
         return sqe;
 }
 
+/* A non-blocking file makes the ring return -EAGAIN instead of waiting. */
+static int uring_make_blocking(struct engine_uring *uring, const struct engine_file *file) {
+        int flags = fcntl(file->fd, F_GETFL);
+
+        uring->engine.stats->system_calls++;
+        if (flags < 0 || ((flags & O_NONBLOCK) && fcntl(file->fd, F_SETFL, flags & ~O_NONBLOCK) < 0))
+                return -errno;
+        return 0;
+}
+
 static int uring_attach(struct engine *engine, struct engine_file *file) {
         struct engine_uring *uring = uring_of(engine);
-        int flags, index, r;
+        int r;
 
-        if (uring->n_free_files == 0)
-                return -ENFILE;
-        /* A non-blocking file makes the ring return -EAGAIN instead of waiting. */
-        flags = fcntl(file->fd, F_GETFL);
-        if (flags < 0)
-                return -errno;
-        if ((flags & O_NONBLOCK) && fcntl(file->fd, F_SETFL, flags & ~O_NONBLOCK) < 0)
-                return -errno;
-        index = uring->free_files[uring->n_free_files - 1];
-        uring->engine.stats->system_calls++;
-        r = io_uring_register_files_update(&uring->ring, (unsigned) index, &file->fd, 1);
+        r = uring_make_blocking(uring, file);
         if (r < 0)
                 return r;
-        uring->n_free_files--;
-        file->index = index;
+        uring->engine.stats->system_calls++;
+        r = ring_attach(&uring->ring, file->fd);
+        if (r < 0)
+                return r;
+        file->index = r;
         return 0;
 }
 
 static void uring_detach(struct engine *engine, struct engine_file *file) {
         struct engine_uring *uring = uring_of(engine);
-        int none = -1;
 
         if (file->index < 0)
                 return;
         uring->engine.stats->system_calls++;
-        io_uring_register_files_update(&uring->ring, (unsigned) file->index, &none, 1);
-        uring->free_files[uring->n_free_files++] = file->index;
+        ring_detach(&uring->ring, file->index);
         file->index = -1;
 }
 
@@ -195,12 +175,7 @@ static void uring_arm(struct engine *engine, struct engine_file *file, enum dire
 }
 
 static void uring_cancel_data(struct engine_uring *uring, uint64_t data) {
-        struct io_uring_sqe *sqe = uring_sqe(uring);
-
-        io_uring_prep_cancel64(sqe, data, 0);
-        if (uring->requires_files)
-                sqe->flags |= IOSQE_FIXED_FILE; /* a cancel has no file */
-        io_uring_sqe_set_data64(sqe, 0);
+        ring_prepare_cancel(&uring->ring, uring_sqe(uring), data);
 }
 
 /* A half-closed connection can always be read: it is found at once when somebody asks for that. */
@@ -264,7 +239,7 @@ static void uring_start(struct engine *engine, struct op *op) {
         list_init(&op->request.link);
         op->request.is_cancelling = false;
         op->request.file->n_in_flight++;
-        if (uring->n_in_flight < uring->n_max)
+        if (uring->n_in_flight < uring->ring.n_max)
                 uring_put(uring, op);
         else
                 list_push_back(&uring->deferred, &op->request.link);
@@ -319,12 +294,12 @@ static int uring_wait(struct engine *engine, uint64_t timeout_ns) {
         timeout_ns = uring_cancel_again(uring, timeout_ns);
         timeout.tv_sec = (long long) (timeout_ns / NS_PER_S);
         timeout.tv_nsec = (long long) (timeout_ns % NS_PER_S);
-        if (!list_is_empty(&uring->cancelled) || io_uring_cq_ready(&uring->ring) > 0)
+        if (!list_is_empty(&uring->cancelled) || io_uring_cq_ready(&uring->ring.io) > 0)
                 timeout.tv_sec = timeout.tv_nsec = 0;
         else if (timeout_ns == ENGINE_FOREVER)
                 timeout.tv_sec = INT32_MAX;
         engine->stats->system_calls++;
-        r = io_uring_submit_and_wait_timeout(&uring->ring, &cqe, 1, &timeout, NULL);
+        r = io_uring_submit_and_wait_timeout(&uring->ring.io, &cqe, 1, &timeout, NULL);
         if (r >= 0 || r == -ETIME || r == -EINTR || r == -EAGAIN || r == -EBUSY)
                 return 0;
         return r;
@@ -334,11 +309,26 @@ static int uring_wait(struct engine *engine, uint64_t timeout_ns) {
 static void uring_undefer(struct engine_uring *uring) {
         struct list *link;
 
-        if (uring->n_in_flight >= uring->n_max)
+        if (uring->n_in_flight >= uring->ring.n_max)
                 return;
         link = list_pop_front(&uring->deferred);
         if (link)
                 uring_put(uring, list_entry(link, struct op, request.link));
+}
+
+/*
+ * Whoever shares a description can make it non-blocking again, and what was started then is refused instead of waiting.
+ * Returns whether the request is in the kernel once more.
+ */
+static bool uring_goes_on(struct engine_uring *uring, struct op *op, int32_t result) {
+        const struct request *request = &op->request;
+
+        if (result != -EAGAIN || request->is_cancelling || request->kind == REQUEST_POLL)
+                return false;
+        if (uring_make_blocking(uring, request->file) < 0)
+                return false;
+        uring_put(uring, op);
+        return true;
 }
 
 /* A poll of the ring always reports the half-close; where that was not asked for it is told only for want of others. */
@@ -352,7 +342,7 @@ static void uring_event_of_op(struct op *op, int32_t result, struct engine_event
         if (op->request.is_cancelling) {
                 list_unlink(&op->request.link);
                 /* what was with a kernel thread is interrupted there */
-                if (result == -EINTR)
+                if (result == -EINTR || result == -EAGAIN)
                         result = -ECANCELED;
         }
         if (op->request.kind == REQUEST_POLL)
@@ -419,14 +409,16 @@ static int uring_reap(struct engine *engine, struct engine_event *ret_event) {
         }
         if (uring_reap_hang_up(uring, ret_event))
                 return 1;
-        while (io_uring_cq_ready(&uring->ring) > 0 && io_uring_peek_cqe(&uring->ring, &cqe) == 0) {
+        while (io_uring_cq_ready(&uring->ring.io) > 0 && io_uring_peek_cqe(&uring->ring.io, &cqe) == 0) {
                 uint64_t data = cqe->user_data;
                 int32_t result = cqe->res;
 
-                io_uring_cqe_seen(&uring->ring, cqe);
+                io_uring_cqe_seen(&uring->ring.io, cqe);
                 if (data == 0)
                         continue;
                 uring->n_in_flight--;
+                if (!(data & URING_TAG_MASK) && uring_goes_on(uring, (struct op *) (uintptr_t) data, result))
+                        continue;
                 uring_undefer(uring);
                 if (!(data & URING_TAG_MASK))
                         uring_event_of_op((struct op *) (uintptr_t) data, result, ret_event);
@@ -453,138 +445,6 @@ static const struct engine_ops uring_ops = {
 
 /* --- Set-up ----------------------------------------------------------------------------------------------------- */
 
-/* The flags are tried from the best to what every supported kernel (5.15) has; a queue that is too large is halved. */
-static int uring_set_up(struct engine_uring *uring) {
-        static const unsigned flags[] = {
-                IORING_SETUP_SINGLE_ISSUER | IORING_SETUP_DEFER_TASKRUN, /* 6.1 */
-                IORING_SETUP_COOP_TASKRUN,                               /* 5.19 */
-                0,
-        };
-        uint32_t n_completions = URING_COMPLETIONS;
-        size_t i = 0;
-        int r = -EINVAL;
-
-        if (!features_has(&uring->features, FEATURE_DEFER_TASKRUN))
-                i = features_has(&uring->features, FEATURE_COOP_TASKRUN) ? 1 : 2;
-        while (i < sizeof(flags) / sizeof(flags[0])) {
-                struct io_uring_params params = {
-                        .flags = flags[i] | IORING_SETUP_R_DISABLED | IORING_SETUP_CQSIZE,
-                        .cq_entries = n_completions,
-                };
-
-                r = io_uring_queue_init_params(URING_SUBMISSIONS, &uring->ring, &params);
-                if (r == 0) {
-                        uring->is_set_up = true;
-                        /* Cancels complete, too, and have some room of their own; what overflows is kept by the kernel.
-                         */
-                        uring->n_max = params.cq_entries - URING_SUBMISSIONS / 2;
-                        return 0;
-                }
-                if (r == -ENOMEM && n_completions > URING_COMPLETIONS_MIN)
-                        n_completions /= 2;
-                else if (r == -EINVAL)
-                        i++;
-                else
-                        break;
-        }
-        return r;
-}
-
-static int uring_register_files(struct engine_uring *uring) {
-        struct rlimit limit;
-        _cleanup_free_ int *none = NULL;
-        uint32_t n = URING_FILES;
-        int r;
-
-        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur < n)
-                n = (uint32_t) limit.rlim_cur;
-        none = malloc(n * sizeof(*none));
-        uring->free_files = malloc(n * sizeof(*uring->free_files));
-        if (!none || !uring->free_files)
-                return -ENOMEM;
-        for (uint32_t i = 0; i < n; i++) {
-                none[i] = -1;
-                uring->free_files[i] = (int) (n - 1 - i);
-        }
-        uring->n_free_files = n;
-        r = io_uring_register_files(&uring->ring, none, n);
-        return r < 0 ? r : 0;
-}
-
-/* liburing 2.3 declares calls for these two and does not export them. */
-static int uring_register(struct engine_uring *uring, unsigned opcode, void *argument, unsigned n) {
-        return io_uring_register((unsigned) uring->ring.ring_fd, opcode, argument, n);
-}
-
-static const struct {
-        uint8_t opcode;
-        const char *name;
-} uring_operations[] = {
-        { IORING_OP_RECV, "RECV" },
-        { IORING_OP_SEND, "SEND" },
-        { IORING_OP_RECVMSG, "RECVMSG" },
-        { IORING_OP_SENDMSG, "SENDMSG" },
-        { IORING_OP_ACCEPT, "ACCEPT" },
-        { IORING_OP_POLL_ADD, "POLL_ADD" },
-        { IORING_OP_ASYNC_CANCEL, "ASYNC_CANCEL" },
-};
-
-#define URING_N_OPERATIONS (sizeof(uring_operations) / sizeof(uring_operations[0]))
-
-static int uring_probe_operations(struct engine_uring *uring) {
-        struct io_uring_probe *probe = io_uring_get_probe_ring(&uring->ring);
-
-        if (!probe)
-                return -ENOMEM;
-        for (size_t i = 0; i < URING_N_OPERATIONS && !uring->missing; i++) {
-                uint8_t opcode = uring_operations[i].opcode;
-
-                if (!io_uring_opcode_supported(probe, opcode) ||
-                    (uring->features.masked_operations & (UINT64_C(1) << opcode)))
-                        uring->missing = uring_operations[i].name;
-        }
-        io_uring_free_probe(probe);
-        return uring->missing ? -EOPNOTSUPP : 0;
-}
-
-static int uring_restrict(struct engine_uring *uring) {
-        struct io_uring_restriction restrictions[URING_N_OPERATIONS + 3] = { 0 };
-        unsigned n = 0;
-
-        for (size_t i = 0; i < URING_N_OPERATIONS; i++) {
-                restrictions[n].opcode = IORING_RESTRICTION_SQE_OP;
-                restrictions[n++].sqe_op = uring_operations[i].opcode;
-        }
-        restrictions[n].opcode = IORING_RESTRICTION_REGISTER_OP;
-        restrictions[n++].register_op = IORING_REGISTER_FILES_UPDATE;
-        restrictions[n].opcode = IORING_RESTRICTION_SQE_FLAGS_ALLOWED;
-        restrictions[n++].sqe_flags = IOSQE_FIXED_FILE;
-        if (uring->requires_files) {
-                restrictions[n].opcode = IORING_RESTRICTION_SQE_FLAGS_REQUIRED;
-                restrictions[n++].sqe_flags = IOSQE_FIXED_FILE;
-        }
-        return uring_register(uring, IORING_REGISTER_RESTRICTIONS, restrictions, n);
-}
-
-/* Kernels before 5.19 refuse the required flag on a cancel, which has no file. A cancel of nothing shows it. */
-static int uring_probe_cancel(struct engine_uring *uring) {
-        struct io_uring_cqe *cqe;
-        int r;
-
-        if (uring->requires_files && !features_has(&uring->features, FEATURE_FIXED_CANCEL))
-                return -EINVAL;
-        uring_cancel_data(uring, UINT64_MAX);
-        r = io_uring_submit_and_wait(&uring->ring, 1);
-        if (r < 0)
-                return r;
-        r = io_uring_peek_cqe(&uring->ring, &cqe);
-        if (r < 0)
-                return r;
-        r = cqe->res == -ENOENT ? 0 : cqe->res;
-        io_uring_cqe_seen(&uring->ring, cqe);
-        return r;
-}
-
 static int uring_make_set(struct engine_uring *uring) {
         uring->hang_ups.fd = epoll_create1(EPOLL_CLOEXEC);
         if (uring->hang_ups.fd < 0)
@@ -592,62 +452,12 @@ static int uring_make_set(struct engine_uring *uring) {
         return uring_attach(&uring->engine, &uring->hang_ups);
 }
 
-static const char uring_cancelling[] = "cancelling on the restricted ring";
-
-static int uring_make_ring(struct engine_uring *uring, const char **ret_step) {
-        int r;
-
-        *ret_step = "setting up a ring";
-        r = uring_set_up(uring);
-        if (r < 0)
-                return r;
-        *ret_step = "asking for the operations of the ring";
-        r = uring_probe_operations(uring);
-        if (r < 0)
-                return r;
-        *ret_step = "registering the file table";
-        r = uring_register_files(uring);
-        if (r < 0)
-                return r;
-        *ret_step = "restricting the ring";
-        r = uring_restrict(uring);
-        if (r < 0)
-                return r;
-        *ret_step = "enabling the ring";
-        r = uring_register(uring, IORING_REGISTER_ENABLE_RINGS, NULL, 0);
-        if (r < 0)
-                return r;
-        *ret_step = uring_cancelling;
-        return uring_probe_cancel(uring);
-}
-
-/*
- * A ring that requires registered files is tried first. Where that makes cancels impossible the requirement is dropped,
- * for there is no way to live without cancels: what an attacker gains are the few operations on descriptors that are
- * not registered, which the worker's system calls can read and write as well.
- */
-static int uring_prepare_ring(struct engine_uring *uring, const char **ret_step) {
-        int r;
-
-        uring->requires_files = true;
-        r = uring_make_ring(uring, ret_step);
-        if (r == -EINVAL && *ret_step == uring_cancelling) {
-                uring_dismantle(uring);
-                uring->requires_files = false;
-                r = uring_make_ring(uring, ret_step);
-        }
-        if (r < 0)
-                return r;
-        *ret_step = "making a set for hang-ups";
-        return uring_make_set(uring);
-}
-
 static const char *uring_detail(const struct engine_uring *uring, int error, char *buffer, size_t size) {
         switch (-error) {
         case EOPNOTSUPP:
-                if (!uring->missing)
+                if (!uring->ring.missing)
                         return NULL;
-                snprintf(buffer, size, "this kernel lacks the operation %s", uring->missing);
+                snprintf(buffer, size, "this kernel lacks the operation %s", uring->ring.missing);
                 return buffer;
         case ENOSYS:
                 return "this kernel has no io_uring, or a filter hides it";
@@ -675,12 +485,15 @@ int engine_uring_new(struct stats *stats, const struct features *features, struc
                 return -ENOMEM;
         }
         uring->engine = (struct engine){ .ops = &uring_ops, .stats = stats };
-        uring->features = *features;
         engine_file_init(&uring->hang_ups, -1, 0);
         list_init(&uring->deferred);
         list_init(&uring->cancelled);
         list_init(&uring->cancelling);
-        r = uring_prepare_ring(uring, &step);
+        r = ring_open(&uring->ring, features, &step);
+        if (r >= 0) {
+                step = "making a set for hang-ups";
+                r = uring_make_set(uring);
+        }
         if (r < 0) {
                 engine_refusal_describe(step, r, uring_detail(uring, r, detail, sizeof(detail)), ret_problem,
                                         problem_size);
@@ -688,7 +501,8 @@ int engine_uring_new(struct stats *stats, const struct features *features, struc
                 return r;
         }
         snprintf(ret_problem, problem_size, "%s",
-                 uring->requires_files ? "" : "before Linux 5.19 a ring that cancels cannot require registered files");
+                 uring->ring.requires_files ? ""
+                                            : "before Linux 5.19 a ring that cancels cannot require registered files");
         *ret_engine = &uring->engine;
         return 0;
 }

@@ -26,6 +26,7 @@ struct engine_file {
         int fd;               /* borrowed; -1: none */
         int index;            /* the engine's own; -1: not attached */
         int kind;             /* the owner's own */
+        bool is_shared;       /* other processes have it, too, and may change what belongs to its description */
         bool only_hang_up;    /* readable means: the other side is gone altogether */
         bool is_in_set;       /* the engine's own */
         bool armed[2];        /* by direction: readiness was asked for and not reported yet */

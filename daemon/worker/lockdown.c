@@ -108,6 +108,7 @@ static const int lockdown_allowed_on_epoll[] = {
         SCMP_SYS(accept4),
         SCMP_SYS(recvfrom),
         SCMP_SYS(epoll_pwait2),
+        SCMP_SYS(timer_settime),
 };
 
 static int lockdown_allow(scmp_filter_ctx filter, const int *calls, size_t n) {

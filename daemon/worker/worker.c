@@ -192,6 +192,22 @@ static void worker_serve_doorbell(struct worker *worker, struct peer *peer, cons
                              "a POST frame with entries came on a connection that has a lane");
 }
 
+/*
+ * A request comes behind the entries that the lane held when it was sent, as it comes behind those of frames: a cancel
+ * finds what was posted before it. Returns false when they must wait, and the request with them.
+ */
+static bool worker_serve_before(struct worker *worker, struct peer *peer) {
+        const char *problem = NULL;
+        int r;
+
+        if (!peer->lane)
+                return true;
+        r = post_serve_lane(peer->session, peer, peer->lane->n_slots, &problem);
+        if (r < 0 && r != -EAGAIN)
+                control_kick(&worker->control, peer, r, OVL_REASON_BAD_LANE, problem);
+        return !peer->is_dead && !peer->session->is_held;
+}
+
 static void worker_serve_frame(struct worker *worker, struct peer *peer, const struct ovl_frame_header *header,
                                const uint8_t *body) {
         const char *problem = NULL;
@@ -199,6 +215,8 @@ static void worker_serve_frame(struct worker *worker, struct peer *peer, const s
         int r;
 
         if (header->kind == OVL_FRAME_CONTROL) {
+                if (!worker_serve_before(worker, peer))
+                        return;
                 peer_consume_frame(peer, header);
                 control_serve(&worker->control, peer, header, body);
                 if (!was_open && peer->session)

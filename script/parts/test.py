@@ -18,7 +18,7 @@ import sys
 import time
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUITES = ["unit", "wire", "check", "client", "monitor", "system", "ledger", "sim", "examples"]
+SUITES = ["unit", "wire", "check", "client", "monitor", "system", "ledger", "sim", "python", "examples", "conformance"]
 SANITIZED = ["unit", "wire", "check", "client", "monitor", "system", "sim"]
 
 # build: the suites that run on it without and with --full

@@ -134,7 +134,6 @@ static void hostile_records(void **state) {
         HOSTILE_SPOIL(record.reserved = 1);
         HOSTILE_SPOIL(record.kind = OVL_RECORD_APC);
         HOSTILE_SPOIL(record.kind = OVL_RECORD_WAITING);
-        HOSTILE_SPOIL(record.kind = 77);
         HOSTILE_SPOIL(record.kind = OVL_RECORD_SETTLED; record.value = 4);
 #undef HOSTILE_SPOIL
         /* To a port that it does not go to; through a port's channel without saying so. */
@@ -144,6 +143,22 @@ static void hostile_records(void **state) {
         hostile_record(&c, c.port_connection, record);
         record = hostile_honest(&c);
         hostile_record(&c, c.port_connection, record);
+}
+
+/* A kind of record that a later version adds is no reason to distrust: it is ignored, whatever it says. */
+static void hostile_later(void **state) {
+        struct hostile_case c;
+        struct ovl_record honest = hostile_honest(&c), records[2] = { honest, honest };
+
+        records[0].kind = 77;
+        records[0].bytes = UINT64_MAX;
+        fake_send_records(&c.fake, 0, records, 2);
+        assert_int_equal(ovl_wait(c.thread, &c.plain, OVL_INFINITE, 0), 0);
+        assert_int_equal(ovl_result(&c.plain), 0);
+        assert_int_equal(c.plain.bytes, 10);
+        fake_hang_up(&c.fake, 0);
+        assert_int_equal(ovl_sleep(c.thread, OVL_INFINITE), OVL_ALERTED);
+        hostile_stop(&c);
 }
 
 /* The second of two records for one operation finds nothing, and an old tag stays dead when its place is used again. */
@@ -473,6 +488,7 @@ static void hostile_gone_waits(void **state) {
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "records", hostile_records, 0 },
+                { "later", hostile_later, 0 },
                 { "doubled", hostile_doubled, 0 },
                 { "settled", hostile_settled, 0 },
                 { "frames", hostile_frames, 0 },

@@ -122,7 +122,8 @@ static void session_hello_hang_up(void **state) {
         snprintf(fake.path, sizeof(fake.path), "%s/s", harness_directory());
         unlink(fake.path);
         fake_start(&fake);
-        error = session_fail(fake.path, -ECONNABORTED);
+        error = session_fail(fake.path, -EBUSY);
+        assert_int_equal(error.reason, OVL_REASON_BUSY);
         assert_non_null(strstr(error.text, "too many connections"));
         fake_stop(&fake);
 }

@@ -18,8 +18,8 @@ LIAR = "#!/bin/sh\ncat >/dev/null\necho 0000 -\n"
 
 def demo(source_root, build_root, overlapd, path):
     return subprocess.run(
-        [overlapd, "--private", "--", sys.executable, f"{source_root}/script/parts/demo.py", f"{build_root}/examples",
-         "--connections", "16", "--megabytes", "8"],
+        [overlapd, "--private", "--engine", os.environ["OVL_TEST_ENGINE"], "--", sys.executable,
+         f"{source_root}/script/parts/demo.py", f"{build_root}/examples", "--connections", "16", "--megabytes", "8"],
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=LIMIT_S, check=False,
         env=os.environ | {"PATH": path, "PYTHONDONTWRITEBYTECODE": "1"})
 

@@ -179,7 +179,8 @@ def case_first_answer(directory):
 
 def case_overlap_status(directory):
     said = run(f"{directory}/overlap-status")
-    assert re.search(r"^engine uring$", said, re.MULTILINE) and re.search(r"^sessions 1$", said, re.MULTILINE), said
+    engine = os.environ["OVL_TEST_ENGINE"]
+    assert re.search(f"^engine {engine}$", said, re.MULTILINE) and re.search(r"^sessions 1$", said, re.MULTILINE), said
 
 
 def case_worker_dies(directory):
@@ -255,8 +256,8 @@ def main():
     failed = 0
     with tempfile.TemporaryDirectory() as directory:
         def within_daemon(name):
-            return lambda: run(find(directory, "overlapd"), "--private", "--", sys.executable, __file__, "--case", name,
-                               directory)
+            return lambda: run(find(directory, "overlapd"), "--private", "--engine", os.environ["OVL_TEST_ENGINE"], "--",
+                               sys.executable, __file__, "--case", name, directory)
 
         cases = [("meson installs what a program needs", lambda: install(build_root, directory)),
                  ("the examples compile outside the tree", lambda: compile_examples(source_root, directory)),

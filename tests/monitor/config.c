@@ -71,8 +71,11 @@ static void config_takes_every_key(void **state) {
         assert_int_equal(config.log, JOURNAL_TO_JOURNAL);
         for (int key = 0; key < CONFIG_N_KEYS; key++)
                 assert_true(config.is_set[key]);
+        config = config_try("[Daemon]\nEngine=epoll\n", NULL);
+        assert_string_equal(config.engine, "epoll");
         config = config_try("", NULL);
         assert_string_equal(config.socket, CONFIG_SOCKET);
+        assert_string_equal(config.engine, "auto");
         assert_false(config.is_set[CONFIG_KEY_SOCKET]);
 }
 

@@ -273,6 +273,7 @@ static void captive_cannot_reach_the_network(void **state) {
                 { "recvfrom", SYS_recvfrom, { 3 }, .engine = CAPTIVE_ON_URING },
                 { "sendto", SYS_sendto, { 3 }, .engine = CAPTIVE_ON_URING },
                 { "epoll_pwait2", SYS_epoll_pwait2, { 3 }, .engine = CAPTIVE_ON_URING },
+                { "timer_settime", SYS_timer_settime, { 3 }, .engine = CAPTIVE_ON_URING },
                 /* and who needs calls has no ring */
                 { "io_uring_enter", SYS_io_uring_enter, { 3 }, .engine = CAPTIVE_ON_EPOLL },
                 { "io_uring_register", SYS_io_uring_register, { 3 }, .engine = CAPTIVE_ON_EPOLL },
@@ -340,6 +341,7 @@ static void captive_cannot_reach_processes(void **state) {
                 { "capset", SYS_capset },
                 { "prctl", SYS_prctl, { PR_SET_DUMPABLE, 1 }, true },
                 { "seccomp", SYS_seccomp },
+                { "timer_create", SYS_timer_create },
                 { "setrlimit", SYS_setrlimit },
                 { "prlimit64", SYS_prlimit64 },
                 { "keyctl", SYS_keyctl },

@@ -100,19 +100,16 @@ static void engines_serve_on_epoll(const char *const *arguments, const char *con
         client_stop(&client);
 }
 
-/* Runs a daemon that must not start. */
-static void engines_do_not_start(const char *const *arguments, const char *const *words) {
-        const char *line[16] = { getenv("OVL_TEST_OVERLAPD"), "--log", "stderr", "--engine", "uring" };
+/* Runs a daemon until it ends by itself, and looks at its exit status and at what it said. */
+static void engines_run(const char *const *arguments, int expected, const char *const *words) {
+        const char *line[16] = { getenv("OVL_TEST_OVERLAPD") };
         _cleanup_free_ char *said = calloc(1, 4096);
-        char path[128], place[128];
+        char path[128];
         int status, fd;
         pid_t pid;
 
         snprintf(path, sizeof(path), "%s/said.log", harness_directory());
-        snprintf(place, sizeof(place), "%s/x", harness_directory());
-        line[5] = "--socket";
-        line[6] = place;
-        for (size_t n = 7; arguments && *arguments; n++)
+        for (size_t n = 1; *arguments && n < HARNESS_N(line) - 1; n++)
                 line[n] = *arguments++;
         fflush(NULL);
         pid = fork();
@@ -124,17 +121,27 @@ static void engines_do_not_start(const char *const *arguments, const char *const
         }
         assert_ok(process_wait_end(pid, harness_deadline(10)));
         assert_int_equal(waitpid(pid, &status, 0), pid);
-        assert_true(WIFEXITED(status) && WEXITSTATUS(status) == 1);
         fd = open(path, O_RDONLY | O_CLOEXEC);
         assert_true(read(fd, said, 4095) > 0);
         close(fd);
-        engines_expect_reason("refusal", said, words);
+        if (!WIFEXITED(status) || WEXITSTATUS(status) != expected)
+                fail_msg("overlapd ended with wait status 0x%x and said: %s", status, said);
+        engines_expect_reason("journal", said, words);
 }
 
-/* Who insists on io_uring is refused, and learns what would serve. */
-static void engines_do_not_insist(const char *const *arguments, const char *const *words) {
-        engines_do_not_start(arguments, words);
-        engines_do_not_start(arguments, WORDS("; --engine epoll or auto would serve here"));
+/* Who has only itself to talk to, and a threshold above ordinary news, is told of the second choice all the same. */
+static void engines_warn_a_private_daemon(const char *const *words) {
+        engines_run(WORDS("--private", "--", "true"), 0, words);
+        engines_run(WORDS("--private", "--", "true"), 0, WORDS("is ready: engine epoll (io_uring is refused: "));
+}
+
+/* Who insists on io_uring is refused, and learns what would serve. features: what is masked; NULL: nothing. */
+static void engines_do_not_insist(const char *features, const char *const *words) {
+        const char *const plain[] = { "--private", "--engine", "uring", "--", "true", NULL };
+        const char *const masked[] = { "--private", "--engine", "uring", "--features", features, "--", "true", NULL };
+
+        engines_run(features ? masked : plain, 1, words);
+        engines_run(features ? masked : plain, 1, WORDS("; --engine epoll or auto would serve here"));
 }
 
 static void engines_a_filter_forbids(void **state) {
@@ -143,6 +150,7 @@ static void engines_a_filter_forbids(void **state) {
 
         engines_refuse(EPERM);
         engines_serve_on_epoll(WORDS("--engine", "auto"), words);
+        engines_warn_a_private_daemon(words);
         engines_do_not_insist(NULL, words);
 }
 
@@ -162,7 +170,7 @@ static void engines_an_operation_is_missing(void **state) {
                                          "this kernel lacks the operation ACCEPT");
 
         engines_serve_on_epoll(WORDS("--engine", "auto", "--features", "-accept"), words);
-        engines_do_not_insist(WORDS("--features", "6.1,-accept"), words);
+        engines_do_not_insist("6.1,-accept", words);
         engines_serve_on_epoll(WORDS("--engine", "auto", "--features", "-recv,-epoll_pwait2"),
                                WORDS("this kernel lacks the operation RECV"));
 #else
@@ -248,8 +256,8 @@ static void engines_say_what_is_weaker(void **state) {
 
 static void engines_know_their_features(void **state) {
 #ifdef OVL_TEST_HOOKS
-        engines_do_not_start(WORDS("--features", "6.1,-warp"),
-                             WORDS("--features 6.1,-warp: there is something unknown in it"));
+        engines_run(WORDS("--private", "--features", "6.1,-warp", "--", "true"), 1,
+                    WORDS("--features 6.1,-warp: there is something unknown in it"));
 #else
         harness_skip("only builds with test hooks have features to mask");
 #endif

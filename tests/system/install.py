@@ -50,6 +50,18 @@ def check_files(root):
             yield f"{name} was not installed"
 
 
+def check_python(root):
+    """The package for Python is there, whole, and can be imported from there."""
+    folders = [path.parent.parent for path in root.glob("usr/**/overlap/__init__.py")]
+    if len(folders) != 1:
+        yield f"the Python package was installed {len(folders)} times, not once"
+        return
+    program = "import overlap, overlap.aio; print(overlap.__file__, overlap.Session.__name__)"
+    said = run([sys.executable, "-c", program], env={**os.environ, "PYTHONPATH": str(folders[0])})
+    if not said.startswith(str(folders[0])) or not (folders[0] / "overlap/py.typed").exists():
+        yield f"what was installed is not what is imported, or is not typed: {said}"
+
+
 def check_library(root):
     dynamic = run(["readelf", "--dynamic", root / "usr/lib/liboverlap.so"])
     if "soname: [liboverlap.so.0]" not in dynamic:
@@ -143,6 +155,7 @@ def main():
             report.case("a release is built and installed", [str(error)])
             report.finish()
         report.case("a release is built and installed", guarded(check_files, root))
+        report.case("the Python package is installed and can be imported", guarded(check_python, root))
         report.case("the library has its name and nothing of the builder's", guarded(check_library, root))
         report.case("a release has no test hooks", guarded(check_daemon, root))
         problems, program = [], None

@@ -164,6 +164,30 @@ static void expect_ready(struct engine *engine, const struct engine_file *file, 
         assert_false(file->armed[direction]);
 }
 
+/* Returns how many of ten waits end before their time while `disturb` does something before each. */
+static unsigned readiness_count_wakes(struct engine *engine, void (*disturb)(int fd), int fd) {
+        unsigned n_wakes = 0;
+
+        for (size_t i = 0; i < 10; i++) {
+                struct engine_event event;
+                uint64_t before = now_ns();
+
+                disturb(fd);
+                assert_int_equal(engine->ops->wait(engine, 20 * NS_PER_MS), 0);
+                n_wakes += now_ns() - before < 20 * NS_PER_MS;
+                while (engine->ops->reap(engine, &event))
+                        fail_msg("something came up that nobody asked for");
+        }
+        return n_wakes;
+}
+
+static void disturb_with_data(int fd) {
+        assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
+}
+
+static void disturb_with_nothing(int fd) {
+}
+
 /* --- Requests --------------------------------------------------------------------------------------------------- */
 
 static void readiness_requests_end(void **state) {
@@ -327,6 +351,82 @@ static void readiness_listeners_may_be_blocking(void **state) {
         close(file.fd);
 }
 
+/*
+ * Somebody who shares a listener makes it blocking between the moment when it is made non-blocking and the accept, as
+ * often as he likes: the calls of this program claim what is not so. The worker goes on within milliseconds.
+ */
+static bool is_contested;
+
+int __real_fcntl64(int fd, int command, ...);
+int __wrap_fcntl64(int fd, int command, ...);
+
+int __wrap_fcntl64(int fd, int command, ...) {
+        va_list arguments;
+        long argument;
+
+        va_start(arguments, command);
+        argument = va_arg(arguments, long);
+        va_end(arguments);
+        if (is_contested && command == F_GETFL)
+                return O_RDWR | O_NONBLOCK;
+        return __real_fcntl64(fd, command, argument);
+}
+
+static void readiness_shared_listeners_hold_nobody(void **state) {
+        struct stats stats = { 0 };
+        struct engine *engine = readiness_engine(&stats);
+        struct sockaddr_in address;
+        struct engine_event event;
+        struct engine_file file;
+        struct op op;
+        int fd;
+
+        file_open(engine, &file, tcp_listen(&address));
+        file.is_shared = true;
+        is_contested = true;
+        for (size_t i = 0; i < 3; i++) {
+                start(engine, &op, &file, REQUEST_ACCEPT, NULL, 0);
+                expect_nothing(engine);
+                fd = tcp_connect(&address);
+                event = expect(engine);
+                assert_ptr_equal(event.op, &op);
+                assert_ok(event.result);
+                close(event.result);
+                close(fd);
+        }
+        is_contested = false;
+        assert_int_equal(fcntl(file.fd, F_GETFL) & O_NONBLOCK, 0);
+        file_close(engine, &file);
+        engine_free(engine);
+}
+
+/* Nor do flags that somebody else sets later make a request end, or spin. */
+static void readiness_flags_of_others_change_nothing(void **state) {
+        struct stats stats = { 0 };
+        struct engine *engine = readiness_engine(&stats);
+        struct engine_file file;
+        struct op op;
+        char data[16];
+        int other = file_open_tcp(engine, &file);
+
+        for (size_t i = 0; i < 3; i++) {
+                assert_int_equal(fcntl(file.fd, F_SETFL, O_NONBLOCK), 0);
+                start(engine, &op, &file, REQUEST_RECV, data, sizeof(data));
+                expect_nothing(engine);
+                assert_true(readiness_count_wakes(engine, disturb_with_nothing, -1) <= 1);
+                if (i == 1) {
+                        engine->ops->cancel(engine, &op);
+                        expect_op(engine, &op, -ECANCELED);
+                        continue;
+                }
+                disturb_with_data(other);
+                expect_op(engine, &op, 1);
+        }
+        file_close(engine, &file);
+        close(other);
+        engine_free(engine);
+}
+
 /* --- Polls ------------------------------------------------------------------------------------------------------ */
 
 static void readiness_polls_are_many(void **state) {
@@ -442,44 +542,19 @@ static void readiness_timeouts_are_never_early(void **state) {
         struct engine *engine = readiness_engine(&stats);
 
         for (size_t i = 0; i < HARNESS_N(timeouts_ns); i++) {
-                uint64_t before = now_ns(), shortest = UINT64_MAX;
+                uint64_t deadline_ns = harness_deadline(10), elapsed;
+                size_t n = 0;
 
-                for (size_t k = 0; k < 5; k++, before = now_ns()) {
-                        uint64_t elapsed;
+                /* exact, unless the machine is busy each time; in milliseconds where the kernel has nothing better */
+                do {
+                        uint64_t before = now_ns();
 
                         assert_int_equal(engine->ops->wait(engine, timeouts_ns[i]), 0);
                         elapsed = now_ns() - before;
-                        shortest = elapsed < shortest ? elapsed : shortest;
-                }
-                assert_true(shortest >= timeouts_ns[i]);
-                /* exact, unless the machine is busy each time; in milliseconds where the kernel has nothing better */
-                assert_true(shortest < timeouts_ns[i] + 2 * NS_PER_MS);
+                        assert_true(elapsed >= timeouts_ns[i] && before < deadline_ns);
+                } while (++n < 5 || elapsed > timeouts_ns[i] + 2 * NS_PER_MS);
         }
         engine_free(engine);
-}
-
-/* Returns how many of ten waits end before their time while `disturb` does something before each. */
-static unsigned readiness_count_wakes(struct engine *engine, void (*disturb)(int fd), int fd) {
-        unsigned n_wakes = 0;
-
-        for (size_t i = 0; i < 10; i++) {
-                struct engine_event event;
-                uint64_t before = now_ns();
-
-                disturb(fd);
-                assert_int_equal(engine->ops->wait(engine, 20 * NS_PER_MS), 0);
-                n_wakes += now_ns() - before < 20 * NS_PER_MS;
-                while (engine->ops->reap(engine, &event))
-                        fail_msg("something came up that nobody asked for");
-        }
-        return n_wakes;
-}
-
-static void disturb_with_data(int fd) {
-        assert_int_equal(send(fd, "x", 1, MSG_NOSIGNAL), 1);
-}
-
-static void disturb_with_nothing(int fd) {
 }
 
 /* Once is allowed: only then does the engine know that nobody wants it. */
@@ -535,7 +610,7 @@ static void readiness_sleeps_beside_an_error(void **state) {
         struct engine *engine = readiness_engine(&stats);
         int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), one = 1;
         struct engine_file file;
-        struct op op;
+        struct op op, look_for;
         char data[16];
 
         /* a port that was just given back */
@@ -552,6 +627,9 @@ static void readiness_sleeps_beside_an_error(void **state) {
         start(engine, &op, &file, REQUEST_RECV, data, sizeof(data));
         expect_nothing(engine);
         assert_true(readiness_count_wakes(engine, disturb_with_nothing, fd) <= 1);
+        /* who asks for it is told */
+        start_poll(engine, &look_for, &file, POLLIN);
+        expect_op(engine, &look_for, POLLERR);
         engine->ops->cancel(engine, &op);
         expect_op(engine, &op, -ECANCELED);
         file_close(engine, &file);
@@ -792,6 +870,8 @@ int main(int argc, char **argv) {
                 { "sends wait for room", readiness_sends_wait_for_room },
                 { "messages have names and flags", readiness_messages_have_names_and_flags },
                 { "listeners may be blocking", readiness_listeners_may_be_blocking },
+                { "a shared listener holds nobody", readiness_shared_listeners_hold_nobody },
+                { "flags of others change nothing", readiness_flags_of_others_change_nothing },
                 { "polls are many", readiness_polls_are_many },
                 { "readiness is told when asked for", readiness_is_told_when_asked },
                 { "hang-ups are told, half of them are not", readiness_of_hang_ups_ignores_half_of_them },

@@ -33,8 +33,8 @@ static void rings_start(struct rings *rings) {
         r = engine_uring_new(&rings->stats, &features, &rings->engine, problem, sizeof(problem));
         if (r < 0)
                 fail_msg("no ring: %s", problem);
-        rings->ring = &uring_of(rings->engine)->ring;
-        rings->is_weaker = !uring_of(rings->engine)->requires_files;
+        rings->ring = &uring_of(rings->engine)->ring.io;
+        rings->is_weaker = !uring_of(rings->engine)->ring.requires_files;
         assert_int_equal(rings->is_weaker, problem[0] != '\0');
         assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, fds), 0);
         engine_file_init(&rings->file, fds[0], 0);

@@ -34,8 +34,8 @@ class Daemon:
     def __init__(self, program, folder):
         self.path = f"{folder}/s"
         self.log = open(f"{folder}/log", "w+")
-        self.process = subprocess.Popen([program, "--socket", self.path, "--log", "stderr", "--engine", "uring"],
-                                        stderr=self.log)
+        self.process = subprocess.Popen([program, "--socket", self.path, "--log", "stderr",
+                                         "--engine", os.environ["OVL_TEST_ENGINE"]], stderr=self.log)
         deadline = time.monotonic() + PATIENCE_S
         while True:
             try:

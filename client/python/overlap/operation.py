@@ -1,0 +1,160 @@
+# SPDX-License-Identifier: Apache-2.0
+"""One overlapped operation: from its post until its record has come, and what it came to.
+
+The object belongs to the program and to the library at once: the library keeps it until the record has come, so a
+program may forget an operation whose end does not interest it. The results are written once, `done` last.
+"""
+
+import errno
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Any
+
+from overlap import address as addresses
+from overlap import wire
+from overlap.error import OverlapError, error
+from overlap.wait import deadline_of
+from overlap.channel import timed_out
+
+if TYPE_CHECKING:
+    from overlap.region import Block, Region
+    from overlap.session import Session
+    from overlap.socket import Socket
+    from overlap.thread import Thread
+
+Routine = Callable[["Operation"], None]
+
+
+class Operation:
+    """An operation that was posted. Made by the methods of Socket and by Session.resolve_start().
+
+    Results, once `done` is set: `status` (0 or -errno), `bytes` (transferred), `value` (what it yields beyond bytes),
+    `reason`, `flags` (wire.RecordFlags), `data` (what a receive without a buffer of the program's got), `address` (of a
+    datagram's sender). `user` is the program's own.
+    """
+
+    __slots__ = ("session", "thread", "socket", "op", "tag", "indication", "routine", "user", "done", "status", "bytes",
+                 "value", "reason", "flags", "data", "address", "addresses", "accepted", "room", "aux_room", "target",
+                 "block", "aux", "vector", "regions", "inline", "number", "verdict", "is_own", "is_inline")
+
+    def __init__(self, thread: "Thread", socket: "Socket | None", op: wire.Op) -> None:
+        self.session: Session = thread.session
+        self.thread, self.socket, self.op = thread, socket, op
+        self.indication = wire.Indication.PLAIN
+        self.tag = self.status = self.bytes = self.value = self.reason = self.flags = 0
+        self.number = 0  # its place among the entries of the channel
+        self.routine: Routine | None = None
+        self.user: Any = None
+        self.done = self.verdict = self.is_own = self.is_inline = False
+        self.data: bytes | None = None
+        self.address: Any = None
+        self.addresses: list[tuple[int, Any]] = []
+        self.accepted: Socket | None = None
+        self.room = self.aux_room = 0  # bytes that the record may report
+        self.target: memoryview | None = None  # where received bytes are copied to
+        self.block: Block | None = None  # of the arena: what is sent or received
+        self.aux: Block | None = None
+        self.vector: Block | None = None
+        self.regions: tuple[Region, ...] = ()
+        self.inline = 0  # payload that the daemon holds for it, in whole pieces
+
+    def __repr__(self) -> str:
+        state = f"status {self.status}, {self.bytes} bytes" if self.done else "pending"
+        return f"<Operation {self.op.name} tag {self.tag}: {state}>"
+
+    def take(self, record: wire.Record, payload: memoryview) -> None:
+        """Takes the results from a record, and copies what came to where the program wants it. With the lock held,
+        before the buffers are given back.
+
+        payload: what travelled in the frame: the bytes of the buffer, then those of aux. Raises ValueError when the
+        record reports what cannot be; the operation has then not ended.
+        """
+        is_resolve = self.op == wire.Op.RESOLVE
+        if record.bytes > (self.aux_room if is_resolve else self.room) or record.status > 0:
+            raise ValueError(f"a record reports {record.bytes} bytes of {self.room} that were lent, and the status "
+                             f"{record.status}")
+        n_data = record.bytes if self.is_own and not is_resolve else 0
+        expected = (n_data, n_data + (record.bytes if is_resolve else self.aux_room)) if self.is_inline else (0, 0)
+        if len(payload) not in expected:
+            raise ValueError(f"{len(payload)} bytes of payload came with a record of {record.bytes} bytes")
+        self.bytes, self.value, self.status = record.bytes, record.value, record.status
+        self.flags, self.reason = record.flags, record.reason
+        self._collect(payload, n_data)
+
+    def _collect(self, payload: memoryview, n_data: int) -> None:
+        if self.is_own:
+            source = self.block.view if self.block is not None else payload
+            if self.target is not None:
+                self.target[:n_data] = source[:n_data]
+            else:
+                self.data = bytes(source[:n_data])
+        if self.aux_room and (self.aux is not None or len(payload) > n_data):
+            self._collect_addresses(self.aux.view if self.aux is not None else payload[n_data:])
+        if self.op == wire.Op.ACCEPT and self.status == 0 and self.socket is not None:
+            self.accepted = self.socket.sibling(self.value)
+
+    def _collect_addresses(self, raw: memoryview) -> None:
+        if self.op == wire.Op.RESOLVE:
+            for at in range(0, self.bytes - self.bytes % wire.ADDRESS_SIZE, wire.ADDRESS_SIZE):
+                part = raw[at:at + wire.ADDRESS_SIZE]
+                self.addresses.append((addresses.family_of_wire(part), addresses.from_wire(part)))
+        elif len(raw) >= wire.ADDRESS_SIZE:
+            self.address = addresses.from_wire(raw)
+
+    def failure(self) -> OverlapError | None:
+        """The error that the operation ended with; None if it succeeded or is pending."""
+        return error(self.status, self.reason) if self.done and self.status < 0 else None
+
+    def result(self) -> Any:
+        """What the operation came to: the new Socket of an accept, the events of a poll, the list of (family, address)
+        of a resolve, and else the number of bytes.
+
+        Raises OverlapError with what it failed with; EINPROGRESS while it is pending.
+        """
+        if not self.done:
+            raise error(-errno.EINPROGRESS, 0, "the operation is pending: wait for it first")
+        if failure := self.failure():
+            raise failure
+        if self.op == wire.Op.ACCEPT:
+            return self.accepted
+        if self.op == wire.Op.POLL:
+            return wire.Poll(self.value)
+        return self.addresses if self.op == wire.Op.RESOLVE else self.bytes
+
+    def wait(self, timeout: float | None = None, *, alertable: bool = False) -> bool:
+        """Waits for the end. Any thread of the program may.
+
+        timeout: seconds; None: for ever. alertable: also runs routines of the calling thread, which has to own one,
+        and returns as soon as one has run: routines that are queued win over an operation that has ended.
+        Returns whether the operation has ended. One with a routine has ended before its routine has run.
+        """
+        deadline = deadline_of(timeout)
+        if alertable:
+            self.session.current().wait_alertable(lambda: True if self.done else None, deadline)
+            return self.done
+        self.session.flush()
+        return self.session.lobby.wait(lambda: True if self.done else None, deadline) is not None
+
+    def finish(self, timeout: float | None = None) -> Any:
+        """wait() and result(). Raises OverlapError: also ETIMEDOUT."""
+        deadline = deadline_of(timeout)
+        if not self.wait(timeout):
+            raise timed_out(f"{self.op.name} (tag {self.tag})", deadline)
+        return self.result()
+
+    def cancel(self) -> bool:
+        """Cancels, and waits until the operation has ended, whichever way. Then its buffers are the program's again.
+
+        Nothing is lost: data that had come is in the operation's buffer, or still in the socket.
+        Returns whether it ended because it was cancelled. Raises OverlapError when the daemon is gone; it has ended
+        then.
+        """
+        wait = 0.001
+        while not self.done:
+            fields = {"socket": self.socket.id if self.socket else 0, "tag": self.tag}
+            try:
+                self.session.request("cancel", fields)
+            except FileNotFoundError:
+                # It has ended and its record is on its way, or its entry was not taken yet: another thread posted it.
+                wait *= 2
+            self.wait(wait)
+        return self.status == -errno.ECANCELED

@@ -1,0 +1,226 @@
+# SPDX-License-Identifier: Apache-2.0
+"""Sockets of the session, and the operations on them.
+
+Posting methods have in common: `routine`, called with the operation in an alertable wait of the posting thread once
+it has ended (refused on a socket that has a port); `verdict`, to wait until it is known whether the operation was
+refused (the method then raises), is done or is pending; `quiet`, nothing goes to the socket's port; `user`, kept in
+the operation; `thread`, who posts: None is the thread that the calling thread owns. Without a verdict a refusal is
+the operation's end. They raise OverlapError when the post itself is not possible: ENOBUFS (CREDITS, QUOTA), EMSGSIZE,
+EFAULT, ECONNABORTED.
+
+What is lent (a Buffer, or writable memory) belongs to the operation until it has ended.
+"""
+
+import errno
+import socket as _socket
+from typing import TYPE_CHECKING, Any, Unpack, TypedDict
+
+from overlap import address as addresses
+from overlap import wire
+from overlap.error import error
+from overlap.operation import Operation, Routine
+from overlap.options import Option
+from overlap.post import Post, ReceiveBuffers, SendBuffers
+
+if TYPE_CHECKING:
+    from overlap.port import Port
+    from overlap.session import Session
+    from overlap.thread import Thread
+
+
+class Posting(TypedDict, total=False):
+    """What all posting methods have in common."""
+
+    routine: Routine | None
+    verdict: bool
+    quiet: bool
+    user: Any
+    thread: "Thread | None"
+
+
+_DIRECTIONS = {_socket.SHUT_RD: 1, _socket.SHUT_WR: 2, _socket.SHUT_RDWR: 3}
+
+
+class Socket:
+    """A socket that the daemon owns. Made by Session.socket(), accept(), Session.adopt() and Session.join()."""
+
+    def __init__(self, session: "Session", number: int, family: int, kind: int, *, listens: bool = False) -> None:
+        self.session, self.id, self.listens = session, number, listens
+        self.family, self.type = _socket.AddressFamily(family), _socket.SocketKind(kind)
+        self.port: Port | None = None
+        self.key = 0
+        self.closed = False
+
+    def __repr__(self) -> str:
+        return f"<Socket {self.id:#x} {self.family.name} {self.type.name}{' closed' if self.closed else ''}>"
+
+    def sibling(self, number: int) -> "Socket":
+        """A socket of the same family and type, by its id."""
+        return Socket(self.session, number, self.family, self.type)
+
+    def _post(self, op: wire.Op, common: Posting) -> Post:
+        thread = common.get("thread") or self.session.current()
+        return Post(thread, self, op, common.get("routine"), verdict=common.get("verdict", False),
+                    quiet=common.get("quiet", False), user=common.get("user"))
+
+    # --- Operations -----------------------------------------------------------------------------------------------
+
+    def connect(self, address: Any, **common: Unpack[Posting]) -> Operation:
+        """Connects; sets the peer of a datagram socket.
+
+        address: as Python's socket module has it, with a numeric host.
+        The record: status 0, or ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EACCES (DENIED)... See connect(2).
+        """
+        post = self._post(wire.Op.CONNECT, common)
+        post.address = addresses.to_wire(self.family, address)
+        return post.start()
+
+    def accept(self, **common: Unpack[Posting]) -> Operation:
+        """Accepts a connection. Accepts are served in posting order.
+
+        The record: result() is the new Socket, which belongs to the session. See accept(2).
+        """
+        return self._post(wire.Op.ACCEPT, common).start()
+
+    def recv(self, buffers: ReceiveBuffers, *, peek: bool = False, waitall: bool = False,
+             **common: Unpack[Posting]) -> Operation:
+        """Receives. Receives on one socket fill in posting order; each ends when any data has come.
+
+        buffers: a Buffer or several, lent; writable memory, lent; or a number of bytes, and they are in `data` then.
+        peek: the data stays in the socket. waitall: ends when the buffers are full.
+        The record: bytes received; 0 at the end of a stream. A datagram that is too long fills the buffers and ends
+        with EMSGSIZE. A receive of no bytes on a stream ends when data or the end is there, and takes nothing. See
+        recv(2).
+        """
+        post = self._post(wire.Op.RECV, common)
+        post.op_flags = wire.MessageFlags.PEEK * peek | wire.MessageFlags.WAITALL * waitall
+        return self._receive(post, buffers)
+
+    def recvfrom(self, buffers: ReceiveBuffers, *, peek: bool = False, **common: Unpack[Posting]) -> Operation:
+        """Receives one datagram: as recv(), and the record has the sender in `address`. See recvfrom(2)."""
+        post = self._post(wire.Op.RECVFROM, common)
+        post.op_flags = wire.MessageFlags.PEEK * peek
+        return self._receive(post, buffers, with_address=True)
+
+    def _receive(self, post: Post, buffers: ReceiveBuffers, with_address: bool = False) -> Operation:
+        try:
+            post.receive(buffers, self.type == _socket.SOCK_STREAM)
+            if with_address:
+                post.want_addresses(1)
+        except BaseException:
+            post.drop()
+            raise
+        return post.start()
+
+    def send(self, data: SendBuffers, **common: Unpack[Posting]) -> Operation:
+        """Sends all of the bytes, or ends with an error. Sends on one socket leave in posting order.
+
+        data: a Buffer or several, lent until the end; or bytes-like, copied now.
+        The record: bytes sent; after a cancel, how many had left. See send(2).
+        """
+        post = self._post(wire.Op.SEND, common)
+        post.send(data)
+        return post.start()
+
+    def sendto(self, data: SendBuffers, address: Any, **common: Unpack[Posting]) -> Operation:
+        """Sends one datagram to an address: else as send(). See sendto(2)."""
+        post = self._post(wire.Op.SENDTO, common)
+        post.address = addresses.to_wire(self.family, address)
+        post.send(data)
+        return post.start()
+
+    def poll(self, events: wire.Poll = wire.Poll.IN, **common: Unpack[Posting]) -> Operation:
+        """Waits for events, and takes nothing. The record: result() is what is there; ERROR and HUP always count."""
+        post = self._post(wire.Op.POLL, common)
+        post.other = int(events)
+        return post.start()
+
+    def sendall(self, data: bytes | bytearray | memoryview) -> None:
+        """Sends, in as many operations as it takes, one after the other, and waits. Raises OverlapError."""
+        view = memoryview(data).cast("B")
+        for at in range(0, len(view), wire.INLINE_OP_LEN_MAX):
+            self.send(view[at:at + wire.INLINE_OP_LEN_MAX]).finish()
+
+    def cancel(self) -> int:
+        """Cancels everything on this socket, and waits until it has ended, whichever way.
+
+        Returns how many ended by that. Raises OverlapError (ENOENT, NOT_FOUND) when nothing was pending.
+        """
+        reply = self.session.request("cancel", {"socket": self.id, "all": True})
+        count: int = reply.get("cancel", {}).get("cancelled", 0)
+        return count
+
+    # --- Requests -------------------------------------------------------------------------------------------------
+
+    def bind(self, address: Any) -> None:
+        """Binds. Raises OverlapError: EADDRINUSE, EADDRNOTAVAIL, EACCES, EINVAL (BAD_ADDRESS and others)."""
+        self.session.request("socket_bind", {"socket": self.id, "address": addresses.to_message(self.family, address)})
+
+    def listen(self, backlog: int = 128) -> None:
+        """Listens. Raises OverlapError: EINVAL (OUT_OF_ORDER: not bound), EADDRINUSE."""
+        self.session.request("socket_listen", {"socket": self.id, "backlog": backlog})
+        self.listens = True
+
+    def _name(self, peer: bool) -> Any:
+        reply = self.session.request("socket_name", {"socket": self.id, "peer": peer})
+        return addresses.from_message(reply.get("socket_name", {}).get("address", {}))
+
+    def getsockname(self) -> Any:
+        """The local address."""
+        return self._name(False)
+
+    def getpeername(self) -> Any:
+        """The peer's address. Raises OverlapError (ENOTCONN)."""
+        return self._name(True)
+
+    def set_option(self, option: Option, value: int) -> None:
+        """Sets an option. Raises OverlapError: ENOPROTOOPT, EINVAL."""
+        self.session.request("socket_option_set", {"socket": self.id, "option": int(option), "value": int(value)})
+
+    def get_option(self, option: Option) -> int:
+        """The value of an option."""
+        reply = self.session.request("socket_option_get", {"socket": self.id, "option": int(option)})
+        value: int = reply.get("socket_option", {}).get("value", 0)
+        return value
+
+    def shutdown(self, how: int) -> None:
+        """Shuts down one direction or both: SHUT_RD, SHUT_WR, SHUT_RDWR. Sends that are queued leave first.
+
+        Raises OverlapError: ENOTCONN, EINVAL.
+        """
+        self.session.request("socket_shutdown", {"socket": self.id, "direction": _DIRECTIONS.get(how, 0)})
+
+    def share(self, session: int) -> bytes:
+        """Makes a ticket with which another session of the same user and unit joins this socket, once.
+
+        session: its public number. Returns 16 bytes, for its Session.join(). Raises OverlapError: ESRCH, EDQUOT.
+        """
+        ticket: bytes = self.session.request("socket_share", {"socket": self.id, "session": session}).get(
+            "socket_share", {}).get("ticket", b"")
+        return ticket
+
+    def export(self) -> _socket.socket:
+        """Ends the socket's life in the daemon and gives it to the program, as an ordinary socket in blocking mode.
+
+        Sends that are queued leave first, all else that is pending ends with ECANCELED (EXPORTED).
+        """
+        reply = self.session.request("socket_export", {"socket": self.id}, wants_fd=True)
+        self.closed = True
+        if "fd" not in reply:
+            raise error(-errno.EPROTO, 0, "the daemon's reply came without the descriptor")
+        return _socket.socket(fileno=reply["fd"])
+
+    def close(self) -> None:
+        """Closes the socket. Pending operations end with ECANCELED (CLOSED), or with what they had come to, and are
+        indicated before this returns where they wait for the calling thread. Closing twice is fine."""
+        if self.closed or self.session.closed or self.session.lost:
+            self.closed = True
+            return
+        self.closed = True
+        self.session.request("socket_close", {"socket": self.id})
+
+    def __enter__(self) -> "Socket":
+        return self
+
+    def __exit__(self, *unused: object) -> None:
+        self.close()
