@@ -15,7 +15,7 @@ struct session;
 /* Whether the record of this op is to be lost. */
 bool plant_loses(struct session *session, const struct op *op);
 
-/* Appends the record of this op to its peer a first time. */
+/* Appends the record of this op to its peer once more; where the first brings payload, the second has none. */
 void plant_doubles(struct session *session, const struct op *op);
 
 /* Exchanges two bytes of what this op received. */

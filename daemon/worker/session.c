@@ -494,8 +494,8 @@ static void session_indicate(struct session *session, struct op *op) {
                 session_recycle(op);
                 return;
         }
-        plant_doubles(session, op);
         list_push_back(&peer->records, &op->link);
+        plant_doubles(session, op);
         session_mark_publish(session, peer);
 }
 
