@@ -4,12 +4,13 @@
  * The driver of a storm: starts a daemon, lets clients loose on it, kills some of them at random moments, and hands
  * what all of them wrote to the ledger, whose judgement is the result.
  *
- *   storm [--seed N] [--ops N] [--mix] [--raw] [--plant FAULT] [--events DIRECTORY]
+ *   storm [--seed N] [--ops N] [--level N] [--mix] [--raw] [--plant FAULT] [--events DIRECTORY]
  *
- * --ops: operations after which everything ends. --mix: the ledger demands the shares of the big storm. --plant: the
- * daemon is started with this planted fault, and the storm passes only if the ledger names it. --raw: only the client
- * that does without the library takes part, so that the fault meets it. --events: the event files are written to this
- * directory, which must not exist, and stay, for `ledger --show`.
+ * --ops: operations after which everything ends. --level: of all clients; else each has one of its own. --mix: the
+ * ledger demands the shares of the big storm. --plant: the daemon is started with this planted fault, and the storm
+ * passes only if the ledger names it. --raw: only the client that does without the library takes part, so that the
+ * fault meets it. --events: the event files are written to this directory, which must not exist, and stay, for `ledger
+ * --show`.
  *
  * Invariant: the driver has one thread and holds every event file of the living, so it sees who makes progress. Who
  * makes none is stopped and named; nothing here waits without a limit.
@@ -50,6 +51,7 @@ struct storm_options {
         uint64_t n_ops;
         int mix;
         int raw;
+        int level;     /* -1: all of them */
         int output_fd; /* takes what the ledger says, also when all is well */
         char plant[32];
         char events[80];
@@ -99,7 +101,7 @@ static int storm_child(struct storm *storm, unsigned at) {
                 return storm_peer_run(storm->board, slot->journals, seed);
         if (at == STORM_RAW)
                 return storm_raw_run(storm->board, slot->journals, storm->daemon.path, slot->client, seed,
-                                     storm->patience_s);
+                                     storm->options.level, storm->patience_s);
         client = calloc(1, sizeof(*client));
         if (!client)
                 return STORM_EXIT_FAILED;
@@ -109,6 +111,7 @@ static int storm_child(struct storm *storm, unsigned at) {
         client->number = slot->client;
         client->slot = at;
         client->seed = seed;
+        client->level = storm->options.level;
         client->patience_s = storm->patience_s;
         return storm_client_run(client);
 }
@@ -330,10 +333,10 @@ static void test_storm(void **state) {
         uint64_t started_ns = now_ns();
         int r;
 
-        r = sscanf(getenv(STORM_OPTIONS), "%llu %llu %d %d %d %79s %31s", (unsigned long long *) &storm.options.seed,
+        r = sscanf(getenv(STORM_OPTIONS), "%llu %llu %d %d %d %d %79s %31s", (unsigned long long *) &storm.options.seed,
                    (unsigned long long *) &storm.options.n_ops, &storm.options.mix, &storm.options.raw,
-                   &storm.options.output_fd, storm.options.events, storm.options.plant);
-        assert_true(r >= 6);
+                   &storm.options.level, &storm.options.output_fd, storm.options.events, storm.options.plant);
+        assert_true(r >= 7);
         storm_open(&storm);
         while (storm_turn(&storm) > 0)
                 if (storm_is_broken(&storm))
@@ -365,21 +368,21 @@ static void storm_print(int output_fd) {
 }
 
 static int storm_usage(void) {
-        fprintf(stderr, "usage: storm [--seed N] [--ops N] [--mix] [--raw] [--plant FAULT] [--events DIRECTORY]\n");
+        fprintf(stderr,
+                "usage: storm [--seed N] [--ops N] [--level N] [--mix] [--raw] [--plant FAULT] [--events DIRECTORY]\n");
         return 2;
 }
 
 int main(int argc, char **argv) {
         static const struct option options[] = {
-                { "seed", required_argument, NULL, 's' },
-                { "ops", required_argument, NULL, 'o' },
-                { "mix", no_argument, NULL, 'm' },
-                { "raw", no_argument, NULL, 'r' },
-                { "plant", required_argument, NULL, 'p' },
-                { "events", required_argument, NULL, 'e' },
-                {},
+                { "seed", required_argument, NULL, 's' },   { "ops", required_argument, NULL, 'o' },
+                { "level", required_argument, NULL, 'l' },  { "mix", no_argument, NULL, 'm' },
+                { "raw", no_argument, NULL, 'r' },          { "plant", required_argument, NULL, 'p' },
+                { "events", required_argument, NULL, 'e' }, {},
         };
-        struct storm_options storm = { .n_ops = 100000, .seed = now_ns() ^ (uint64_t) getpid(), .events = "-" };
+        struct storm_options storm = {
+                .n_ops = 100000, .seed = now_ns() ^ (uint64_t) getpid(), .events = "-", .level = -1
+        };
         struct harness_test test = { "storm", test_storm, 0 };
         char text[256];
         int option, r;
@@ -389,6 +392,8 @@ int main(int argc, char **argv) {
                         storm.seed = strtoull(optarg, NULL, 0);
                 else if (option == 'o')
                         storm.n_ops = strtoull(optarg, NULL, 0);
+                else if (option == 'l')
+                        storm.level = atoi(optarg);
                 else if (option == 'm')
                         storm.mix = 1;
                 else if (option == 'r')
@@ -403,8 +408,9 @@ int main(int argc, char **argv) {
         storm.output_fd = memfd_create("storm", 0);
         if (storm.output_fd < 0 || optind != argc)
                 return storm_usage();
-        snprintf(text, sizeof(text), "%llu %llu %d %d %d %s %s", (unsigned long long) storm.seed,
-                 (unsigned long long) storm.n_ops, storm.mix, storm.raw, storm.output_fd, storm.events, storm.plant);
+        snprintf(text, sizeof(text), "%llu %llu %d %d %d %d %s %s", (unsigned long long) storm.seed,
+                 (unsigned long long) storm.n_ops, storm.mix, storm.raw, storm.level, storm.output_fd, storm.events,
+                 storm.plant);
         setenv(STORM_OPTIONS, text, 1);
         if (storm.plant[0])
                 test.name = storm.plant;

@@ -28,6 +28,7 @@
 #define STORM_PIECES 4
 #define STORM_CONNS 64 /* connections of a worker, or of all port workers of a client together */
 #define STORM_PACKETS 8
+#define STORM_LEVELS 3
 #define STORM_DEPTH 4 /* routines that wait alertably within another */
 
 /* Exit statuses of the processes. */
@@ -159,6 +160,7 @@ struct storm_client {
         uint32_t number;
         uint32_t slot;
         uint64_t seed;
+        int level; /* the only one; -1: by the client's number */
         unsigned patience_s;
         uint32_t n_conns;    /* ever: the next connection's number; atomic */
         uint32_t n_port_out; /* operations in flight that end at the port; atomic */
@@ -301,8 +303,9 @@ void storm_share_join(struct storm_worker *worker);
 
 int storm_client_run(struct storm_client *client);
 int storm_peer_run(struct storm_board *board, struct journal *journal, uint64_t seed);
+/* level: the only one; -1: one after the other. */
 int storm_raw_run(struct storm_board *board, struct journal *journal, const char *path, uint32_t client, uint64_t seed,
-                  unsigned patience_s);
+                  int level, unsigned patience_s);
 
 /* --- For all ---------------------------------------------------------------------------------------------------- */
 
