@@ -34,6 +34,7 @@ enum main_option {
         MAIN_ENGINE,
         MAIN_WORKERS,
         MAIN_LOG,
+        MAIN_POLL,
         MAIN_CONFIG,
         MAIN_CHECK_CONFIG,
         MAIN_PRIVATE,
@@ -66,6 +67,8 @@ static void main_print_help(void) {
                "                      where it can be had (auto)\n"
                "  --workers N         processes that serve, 1 to 64 (1)\n"
                "  --log TARGET        journal or stderr (the journal, where stderr leads there)\n"
+               "  --poll-us N         microseconds that a worker looks for work before it sleeps, while that pays,\n"
+               "                      0 to 1000 (50)\n"
                "  --config FILE       settings (%s, if it is there)\n"
                "  --check-config      read the settings, say OK or what is wrong, and exit with 0 or 1\n"
                "  --private           run COMMAND with a daemon of its own, without root: OVERLAPD_SOCKET tells it "
@@ -151,6 +154,8 @@ static int main_take_option(struct main_arguments *arguments, int option) {
                 return main_take_value(arguments, CONFIG_KEY_WORKERS, "workers");
         case MAIN_LOG:
                 return main_take_value(arguments, CONFIG_KEY_LOG, "log");
+        case MAIN_POLL:
+                return main_take_value(arguments, CONFIG_KEY_POLL, "poll-us");
         case MAIN_CONFIG:
                 arguments->config_path = optarg;
                 return 0;
@@ -199,6 +204,7 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments) {
                 { "engine", required_argument, NULL, MAIN_ENGINE },
                 { "workers", required_argument, NULL, MAIN_WORKERS },
                 { "log", required_argument, NULL, MAIN_LOG },
+                { "poll-us", required_argument, NULL, MAIN_POLL },
                 { "config", required_argument, NULL, MAIN_CONFIG },
                 { "check-config", no_argument, NULL, MAIN_CHECK_CONFIG },
                 { "private", no_argument, NULL, MAIN_PRIVATE },
@@ -217,7 +223,7 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments) {
                         return main_complain("%s needs a value", argv[optind - 1]);
                 if (option == '?')
                         return main_complain("unknown option '%s'; allowed are --socket, --engine, --workers, --log, "
-                                             "--config, --check-config, --private, --version, --help",
+                                             "--poll-us, --config, --check-config, --private, --version, --help",
                                              argv[optind - 1]);
                 r = main_take_option(arguments, option);
                 if (r != 0)
@@ -276,6 +282,8 @@ static int main_run_worker(const struct main_arguments *arguments) {
         }
         prctl(PR_SET_NAME, "overlapd-worker"); /* it was started as /proc/self/exe */
         options.engine = arguments->values[CONFIG_KEY_ENGINE] ? arguments->values[CONFIG_KEY_ENGINE] : "auto";
+        if (arguments->values[CONFIG_KEY_POLL])
+                options.poll_us = (unsigned) strtoul(arguments->values[CONFIG_KEY_POLL], NULL, 10);
         return worker_run(&options);
 }
 

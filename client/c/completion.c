@@ -25,6 +25,7 @@
 #include "client/c/apc.h"
 #include "client/c/conduit.h"
 #include "client/c/event.h"
+#include "client/c/payload.h"
 #include "client/c/port.h"
 #include "client/c/routine.h"
 #include "client/c/session.h"
@@ -41,6 +42,8 @@ struct completion_end {
         int32_t status;
         uint16_t flags;
         uint16_t reason;
+        const uint8_t *payload; /* what was received inline; borrowed */
+        size_t payload_len;
         struct ovl_port *port; /* borrowed: where the packet goes; NULL: to no port */
         uint64_t key;
 };
@@ -98,6 +101,11 @@ static void completion_end(struct ovl_session *session, struct pending *pending,
                            struct ovl_thread *by) {
         const struct pending op = *pending;
 
+        if (op.is_lent) {
+                payload_scatter(session, &op, end->payload, end->payload_len);
+                if (payload_return(session, &op))
+                        wait_signal_all(session, by);
+        }
         if (op.vector)
                 vector_release(op.vector, op.vector_slot);
         pending_remove(&session->pending, pending);
@@ -150,8 +158,10 @@ static const char *completion_check(const struct conduit *conduit, const struct 
                 return "a record of a refusal without an error";
         if (record->bytes > pending->bytes_max)
                 return "a record of more bytes than were lent";
-        if (record->payload_len != 0 || record->reserved != 0)
-                return "a record with a payload, which only level 0 has";
+        if (record->payload_len != (pending->is_lent && !(record->flags & OVL_RECORD_REFUSED) ? record->bytes : 0))
+                return "a record whose payload is not what was received inline";
+        if (record->reserved != 0)
+                return "a record with a reserved field that is not zero";
         /* The first channel also brings what was under way to a port that was closed meanwhile. */
         if (to_port != !!conduit->port && !(to_port && conduit == conduit->session->first))
                 return "a record in the wrong channel";
@@ -162,7 +172,7 @@ static const char *completion_check(const struct conduit *conduit, const struct 
         return NULL;
 }
 
-static const char *completion_take_end(struct conduit *conduit, const struct ovl_record *record,
+static const char *completion_take_end(struct conduit *conduit, const struct ovl_record *record, const uint8_t *payload,
                                        struct ovl_thread *by) {
         struct ovl_session *session = conduit->session;
         struct pending *pending = pending_find(&session->pending, record->tag);
@@ -172,6 +182,8 @@ static const char *completion_take_end(struct conduit *conduit, const struct ovl
                 .status = record->status,
                 .flags = record->flags,
                 .reason = record->reason,
+                .payload = payload,
+                .payload_len = record->payload_len,
         };
         const char *problem;
 
@@ -198,8 +210,8 @@ static const char *completion_take_settled(struct conduit *conduit, const struct
         return NULL;
 }
 
-int completion_take(struct conduit *conduit, const struct ovl_record *record, struct ovl_thread *by,
-                    const char **ret_problem) {
+int completion_take(struct conduit *conduit, const struct ovl_record *record, const uint8_t *payload,
+                    struct ovl_thread *by, const char **ret_problem) {
         const char *problem;
 
         /* What a later version adds is not for this one. */
@@ -207,13 +219,17 @@ int completion_take(struct conduit *conduit, const struct ovl_record *record, st
                 return 0;
         switch (record->kind) {
         case OVL_RECORD_COMPLETION:
-                problem = completion_take_end(conduit, record, by);
+                problem = completion_take_end(conduit, record, payload, by);
                 break;
         case OVL_RECORD_SETTLED:
                 problem = completion_take_settled(conduit, record, by);
                 break;
         case OVL_RECORD_APC:
                 problem = apc_take(conduit, record, by);
+                break;
+        case OVL_RECORD_WAITING:
+                /* The bell: it has done its work by making the connection readable. */
+                problem = conduit->lane ? NULL : "a bell, and there is no lane";
                 break;
         default:
                 problem = "a kind of record that was not asked for";

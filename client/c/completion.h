@@ -56,12 +56,13 @@ static inline struct ovl_overlapped *completion_overlapped(struct completion_pri
 /*
  * Ends the operation that a record names.
  *
- * by: who took the record in; NULL: not known.
+ * payload: the bytes that came with it, record->payload_len of them.
+ * by:      who took the record in; NULL: not known.
  *
  * Returns 0, or -EPROTO and a static text when no honest daemon sends such a record through this conduit.
  */
-int completion_take(struct conduit *conduit, const struct ovl_record *record, struct ovl_thread *by,
-                    const char **ret_problem);
+int completion_take(struct conduit *conduit, const struct ovl_record *record, const uint8_t *payload,
+                    struct ovl_thread *by, const char **ret_problem);
 
 /* Ends every pending operation of a session that is gone. */
 void completion_abort_all(struct ovl_session *session, struct ovl_thread *by);

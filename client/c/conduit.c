@@ -36,6 +36,7 @@
 #include "base/time.h"
 #include "client/c/completion.h"
 #include "client/c/error.h"
+#include "client/c/lane.h"
 #include "client/c/port.h"
 #include "client/c/request.h"
 #include "client/c/session.h"
@@ -54,6 +55,9 @@ struct conduit *conduit_unref(struct conduit *conduit) {
         if (!conduit || --conduit->n_refs > 0)
                 return NULL;
         list_unlink(&conduit->link);
+        lane_free(conduit->lane);
+        fd_close(conduit->reply_fd);
+        fd_close(conduit->in_fd);
         fd_close(conduit->fd);
         pthread_mutex_destroy(&conduit->read_lock);
         free(conduit);
@@ -105,10 +109,26 @@ static int conduit_distrust(struct conduit *conduit, struct ovl_thread *by, cons
         return -EPROTO;
 }
 
+/* Adds up the payloads. Returns whether they are what is left of the frame. */
+static bool conduit_check_records(const uint8_t *body, size_t len, const struct ovl_records_header *header) {
+        uint64_t left = len - sizeof(*header), payload_len = 0;
+
+        if (header->n_records > left / sizeof(struct ovl_record))
+                return false;
+        for (uint32_t i = 0; i < header->n_records; i++) {
+                struct ovl_record record;
+
+                memcpy(&record, body + sizeof(*header) + i * sizeof(record), sizeof(record));
+                payload_len += record.payload_len;
+        }
+        return left == (uint64_t) header->n_records * sizeof(struct ovl_record) + payload_len;
+}
+
 static int conduit_take_records(struct conduit *conduit, const uint8_t *body, size_t len, struct ovl_thread *by,
                                 size_t *n_completions) {
         struct ovl_session *session = conduit->session;
         struct ovl_records_header header;
+        const uint8_t *payload;
         const char *problem;
         int r = 0;
 
@@ -117,16 +137,18 @@ static int conduit_take_records(struct conduit *conduit, const uint8_t *body, si
         memcpy(&header, body, sizeof(header));
         if (header.n_records == 0 || header.reserved != 0)
                 return conduit_distrust(conduit, by, "a RECORDS frame with a malformed header");
-        if (len - sizeof(header) != (uint64_t) header.n_records * sizeof(struct ovl_record))
+        if (!conduit_check_records(body, len, &header))
                 return conduit_distrust(conduit, by, "a RECORDS frame whose length is not that of its records");
+        payload = body + sizeof(header) + header.n_records * sizeof(struct ovl_record);
         session_lock(session);
         for (uint32_t i = 0; i < header.n_records && !session->is_gone && !conduit->is_closed; i++) {
                 struct ovl_record record;
 
                 memcpy(&record, body + sizeof(header) + i * sizeof(record), sizeof(record));
-                r = completion_take(conduit, &record, by, &problem);
+                r = completion_take(conduit, &record, payload, by, &problem);
                 if (r < 0)
                         break;
+                payload += record.payload_len;
                 *n_completions += record.kind == OVL_RECORD_COMPLETION;
         }
         list_for_each(link, &session->ports)
@@ -135,15 +157,63 @@ static int conduit_take_records(struct conduit *conduit, const uint8_t *body, si
         return r < 0 ? conduit_distrust(conduit, by, problem) : 0;
 }
 
-static int conduit_take_reply(struct conduit *conduit, const Overlapd__Reply *reply, const uint8_t *body, size_t len,
-                              struct ovl_thread *by) {
+/* Takes `n` records of the lane, and what is settled behind them. Under the session's lock. Returns 0 or -EPROTO. */
+static int conduit_take_from_lane(struct conduit *conduit, uint32_t n, uint64_t settled, struct ovl_thread *by,
+                                  size_t *n_completions, const char **ret_problem) {
+        struct ovl_session *session = conduit->session;
+        struct ovl_record record;
+        int r = 0;
+
+        while (r == 0 && n-- > 0 && !session->is_gone && !conduit->is_closed) {
+                lane_take(conduit->lane, &record);
+                r = completion_take(conduit, &record, NULL, by, ret_problem);
+                *n_completions += record.kind == OVL_RECORD_COMPLETION;
+        }
+        if (r == 0 && settled != conduit->lane->settled && !session->is_gone) {
+                record = (struct ovl_record){ .kind = OVL_RECORD_SETTLED, .value = settled };
+                __atomic_store_n(&conduit->lane->settled, settled, __ATOMIC_RELAXED);
+                r = completion_take(conduit, &record, NULL, by, ret_problem);
+        }
+        list_for_each(link, &session->ports)
+                port_serve(list_entry(link, struct ovl_port, link), by);
+        return r;
+}
+
+/* Takes in what is in the lane. Returns 0 or -EPROTO. Under read_lock. */
+static int conduit_take_lane(struct conduit *conduit, struct ovl_thread *by, size_t *n_completions) {
+        struct lane *lane = conduit->lane;
+        const char *problem = "more records in a lane than it has places";
+        uint64_t settled;
+        uint32_t n;
+        int r;
+
+        if (!lane || lane->is_closed)
+                return 0;
+        settled = lane_load_settled(lane);
+        r = lane_count(lane, &n);
+        if (r < 0)
+                return conduit_distrust(conduit, by, problem);
+        if (n == 0 && settled == lane->settled)
+                return 0;
+        session_lock(conduit->session);
+        r = conduit_take_from_lane(conduit, n, settled, by, n_completions, &problem);
+        session_unlock(conduit->session);
+        if (lane_release(lane))
+                conduit_ring(conduit, by);
+        return r < 0 ? conduit_distrust(conduit, by, problem) : 0;
+}
+
+static int conduit_take_reply(struct conduit *conduit, const Overlapd__Reply *reply,
+                              const struct ovl_frame_header *header, const uint8_t *body, struct ovl_thread *by) {
         bool is_awaited;
 
         session_lock(conduit->session);
         is_awaited = conduit->wants_reply && reply->id == conduit->request;
         if (is_awaited) {
-                memcpy(conduit->reply, body, len);
-                conduit->reply_len = len;
+                memcpy(conduit->reply, body, header->body_len);
+                conduit->reply_len = header->body_len;
+                fd_close(conduit->reply_fd);
+                conduit->reply_fd = header->n_fds > 0 ? fd_take(&conduit->in_fd) : -1;
                 conduit->wants_reply = false;
                 conduit->has_reply = true;
                 if (conduit->thread)
@@ -153,18 +223,22 @@ static int conduit_take_reply(struct conduit *conduit, const Overlapd__Reply *re
         return is_awaited ? 0 : conduit_distrust(conduit, by, "a reply to a request that was not made");
 }
 
-static int conduit_take_control(struct conduit *conduit, const uint8_t *body, size_t len, struct ovl_thread *by) {
+static int conduit_take_control(struct conduit *conduit, const struct ovl_frame_header *header, const uint8_t *body,
+                                struct ovl_thread *by) {
         ProtobufCMessage *message;
         Overlapd__FromDaemon *from_daemon;
         const char *problem;
         int r;
 
-        r = message_unpack(&conduit->arena, &overlapd__from_daemon__descriptor, body, len, &message, &problem);
+        r = message_unpack(&conduit->arena, &overlapd__from_daemon__descriptor, body, header->body_len, &message,
+                           &problem);
         if (r < 0)
                 return conduit_distrust(conduit, by, problem);
         from_daemon = (Overlapd__FromDaemon *) message;
         if (from_daemon->what_case == OVERLAPD__FROM_DAEMON__WHAT_REPLY)
-                return conduit_take_reply(conduit, from_daemon->reply, body, len, by);
+                return conduit_take_reply(conduit, from_daemon->reply, header, body, by);
+        if (header->n_fds > 0)
+                return conduit_distrust(conduit, by, "a notice with a descriptor");
         if (from_daemon->what_case == OVERLAPD__FROM_DAEMON__WHAT_NOTICE && from_daemon->notice->closing) {
                 session_lock(conduit->session);
                 error_copy_text(conduit->notice, sizeof(conduit->notice), from_daemon->notice->text);
@@ -189,19 +263,35 @@ static int conduit_take_frames(struct conduit *conduit, struct ovl_thread *by, s
                         return conduit_distrust(conduit, by, problem);
                 if (r == 0)
                         break;
-                if (header.n_fds != 0)
-                        return conduit_distrust(conduit, by, "a frame with descriptors");
+                if (header.n_fds > 0 && conduit->in_fd < 0)
+                        return conduit_distrust(conduit, by, "a frame without the descriptor that it announces");
+                /* What was in the lane before a reply is taken in before it. */
                 if (header.kind == OVL_FRAME_RECORDS)
                         r = conduit_take_records(conduit, body, header.body_len, by, n_completions);
                 else
-                        r = conduit_take_control(conduit, body, header.body_len, by);
+                        r = conduit_take_lane(conduit, by, n_completions);
+                if (r == 0 && header.kind == OVL_FRAME_CONTROL)
+                        r = conduit_take_control(conduit, &header, body, by);
                 if (r < 0)
                         return r;
                 at += sizeof(header) + header.body_len;
         }
         memmove(conduit->in, conduit->in + at, conduit->in_len - at);
         conduit->in_len -= at;
+        if (conduit->in_fd >= 0 && conduit->in_len == 0)
+                return conduit_distrust(conduit, by, "a descriptor that belongs to no frame");
         return 0;
+}
+
+/* Keeps a descriptor that a reply was asked for. Returns whether it was. */
+static bool conduit_keep_fd(struct conduit *conduit, int *fds, size_t n_fds) {
+        session_lock(conduit->session);
+        if (n_fds == 1 && conduit->wants_reply && conduit->wants_fd && conduit->in_fd < 0)
+                conduit->in_fd = fd_take(&fds[0]);
+        session_unlock(conduit->session);
+        for (size_t i = 0; i < n_fds; i++)
+                fd_close(fds[i]);
+        return fds[0] < 0;
 }
 
 /* Returns 1 when there may be more, 0 when there is nothing more for now, or -errno. Under read_lock. */
@@ -213,16 +303,16 @@ static int conduit_read(struct conduit *conduit, struct ovl_thread *by, size_t *
         int r;
 
         n = channel_receive(conduit->fd, conduit->in + conduit->in_len, room, fds, &n_fds);
-        for (size_t i = 0; n >= 0 && i < n_fds; i++)
-                fd_close(fds[i]);
         if (n == -EAGAIN)
                 return 0;
         if (n == -EINTR)
                 return 1;
-        if (n == -EMSGSIZE || (n >= 0 && n_fds > 0))
+        if (n == -EMSGSIZE || (n >= 0 && n_fds > 0 && !conduit_keep_fd(conduit, fds, n_fds)))
                 return conduit_distrust(conduit, by, "descriptors that were not asked for");
         if (n <= 0) {
-                conduit_lose(conduit, by, (int) n);
+                /* The daemon's last records are in front of the end. */
+                if (conduit_take_lane(conduit, by, n_completions) == 0)
+                        conduit_lose(conduit, by, (int) n);
                 return -ECONNABORTED;
         }
         conduit->in_len += (size_t) n;
@@ -247,9 +337,25 @@ size_t conduit_take_in(struct conduit *conduit, struct ovl_thread *by) {
 
         pthread_mutex_lock(&conduit->read_lock);
         if (conduit_is_open(conduit)) {
+                r = conduit_take_lane(conduit, by, &n_completions) < 0 ? -EPROTO : 1;
                 for (unsigned i = 0; i < CONDUIT_READS_MAX && r > 0; i++)
                         r = conduit_read(conduit, by, &n_completions);
         }
+        pthread_mutex_unlock(&conduit->read_lock);
+        return n_completions;
+}
+
+size_t conduit_look(struct conduit *conduit, struct ovl_thread *by) {
+        size_t n_completions = 0;
+
+        /* A foreign loop would find the bell, which nobody else reads, again and again. */
+        if (!conduit->lane || __atomic_load_n(&conduit->is_foreign, __ATOMIC_RELAXED))
+                return conduit_take_in(conduit, by);
+        if (!lane_has_news(conduit->lane))
+                return 0;
+        pthread_mutex_lock(&conduit->read_lock);
+        if (conduit_is_open(conduit))
+                conduit_take_lane(conduit, by, &n_completions);
         pthread_mutex_unlock(&conduit->read_lock);
         return n_completions;
 }
@@ -294,9 +400,66 @@ ssize_t conduit_send(struct conduit *conduit, const void *bytes, size_t len, int
         return n;
 }
 
+void conduit_begin_sending(struct conduit *conduit) {
+        session_lock(conduit->session);
+        conduit->is_sending = true;
+        session_unlock(conduit->session);
+}
+
+void conduit_end_sending(struct conduit *conduit, struct ovl_thread *by) {
+        bool owes_doorbell;
+
+        session_lock(conduit->session);
+        owes_doorbell = conduit->owes_doorbell;
+        conduit->is_sending = conduit->owes_doorbell = false;
+        session_unlock(conduit->session);
+        if (owes_doorbell)
+                conduit_ring(conduit, by);
+}
+
+/* So short a frame is sent whole or not at all, and when there is no room for it the daemon will look anyway. */
+void conduit_ring(struct conduit *conduit, struct ovl_thread *by) {
+        static const struct ovl_post_header empty;
+        uint8_t doorbell[sizeof(struct ovl_frame_header) + sizeof(empty)];
+        bool may_send;
+
+        session_lock(conduit->session);
+        may_send = !conduit->is_sending;
+        if (may_send)
+                conduit->is_sending = true;
+        else
+                conduit->owes_doorbell = true;
+        session_unlock(conduit->session);
+        if (!may_send)
+                return;
+        frame_pack_header(doorbell, OVL_FRAME_POST, sizeof(empty), 0);
+        memcpy(doorbell + sizeof(struct ovl_frame_header), &empty, sizeof(empty));
+        /* A connection that is lost is found out by who reads it. */
+        channel_send(conduit->fd, &(struct iovec){ doorbell, sizeof(doorbell) }, 1, -1);
+        conduit_end_sending(conduit, by);
+}
+
+bool conduit_fall_asleep(struct conduit *conduit) {
+        if (!conduit->lane)
+                return true;
+        conduit->n_asleep++;
+        return lane_fall_asleep(conduit->lane);
+}
+
+void conduit_awaken(struct conduit *conduit) {
+        if (conduit->lane && --conduit->n_asleep == 0 && !conduit->is_foreign)
+                lane_awaken(conduit->lane);
+}
+
+/* Whether the reply to a request brings a descriptor. */
+static bool conduit_wants_fd(const Overlapd__Request *request) {
+        return request->what_case == OVERLAPD__REQUEST__WHAT_LANE_ADD;
+}
+
 void conduit_expect(struct conduit *conduit, Overlapd__Request *request) {
         conduit->request++;
         conduit->wants_reply = true;
+        conduit->wants_fd = conduit_wants_fd(request);
         conduit->has_reply = false;
         request->id = conduit->request;
 }
@@ -338,6 +501,7 @@ static int conduit_new(struct ovl_session *session, int *fd, struct conduit **re
         conduit->session = session;
         conduit->n_refs = 1;
         conduit->fd = fd_take(fd);
+        conduit->reply_fd = conduit->in_fd = -1;
         session_lock(session);
         list_push_back(&session->conduits, &conduit->link);
         session_unlock(session);
@@ -421,7 +585,7 @@ static int conduit_poll(struct conduit *conduit, short events, uint64_t deadline
         return r == 0 ? -ETIMEDOUT : 0;
 }
 
-static int conduit_exchange(struct conduit *conduit, Overlapd__Request *request, uint64_t deadline) {
+static int conduit_exchange(struct conduit *conduit, Overlapd__Request *request, int with_fd, uint64_t deadline) {
         _cleanup_free_ void *frame = NULL;
         ssize_t n, len;
         size_t sent = 0;
@@ -430,11 +594,11 @@ static int conduit_exchange(struct conduit *conduit, Overlapd__Request *request,
         session_lock(conduit->session);
         conduit_expect(conduit, request);
         session_unlock(conduit->session);
-        len = message_pack_frame(&request->base, 0, &frame);
+        len = message_pack_frame(&request->base, with_fd >= 0, &frame);
         if (len < 0)
                 return (int) len;
         while (sent < (size_t) len) {
-                n = conduit_send(conduit, (uint8_t *) frame + sent, (size_t) len - sent, -1, NULL);
+                n = conduit_send(conduit, (uint8_t *) frame + sent, (size_t) len - sent, sent ? -1 : with_fd, NULL);
                 if (n < 0 && n != -EAGAIN)
                         return -ECONNABORTED;
                 if (n > 0)
@@ -469,7 +633,7 @@ int conduit_open(struct ovl_session *session, Overlapd__Request *request, struct
         r = conduit_new(session, &fd, &conduit);
         if (r < 0)
                 return conduit_explain(session, r, error);
-        r = conduit_exchange(conduit, request, deadline);
+        r = conduit_exchange(conduit, request, -1, deadline);
         if (r == -ECONNABORTED)
                 return conduit_explain_end(conduit, error);
         if (r < 0)
@@ -484,8 +648,71 @@ int conduit_open(struct ovl_session *session, Overlapd__Request *request, struct
         return 0;
 }
 
+/* The daemon has accepted the library's half, and shows its own. Returns 0 or -errno. */
+static int conduit_complete_lane(struct conduit *conduit, struct lane **lane, const Overlapd__Reply *reply) {
+        _cleanup_fd_ int fd = fd_take(&conduit->reply_fd);
+        int r;
+
+        if (reply->what_case != OVERLAPD__REPLY__WHAT_LANE_ADD || fd < 0)
+                return -EPROTO;
+        r = lane_complete(*lane, reply->lane_add->n_records, fd);
+        if (r < 0)
+                return r;
+        session_lock(conduit->session);
+        conduit->lane = take_ptr(*lane);
+        session_unlock(conduit->session);
+        return 0;
+}
+
+static void cleanup_lane(struct lane **lane) {
+        lane_free(*lane);
+}
+
+int conduit_add_lane(struct conduit *conduit, uint32_t n_slots, struct message_arena *arena, struct ovl_error *error) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__LaneAdd lane_add = OVERLAPD__LANE_ADD__INIT;
+        cleanup(cleanup_lane) struct lane *lane = NULL;
+        _cleanup_fd_ int fd = -1;
+        Overlapd__Reply *reply;
+        int r;
+
+        if (conduit->session->info.level < 2)
+                return 0;
+        r = lane_new(n_slots, &lane, &fd);
+        if (r < 0)
+                return error_set(error, r, 0, "cannot make a lane of %u slots: %s", n_slots, strerrordesc_np(-r));
+        lane_add.n_slots = lane->n_slots;
+        request.what_case = OVERLAPD__REQUEST__WHAT_LANE_ADD;
+        request.lane_add = &lane_add;
+        r = conduit_exchange(conduit, &request, fd, now_ns() + CONDUIT_OPEN_NS);
+        if (r == -ECONNABORTED)
+                return conduit_explain_end(conduit, error);
+        if (r == 0)
+                r = conduit_reply(conduit, arena, &reply);
+        if (r < 0)
+                return conduit_explain(conduit->session, r, error);
+        if (reply->status == -EDQUOT)
+                return 0;
+        if (reply->status != 0)
+                return request_refused(reply, "overlapd did not accept a lane", error);
+        r = conduit_complete_lane(conduit, &lane, reply);
+        return r < 0 ? error_set(error, r, OVL_REASON_BAD_LANE, "overlapd answers with a lane that is none") : 0;
+}
+
 void conduit_attach(struct conduit *conduit) {
         conduit->is_attached = true;
+}
+
+/* Takes what is in the lane, and no more: the daemon sends the rest again through the session's first channel. */
+static void conduit_close_lane(struct conduit *conduit, struct ovl_thread *by) {
+        size_t n_completions = 0;
+
+        pthread_mutex_lock(&conduit->read_lock);
+        if (conduit->lane && conduit_is_open(conduit))
+                conduit_take_lane(conduit, by, &n_completions);
+        if (conduit->lane)
+                conduit->lane->is_closed = true;
+        pthread_mutex_unlock(&conduit->read_lock);
 }
 
 void conduit_close(struct conduit *conduit, struct ovl_thread *by) {
@@ -494,6 +721,7 @@ void conduit_close(struct conduit *conduit, struct ovl_thread *by) {
         session_lock(session);
         conduit->is_ending = true;
         session_unlock(session);
+        conduit_close_lane(conduit, by);
         /*
          * From here on the daemon can queue nothing more: what it could not send it sends again through the session's
          * first channel. What it did send is still there to be read.

@@ -15,6 +15,7 @@
 #include "proto/message.h"
 #include "proto/overlapd.pb-c.h"
 
+struct lane;
 struct ovl_error;
 struct ovl_port;
 struct ovl_session;
@@ -41,12 +42,21 @@ struct conduit {
         uint64_t n_settled; /* of these, known to be refused, done or pending */
         uint32_t request;   /* id of the latest request */
         bool wants_reply;   /* its reply is outstanding */
+        bool wants_fd;      /* and may bring a descriptor */
         bool has_reply;     /* its reply is in `reply` */
         size_t reply_len;
+        int reply_fd;       /* that came with it; -1: none. Whoever asked takes it */
+        unsigned n_asleep;  /* waits that poll the descriptor and rely on the bell of the lane */
+        bool is_foreign;    /* so does a loop of the program's, at any time; is also loaded without the lock */
+        bool is_sending;    /* somebody writes frames: nobody else may */
+        bool owes_doorbell; /* whoever that is rings the doorbell afterwards */
+
+        struct lane *lane; /* owned; constant once the conduit is attached; NULL: records come in frames alone */
 
         /* Guarded by read_lock, which is taken before the session's lock and never held in poll. */
         pthread_mutex_t read_lock;
         size_t in_len;
+        int in_fd; /* that came, and whose frame has not been handled; -1: none */
         struct message_arena arena;
         uint8_t in[FRAME_SIZE_MAX];
 
@@ -63,6 +73,14 @@ struct conduit {
  */
 int conduit_open(struct ovl_session *session, Overlapd__Request *request, struct message_arena *arena,
                  struct ovl_error *error, struct conduit **ret_conduit, Overlapd__Reply **ret_reply);
+
+/*
+ * Gives a conduit that is not attached yet a lane, at level 2. Where the daemon's quota does not allow one more, the
+ * conduit goes on with frames.
+ *
+ * n_slots: of the submission ring, at least.
+ */
+int conduit_add_lane(struct conduit *conduit, uint32_t n_slots, struct message_arena *arena, struct ovl_error *error);
 
 /* The conduit becomes one of its session. Under the lock. */
 void conduit_attach(struct conduit *conduit);
@@ -83,11 +101,31 @@ struct conduit *conduit_unref(struct conduit *conduit);
  */
 size_t conduit_take_in(struct conduit *conduit, struct ovl_thread *by);
 
+/*
+ * The same without a system call, as far as there is a lane: what the daemon put there is taken, and the connection not
+ * looked at.
+ */
+size_t conduit_look(struct conduit *conduit, struct ovl_thread *by);
+
 /* The same for all channels of a session (or for those of its ports): what the daemon sent before now is then known. */
 void conduit_take_in_all(struct ovl_session *session, bool only_ports, struct ovl_thread *by);
 
+/* Around the sending of frames: nobody rings the doorbell in between. */
+void conduit_begin_sending(struct conduit *conduit);
+void conduit_end_sending(struct conduit *conduit, struct ovl_thread *by);
+
 /* Sends what fits. Returns the bytes sent (1 or more), -EAGAIN, or another -errno: the session has then ended. */
 ssize_t conduit_send(struct conduit *conduit, const void *bytes, size_t len, int with_fd, struct ovl_thread *by);
+
+/* Rings the doorbell: the daemon sleeps, and the lane has something for it. Any thread; not under the lock. */
+void conduit_ring(struct conduit *conduit, struct ovl_thread *by);
+
+/*
+ * Before the descriptor is polled, and after that: has the daemon ring the bell. Returns false when something has come
+ * into the lane meanwhile. Under the lock.
+ */
+bool conduit_fall_asleep(struct conduit *conduit);
+void conduit_awaken(struct conduit *conduit);
 
 /* Gives the request the next id and notes that its reply is awaited. Under the lock. */
 void conduit_expect(struct conduit *conduit, Overlapd__Request *request);

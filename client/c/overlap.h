@@ -74,11 +74,26 @@ OVL_API const char *ovl_reason_text(unsigned reason);
 /* --- Sessions --------------------------------------------------------------------------------------------------- */
 
 struct ovl_session_options {
-        const char *path;  /* of the daemon's socket; NULL: $OVERLAPD_SOCKET, or else /run/overlapd/overlapd.sock */
-        uint32_t credits;  /* operations that may be in flight at once; 0: the daemon chooses */
+        const char *path; /* of the daemon's socket; NULL: $OVERLAPD_SOCKET, or else /run/overlapd/overlapd.sock */
+        uint32_t credits; /* operations that may be in flight at once; 0: the daemon chooses */
+        uint32_t
+                poll_us; /* how long a wait looks for completions before it sleeps, while that pays; 0: 50; see below */
         const char *name;  /* of the program, for the daemon's journal; NULL: none */
-        void *reserved[5]; /* NULL */
+        const char *level; /* "inline", "shared" or "ring"; NULL: $OVERLAPD_LEVEL, or else the best that is granted */
+        void *reserved[4]; /* NULL */
 };
+
+/* poll_us: waits sleep at once. To look before sleeping only happens at the level "ring". */
+#define OVL_POLL_NEVER UINT32_MAX
+
+/*
+ * At which level a session runs changes nothing but costs and limits:
+ *
+ *   inline   bytes are copied through the connection. Regions are ordinary memory of the program. A send has at most
+ *            1 MiB, a receive gives at most 65,535 bytes, and all operations together have 16 MiB in flight
+ *   shared   the daemon and the kernel work in the program's regions; entries and completions go through the connection
+ *   ring     these, too, go through memory, without system calls as long as both sides are awake
+ */
 
 /*
  * Opens a session with the daemon. Blocks until the daemon has answered, at most 10 s.
@@ -130,7 +145,9 @@ struct ovl_status {
         uint64_t bytes_received;
         uint64_t bytes_sent;
         uint64_t merged_ops; /* that shared a system request with the operation before them */
-        uint64_t reserved[8];
+        uint64_t polls;      /* turns that found work by looking for it before they would have slept */
+        uint64_t lanes;      /* of all sessions */
+        uint64_t reserved[6];
 };
 
 /* Asks the daemon. thread: by its owner. Returns 0 or -errno. */
@@ -595,6 +612,17 @@ OVL_API int ovl_port_associate(struct ovl_thread *thread, struct ovl_port *port,
  */
 OVL_API int ovl_port_wait(struct ovl_port *port, struct ovl_thread *thread, struct ovl_packet *ret_packets, size_t max,
                           uint64_t timeout_ns);
+
+/*
+ * The same as an alertable wait. A routine or APC that is queued when the wait begins comes before packets, unless the
+ * thread took its latest packet from this port: then packets that are there come first, and what is queued stays so.
+ *
+ * ret_n: how many packets there are; written when this returns 0.
+ *
+ * Returns 0, OVL_ALERTED when routines or APCs ran and no packet was taken, or as ovl_port_wait().
+ */
+OVL_API int ovl_port_wait_alertable(struct ovl_port *port, struct ovl_thread *thread, struct ovl_packet *ret_packets,
+                                    size_t max, uint64_t timeout_ns, size_t *ret_n);
 
 /* Posts a packet of one's own: delivered verbatim, but for `reserved`. Any thread. Returns 0, -ENOMEM or -ECANCELED. */
 OVL_API int ovl_port_post(struct ovl_port *port, const struct ovl_packet *packet);

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/slots.h"
+#include "proto/layout.h"
 
 struct ovl_event;
 struct ovl_overlapped;
@@ -25,6 +26,8 @@ struct pending {
         struct vector_arena *vector; /* borrowed: where the array of slices lies; NULL: there is none */
         uint32_t vector_slot;
         struct ovl_event *event; /* one reference; NULL: none */
+        struct ovl_slice slice;  /* level 0: the buffer, or the array of slices */
+        bool is_lent;            /* level 0: its buffers will be written to */
         uint8_t op;              /* enum ovl_op */
         uint8_t indication;      /* enum ovl_indication */
         bool wants_verdict;      /* the posting call waits */

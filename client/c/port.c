@@ -32,6 +32,7 @@
 #include "client/c/overlap.h"
 #include "client/c/post.h"
 #include "client/c/request.h"
+#include "client/c/routine.h"
 #include "client/c/session.h"
 #include "client/c/thread.h"
 #include "client/c/wait.h"
@@ -78,6 +79,7 @@ static void port_run(struct ovl_port *port, struct ovl_thread *thread) {
         port->n_running++;
         port->n_refs++;
         thread->port = port;
+        thread->taken_from = port->number;
 }
 
 void port_serve(struct ovl_port *port, const struct ovl_thread *by) {
@@ -133,7 +135,9 @@ static int port_attach(struct ovl_session *session, struct ovl_port *port, struc
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__Attach attach = OVERLAPD__ATTACH__INIT;
         _cleanup_free_ struct message_arena *arena = NULL;
+        struct conduit *conduit;
         Overlapd__Reply *reply;
+        int r;
 
         arena = malloc(sizeof(*arena));
         if (!arena)
@@ -146,7 +150,18 @@ static int port_attach(struct ovl_session *session, struct ovl_port *port, struc
         attach.tid = (uint32_t) gettid();
         request.what_case = OVERLAPD__REQUEST__WHAT_ATTACH;
         request.attach = &attach;
-        return conduit_open(session, &request, arena, error, &port->conduit, &reply);
+        r = conduit_open(session, &request, arena, error, &conduit, &reply);
+        if (r < 0)
+                return r;
+        r = conduit_add_lane(conduit, 0, arena, error);
+        if (r == 0) {
+                port->conduit = conduit;
+                return 0;
+        }
+        session_lock(session);
+        conduit_unref(conduit);
+        session_unlock(session);
+        return r;
 }
 
 static unsigned port_processors(void) {
@@ -254,6 +269,8 @@ static int port_wait(struct ovl_port *port, struct wait *wait, uint64_t deadline
                 port_serve(port, wait->thread);
                 if (wait->n_packets > 0)
                         return 0;
+                if (wait->is_alertable && routine_is_ready(wait->thread))
+                        return OVL_ALERTED;
                 if (port->is_closed)
                         return -ECANCELED;
                 if (port->session->is_gone && !port->first)
@@ -266,6 +283,8 @@ static int port_wait(struct ovl_port *port, struct wait *wait, uint64_t deadline
 
 static int port_explain(struct ovl_thread *thread, int r) {
         switch (r) {
+        case OVL_ALERTED:
+                return r;
         case -ECONNABORTED:
                 return session_gone(thread->session, &thread->error, "ovl_port_wait");
         case -ECANCELED:
@@ -273,6 +292,24 @@ static int port_explain(struct ovl_thread *thread, int r) {
         default:
                 return error_set(&thread->error, r, 0, "ovl_port_wait: no packet came in time");
         }
+}
+
+/* Waits as the latest of the port's waiters. Under the lock. */
+static int port_wait_among(struct ovl_port *port, struct wait *wait, uint64_t deadline) {
+        int r;
+
+        port->n_refs++;
+        wait_begin(wait);
+        list_push_front(&port->waiters, &wait->waiters);
+        /* Only now: the place that becomes free is first of all this thread's own. */
+        port_leave(wait->thread);
+        r = port_wait(port, wait, deadline);
+        list_unlink(&wait->waiters);
+        wait_end(wait);
+        if (r != 0)
+                r = port_explain(wait->thread, r);
+        port_unref(port);
+        return r;
 }
 
 OVL_API int ovl_port_wait(struct ovl_port *port, struct ovl_thread *thread, struct ovl_packet *ret_packets, size_t max,
@@ -292,19 +329,41 @@ OVL_API int ovl_port_wait(struct ovl_port *port, struct ovl_thread *thread, stru
         post_flush(thread, "ovl_port_wait");
         deadline = wait_deadline(timeout_ns);
         session_lock(session);
-        port->n_refs++;
-        wait_begin(&wait);
-        list_push_front(&port->waiters, &wait.waiters);
-        /* Only now: the place that becomes free is first of all this thread's own. */
-        port_leave(thread);
-        r = port_wait(port, &wait, deadline);
-        list_unlink(&wait.waiters);
-        wait_end(&wait);
-        if (r < 0)
-                r = port_explain(thread, r);
-        port_unref(port);
+        r = port_wait_among(port, &wait, deadline);
         session_unlock(session);
         return r < 0 ? r : (int) wait.n_packets;
+}
+
+OVL_API int ovl_port_wait_alertable(struct ovl_port *port, struct ovl_thread *thread, struct ovl_packet *ret_packets,
+                                    size_t max, uint64_t timeout_ns, size_t *ret_n) {
+        struct ovl_session *session = thread->session;
+        struct wait wait = {
+                .thread = thread,
+                .port = port,
+                .packets = ret_packets,
+                .n_packets_max = max < INT32_MAX ? max : INT32_MAX,
+                .is_alertable = true,
+        };
+        uint64_t deadline;
+        int r;
+
+        if (max == 0)
+                return error_set(&thread->error, -EINVAL, 0, "ovl_port_wait_alertable: room for no packet");
+        post_flush(thread, "ovl_port_wait_alertable");
+        deadline = wait_deadline(timeout_ns);
+        conduit_take_in(thread->conduit, thread);
+        session_lock(session);
+        /* A thread that takes from this port already gets packets that are there before anything else. */
+        if (thread->taken_from != port->number && routine_is_ready(thread))
+                r = OVL_ALERTED;
+        else
+                r = port_wait_among(port, &wait, deadline);
+        session_unlock(session);
+        if (r == OVL_ALERTED)
+                routine_run_all(thread);
+        else if (r == 0)
+                *ret_n = wait.n_packets;
+        return r;
 }
 
 OVL_API int ovl_port_post(struct ovl_port *port, const struct ovl_packet *packet) {

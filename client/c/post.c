@@ -30,6 +30,8 @@
 #include "client/c/conduit.h"
 #include "client/c/error.h"
 #include "client/c/event.h"
+#include "client/c/lane.h"
+#include "client/c/payload.h"
 #include "client/c/pending.h"
 #include "client/c/region.h"
 #include "client/c/session.h"
@@ -42,6 +44,7 @@
 
 #define POST_LEN_MAX 129024u               /* bytes of one frame: 126 KiB */
 #define POST_SPIN_NS (20 * UINT64_C(1000)) /* a daemon that is awake answers within this; a wake-up costs more */
+#define POST_ROOM_NS (UINT64_C(1000) * 1000)
 #define POST_FLAGS (OVL_WANT_VERDICT | OVL_QUIET)
 
 /* A posting call. */
@@ -54,31 +57,101 @@ struct post {
         struct ovl_overlapped *overlapped;
         void (*routine)(struct ovl_thread *thread, struct ovl_overlapped *overlapped);
         struct ovl_entry entry;
+        bool is_gathered; /* level 0: bytes go along, and the entry is appended with them */
+        uint64_t len;     /* bytes of all buffers */
 };
 
 /* --- Frames ----------------------------------------------------------------------------------------------------- */
 
+/* Bytes of the body of the frame that is being filled. */
+static size_t post_body_len(const struct ovl_thread *thread) {
+        size_t len =
+                thread->out_len ? thread->out_len - sizeof(struct ovl_frame_header) : sizeof(struct ovl_post_header);
+
+        return len + thread->payload_len;
+}
+
 int post_flush(struct ovl_thread *thread, const char *call) {
         struct ovl_post_header header = { .n_slots = thread->n_out_slots };
+        struct lane *lane = thread->conduit->lane;
         size_t len = thread->out_len;
 
+        if (lane && lane_announce(lane))
+                conduit_ring(thread->conduit, thread);
         if (len == 0)
                 return 0;
-        frame_pack_header(thread->out, OVL_FRAME_POST, (uint32_t) (len - sizeof(struct ovl_frame_header)), 0);
         memcpy(thread->out + sizeof(struct ovl_frame_header), &header, sizeof(header));
+        if (thread->payload_len > 0)
+                memcpy(thread->out + len, thread->payload, thread->payload_len);
+        len += thread->payload_len;
+        frame_pack_header(thread->out, OVL_FRAME_POST, (uint32_t) (len - sizeof(struct ovl_frame_header)), 0);
         thread->out_len = 0;
         thread->n_out_slots = 0;
+        thread->payload_len = 0;
         return thread_send(thread, thread->out, len, -1, call);
 }
 
 static void post_append(struct ovl_thread *thread, const struct ovl_entry *entry) {
         size_t len = entry->n_slots * OVL_SLOT_SIZE;
 
+        if (thread->conduit->lane) {
+                lane_post(thread->conduit->lane, entry);
+                return;
+        }
         if (thread->out_len == 0)
                 thread->out_len = sizeof(struct ovl_frame_header) + sizeof(struct ovl_post_header);
         memcpy(thread->out + thread->out_len, entry, len);
         thread->out_len += len;
         thread->n_out_slots += entry->n_slots;
+}
+
+/*
+ * Waits for room in the lane. The daemon empties it as long as it has operations to spare, and that may need that
+ * completions are taken: so they are, of all channels. It does not say when there is room, and need not be asked often.
+ */
+static void post_await_room(struct ovl_thread *thread) {
+        struct ovl_session *session = thread->session;
+        struct wait wait = { .thread = thread, .wants_all = true };
+
+        session_lock(session);
+        wait_begin(&wait);
+        while (lane_room(thread->conduit->lane) < OVL_ENTRY_SLOTS_MAX && !session->is_gone)
+                wait_round(&wait, now_ns() + POST_ROOM_NS);
+        wait_end(&wait);
+        session_unlock(session);
+}
+
+/* Makes room for an entry. */
+static void post_make_room(struct ovl_thread *thread, const char *call) {
+        struct lane *lane = thread->conduit->lane;
+
+        if (lane) {
+                if (lane_room(lane) >= OVL_ENTRY_SLOTS_MAX)
+                        return;
+                post_flush(thread, call);
+                post_await_room(thread);
+        } else if (post_body_len(thread) + sizeof(struct ovl_entry) > POST_LEN_MAX) {
+                post_flush(thread, call);
+        }
+}
+
+/* Level 0: the bytes of a send go along, in as many entries as they need. */
+static void post_append_inline(struct ovl_thread *thread, const struct post *post, uint64_t len) {
+        struct ovl_entry entry = post->entry;
+        uint64_t at = 0;
+
+        do {
+                size_t step = len - at < OVL_INLINE_LEN_MAX ? (size_t) (len - at) : OVL_INLINE_LEN_MAX;
+
+                if (post_body_len(thread) + OVL_SLOT_SIZE + step > OVL_FRAME_POST_MAX)
+                        post_flush(thread, post->call);
+                entry.buffer = (struct ovl_slice){ .len = (uint32_t) step };
+                entry.flags = post->entry.flags | (at + step < len ? OVL_ENTRY_MORE : 0);
+                payload_gather(post->buffers, at, step, thread->payload + thread->payload_len);
+                thread->payload_len += step;
+                post_append(thread, &entry);
+                at += step;
+        } while (at < len);
 }
 
 OVL_API void ovl_cork(struct ovl_thread *thread) {
@@ -197,7 +270,45 @@ static void post_start(struct ovl_thread *thread, struct post *post, struct pend
                 event_start(pending->event, pending);
         thread->verdict = THREAD_VERDICT_NONE;
         thread->conduit->n_posted++;
-        post_append(thread, entry);
+        if (!post->is_gathered)
+                post_append(thread, entry);
+}
+
+/* Level 0: remembers where the bytes belong that will come, and tells the daemon only how many. */
+static void post_make_inline(struct ovl_session *session, struct post *post, struct pending *pending) {
+        struct ovl_entry *entry = &post->entry;
+
+        pending->slice = entry->buffer;
+        entry->buffer = (struct ovl_slice){ 0 };
+        entry->flags &= (uint8_t) ~OVL_ENTRY_VECTOR;
+        if (entry->op == OVL_OP_SEND) {
+                entry->flags |= OVL_ENTRY_INLINE;
+                post->is_gathered = true;
+        } else if (entry->op == OVL_OP_RECV) {
+                entry->flags |= OVL_ENTRY_INLINE;
+                if (pending->bytes_max > OVL_INLINE_LEN_MAX)
+                        pending->bytes_max = OVL_INLINE_LEN_MAX;
+                entry->buffer.len = (uint32_t) pending->bytes_max;
+                pending->is_lent = true;
+                payload_lend(session, pending);
+        }
+}
+
+/* What level 0 cannot do, the limits of one operation there. */
+static int post_check_inline(struct ovl_thread *thread, const struct post *post, uint64_t len) {
+        if (thread->session->info.level > 0)
+                return 0;
+        if (post->entry.op == OVL_OP_SEND && len > OVL_INLINE_OP_LEN_MAX)
+                return error_set(&thread->error, -EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG,
+                                 "%s: %llu bytes, and at the level inline a send has at most %u: split it, or use the "
+                                 "level shared",
+                                 post->call, (unsigned long long) len, OVL_INLINE_OP_LEN_MAX);
+        if (post->entry.op == OVL_OP_RECV && (post->flags & OVL_WAITALL) && len > OVL_INLINE_LEN_MAX)
+                return error_set(&thread->error, -EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG,
+                                 "%s: %llu bytes, and at the level inline a receive that waits for all has at most %u: "
+                                 "split it, or use the level shared",
+                                 post->call, (unsigned long long) len, OVL_INLINE_LEN_MAX);
+        return 0;
 }
 
 /* Makes the operation. Returns 0, -EAGAIN when vector_grow() is due, or another -errno. Under the lock. */
@@ -215,8 +326,11 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         if (r < 0)
                 return r;
         r = post_slice(thread, post, slices, &n, &len);
+        if (r == 0)
+                r = post_check_inline(thread, post, len);
         if (r < 0)
                 return r;
+        post->len = len;
         if (n == 1) {
                 post->entry.buffer = slices[0];
         } else if (n > 1) {
@@ -237,6 +351,8 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         pending->vector = arena;
         pending->vector_slot = slot;
         pending->bytes_max = len;
+        if (session->info.level == 0)
+                post_make_inline(session, post, pending);
         post_start(thread, post, pending);
         return 0;
 }
@@ -257,7 +373,7 @@ static void post_await_settled(struct ovl_thread *thread, uint64_t ordinal) {
         session_lock(session);
         while (!post_is_settled(thread, ordinal) && now_ns() < spin_end) {
                 session_unlock(session);
-                conduit_take_in(thread->conduit, thread);
+                conduit_look(thread->conduit, thread);
                 session_lock(session);
         }
         wait_begin(&wait);
@@ -318,8 +434,7 @@ static int post_submit(struct ovl_thread *thread, struct post *post) {
         r = post_check(thread, post);
         if (r < 0)
                 return r;
-        if (thread->out_len + sizeof(post->entry) > POST_LEN_MAX)
-                post_flush(thread, post->call);
+        post_make_room(thread, post->call);
         post_indication(post);
         post->entry.op_flags = post->flags & post->flags_known;
         post->entry.flags = wants_verdict ? OVL_ENTRY_WANT_VERDICT : 0;
@@ -339,6 +454,8 @@ static int post_submit(struct ovl_thread *thread, struct post *post) {
         } while (r == -EAGAIN);
         if (r < 0)
                 return r;
+        if (post->is_gathered)
+                post_append_inline(thread, post, post->len);
         if (thread->n_corks == 0 || wants_verdict)
                 post_flush(thread, post->call);
         return wants_verdict ? post_await(thread, post, ordinal) : OVL_PENDING;

@@ -11,6 +11,9 @@
  *   made -> lent     the daemon accepted it
  *   lent -> freed    ovl_region_close(), after the daemon and the kernel are done with it
  *
+ * At level 0 nothing is shared: a region is ordinary memory, from which payload is copied into frames, and into which
+ * it is copied from frames (payload.c). It goes when the last operation that may be written into it has ended.
+ *
  * Rejected: registering memory that the program has anyway (it is not a memfd and could be unmapped under the daemon).
  */
 
@@ -27,9 +30,11 @@
 #include "base/kernel-compat.h"
 #include "client/c/conduit.h"
 #include "client/c/error.h"
+#include "client/c/post.h"
 #include "client/c/request.h"
 #include "client/c/session.h"
 #include "client/c/thread.h"
+#include "client/c/wait.h"
 
 #define REGION_UNIT 4096u
 
@@ -42,14 +47,13 @@ struct ovl_region *region_free(struct ovl_region *region) {
         return NULL;
 }
 
-/* Makes sealable memory of allocated blocks. Returns 0 and a descriptor, or -errno. */
-static int region_make(size_t size, int *ret_fd) {
+int region_make(size_t size, const char *name, int *ret_fd) {
         _cleanup_fd_ int fd = -1;
         int r;
 
-        fd = memfd_create("overlap-region", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+        fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
         if (fd < 0 && errno == EINVAL) /* before Linux 6.3 */
-                fd = memfd_create("overlap-region", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+                fd = memfd_create(name, MFD_CLOEXEC | MFD_ALLOW_SEALING);
         if (fd < 0)
                 return -errno;
         r = ftruncate(fd, (off_t) size);
@@ -73,23 +77,15 @@ static int region_map(struct ovl_region *region, int fd) {
         return 0;
 }
 
-int region_open(struct ovl_thread *thread, size_t size, const char *call, struct ovl_region **ret_region) {
+/* Makes memory, shows it to the daemon, and learns its number. */
+static int region_lend(struct ovl_thread *thread, struct ovl_region *region, const char *call) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__RegionAdd region_add = OVERLAPD__REGION_ADD__INIT;
-        _cleanup_(region_free) struct ovl_region *region = NULL;
         _cleanup_fd_ int fd = -1;
         Overlapd__Reply *reply;
         int r;
 
-        if (size == 0 || size > INT64_MAX - REGION_UNIT)
-                return error_set(&thread->error, -EINVAL, 0, "%s: a region cannot have %zu bytes", call, size);
-        region = calloc(1, sizeof(*region));
-        if (!region)
-                return error_set(&thread->error, -ENOMEM, 0, "%s: no memory", call);
-        list_init(&region->link);
-        region->session = thread->session;
-        region->size = (size + REGION_UNIT - 1) / REGION_UNIT * REGION_UNIT;
-        r = region_make(region->size, &fd);
+        r = region_make(region->size, "overlap-region", &fd);
         if (r < 0)
                 return error_set(&thread->error, r, 0, "%s: cannot make shared memory of %zu bytes: %s", call,
                                  region->size, strerrordesc_np(-r));
@@ -104,6 +100,41 @@ int region_open(struct ovl_thread *thread, size_t size, const char *call, struct
         if (r < 0)
                 return r;
         region->number = reply->region_add->region;
+        return 0;
+}
+
+/* At level 0 the memory is the program's alone, and the number the library's. */
+static int region_keep(struct ovl_thread *thread, struct ovl_region *region, const char *call) {
+        void *data = mmap(NULL, region->size, PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+
+        if (data == MAP_FAILED)
+                return error_set(&thread->error, -errno, 0, "%s: cannot map %zu bytes: %s", call, region->size,
+                                 strerrordesc_np(errno));
+        region->data = data;
+        session_lock(thread->session);
+        region->number = ++thread->session->n_regions;
+        session_unlock(thread->session);
+        return 0;
+}
+
+int region_open(struct ovl_thread *thread, size_t size, const char *call, struct ovl_region **ret_region) {
+        _cleanup_(region_free) struct ovl_region *region = NULL;
+        int r;
+
+        if (size == 0 || size > INT64_MAX - REGION_UNIT)
+                return error_set(&thread->error, -EINVAL, 0, "%s: a region cannot have %zu bytes", call, size);
+        region = calloc(1, sizeof(*region));
+        if (!region)
+                return error_set(&thread->error, -ENOMEM, 0, "%s: no memory", call);
+        list_init(&region->link);
+        region->session = thread->session;
+        region->size = (size + REGION_UNIT - 1) / REGION_UNIT * REGION_UNIT;
+        if (thread->session->info.level == 0)
+                r = region_keep(thread, region, call);
+        else
+                r = region_lend(thread, region, call);
+        if (r < 0)
+                return r;
         *ret_region = take_ptr(region);
         return 0;
 }
@@ -122,6 +153,27 @@ OVL_API int ovl_region_open(struct ovl_thread *thread, size_t size, struct ovl_r
         return 0;
 }
 
+/* At level 0: waits until no operation will write into the region, and takes it out of the list. */
+static int region_wait_unlent(struct ovl_thread *thread, struct ovl_region *region) {
+        struct ovl_session *session = thread->session;
+        struct wait wait = { .thread = thread, .wants_all = true };
+        int r = 0;
+
+        post_flush(thread, "ovl_region_close");
+        session_lock(session);
+        list_unlink(&region->link);
+        list_push_back(&session->leaving, &region->link);
+        wait_begin(&wait);
+        while (region->n_loans > 0 && !session->is_gone)
+                wait_round(&wait, OVL_INFINITE);
+        wait_end(&wait);
+        list_unlink(&region->link);
+        if (session->is_gone)
+                r = session_gone(session, &thread->error, "ovl_region_close");
+        session_unlock(session);
+        return r;
+}
+
 OVL_API int ovl_region_close(struct ovl_thread *thread, struct ovl_region *region) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__RegionRemove region_remove = OVERLAPD__REGION_REMOVE__INIT;
@@ -130,6 +182,8 @@ OVL_API int ovl_region_close(struct ovl_thread *thread, struct ovl_region *regio
 
         if (!owned)
                 return 0;
+        if (thread->session->info.level == 0)
+                return region_wait_unlent(thread, owned);
         session_lock(thread->session);
         list_unlink(&owned->link);
         session_unlock(thread->session);

@@ -19,8 +19,13 @@ struct ovl_region {
         size_t size;
         uint32_t number;
 
-        struct list link; /* in session->regions; guarded by the session's lock */
+        /* Guarded by the session's lock. */
+        uint32_t n_loans; /* level 0: buffers in it that an operation will write to */
+        struct list link; /* in session->regions */
 };
+
+/* Makes sealable memory of allocated blocks. name: for diagnosis. Returns 0 and a descriptor, or -errno. */
+int region_make(size_t size, const char *name, int *ret_fd);
 
 /* Makes a region that is in no list: no buffer may lie in it yet. call: for the error text. */
 int region_open(struct ovl_thread *thread, size_t size, const char *call, struct ovl_region **ret_region);

@@ -114,6 +114,8 @@ OVL_API int ovl_status(struct ovl_thread *thread, struct ovl_status *ret_status)
                 .bytes_received = report->bytes_received,
                 .bytes_sent = report->bytes_sent,
                 .merged_ops = report->merged_ops,
+                .polls = report->polls,
+                .lanes = report->lanes,
         };
         return 0;
 }

@@ -39,6 +39,13 @@
 #define SESSION_PATH "/run/overlapd/overlapd.sock"
 #define SESSION_CREDITS_MAX 65536u /* more than any daemon grants: bounds what a forged grant makes us allocate */
 #define SESSION_NAME_SIZE 128u
+#define SESSION_SLOTS_MAX 1024u
+#define SESSION_POLL_US 50u
+
+/* More than that many entries are seldom gathered before they are taken; who has them waits a little. */
+uint32_t session_slots(const struct ovl_session *session) {
+        return session->info.credits < SESSION_SLOTS_MAX ? session->info.credits : SESSION_SLOTS_MAX;
+}
 
 uint64_t session_number(struct ovl_session *session) {
         return ++session->n_numbers;
@@ -98,6 +105,7 @@ static int session_new(struct ovl_session **ret_session) {
         list_init(&session->threads);
         list_init(&session->ports);
         list_init(&session->regions);
+        list_init(&session->leaving);
         list_init(&session->vectors);
         list_init(&session->waits);
         association_init(&session->associations);
@@ -106,11 +114,11 @@ static int session_new(struct ovl_session **ret_session) {
 }
 
 /* Copies what the daemon grants. Returns 0, -EPROTO when no daemon grants such a thing, or -ENOMEM. */
-static int session_accept(struct ovl_session *session, const Overlapd__HelloReply *reply) {
+static int session_accept(struct ovl_session *session, const Overlapd__HelloReply *reply, uint32_t level) {
         uint32_t credits = reply->credits < SESSION_CREDITS_MAX ? reply->credits : SESSION_CREDITS_MAX;
 
-        if (reply->version < OVL_PROTOCOL_MIN || reply->version > OVL_PROTOCOL_MAX || reply->level != 1 || !credits ||
-            reply->secret.len == 0 || reply->secret.len > sizeof(session->secret))
+        if (reply->version < OVL_PROTOCOL_MIN || reply->version > OVL_PROTOCOL_MAX || reply->level > level ||
+            !credits || reply->secret.len == 0 || reply->secret.len > sizeof(session->secret))
                 return -EPROTO;
         session->engine = strdup(reply->engine);
         session->engine_reason = strdup(reply->engine_reason);
@@ -131,6 +139,26 @@ static int session_accept(struct ovl_session *session, const Overlapd__HelloRepl
         return pending_init(&session->pending, credits);
 }
 
+/* Which level to ask for. Returns 0 or -EINVAL. */
+static int session_choose_level(const struct ovl_session_options *options, uint32_t *ret_level,
+                                struct ovl_error *error) {
+        static const char *const levels[] = { "inline", "shared", "ring" };
+        const char *level = options->level;
+
+        if (!level)
+                level = getenv("OVERLAPD_LEVEL");
+        if (!level || !*level)
+                level = "ring";
+        for (uint32_t i = 0; i < sizeof(levels) / sizeof(levels[0]); i++) {
+                if (strcmp(level, levels[i]) == 0) {
+                        *ret_level = i;
+                        return 0;
+                }
+        }
+        return error_set(error, -EINVAL, 0, "%s: the level must be inline, shared or ring, and is \"%.64s\"",
+                         options->level ? "ovl_session_open" : "OVERLAPD_LEVEL", level);
+}
+
 static int session_hello(struct ovl_session *session, const struct ovl_session_options *options,
                          struct ovl_error *error) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
@@ -138,8 +166,12 @@ static int session_hello(struct ovl_session *session, const struct ovl_session_o
         _cleanup_free_ struct message_arena *arena = NULL;
         char name[SESSION_NAME_SIZE];
         Overlapd__Reply *reply;
+        uint32_t level;
         int r;
 
+        r = session_choose_level(options, &level, error);
+        if (r < 0)
+                return r;
         arena = malloc(sizeof(*arena));
         if (!arena)
                 return error_set(error, -ENOMEM, 0, "no memory for a session");
@@ -147,7 +179,7 @@ static int session_hello(struct ovl_session *session, const struct ovl_session_o
         session_name(name, options->name);
         hello.version_min = OVL_PROTOCOL_MIN;
         hello.version_max = OVL_PROTOCOL_MAX;
-        hello.level = 1;
+        hello.level = level;
         hello.thread = session_number(session);
         hello.tid = (uint32_t) gettid();
         hello.credits = options->credits;
@@ -160,13 +192,15 @@ static int session_hello(struct ovl_session *session, const struct ovl_session_o
         session->first->number = hello.thread;
         if (reply->what_case != OVERLAPD__REPLY__WHAT_HELLO)
                 return error_set(error, -EPROTO, OVL_REASON_BAD_FRAME, "overlapd's answer to the hello is no hello");
-        r = session_accept(session, reply->hello);
+        r = session_accept(session, reply->hello, level);
         if (r == -EPROTO)
                 return error_set(error, r, OVL_REASON_VERSION,
                                  "overlapd answers with version %u, level %u and %u credits, which this library cannot "
                                  "use: upgrade the older one",
                                  reply->hello->version, reply->hello->level, reply->hello->credits);
-        return r < 0 ? error_set(error, r, 0, "no memory for %u credits", reply->hello->credits) : 0;
+        if (r < 0)
+                return error_set(error, r, 0, "no memory for %u credits", reply->hello->credits);
+        return conduit_add_lane(session->first, session_slots(session), arena, error);
 }
 
 OVL_API int ovl_session_open(const struct ovl_session_options *options, struct ovl_session **ret_session,
@@ -184,6 +218,8 @@ OVL_API int ovl_session_open(const struct ovl_session_options *options, struct o
         r = session_new(&session);
         if (r < 0)
                 return error_set(ret_error, r, 0, "no memory for a session");
+        if (options->poll_us != OVL_POLL_NEVER)
+                session->poll_ns = (options->poll_us ? options->poll_us : SESSION_POLL_US) * UINT64_C(1000);
         r = session_find_daemon(session, options->path, ret_error);
         if (r < 0)
                 return r;

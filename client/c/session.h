@@ -28,6 +28,7 @@ struct ovl_session {
         char *engine_reason;
         uint8_t secret[SESSION_SECRET_SIZE];
         size_t secret_len;
+        uint64_t poll_ns;      /* how long to look for records before sleeping, while it pays; 0: never */
         struct conduit *first; /* opened the session; lives as long as it */
 
         /* Guards everything below, and what threads, ports, regions and conduits say it guards. Never held in poll. */
@@ -39,7 +40,9 @@ struct ovl_session {
         struct list conduits;  /* struct conduit: those included that are being opened */
         struct list threads;   /* struct ovl_thread */
         struct list ports;     /* struct ovl_port */
+        uint32_t n_regions;    /* level 0: ever made */
         struct list regions;   /* struct ovl_region: where buffers may lie */
+        struct list leaving;   /* struct ovl_region: level 0: where no further buffer may lie */
         struct list vectors;   /* struct vector_arena. Owned */
         struct list waits;     /* struct wait: threads that wait now, the latest first */
         struct pending_table pending;
@@ -54,6 +57,9 @@ static inline void session_lock(struct ovl_session *session) {
 static inline void session_unlock(struct ovl_session *session) {
         pthread_mutex_unlock(&session->lock);
 }
+
+/* How many slots the lane of a thread has at least. */
+uint32_t session_slots(const struct ovl_session *session);
 
 /* Gives a number to a thread or port. Under the lock. */
 uint64_t session_number(struct ovl_session *session);

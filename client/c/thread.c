@@ -29,6 +29,7 @@
 #include "client/c/completion.h"
 #include "client/c/conduit.h"
 #include "client/c/error.h"
+#include "client/c/lane.h"
 #include "client/c/pending.h"
 #include "client/c/port.h"
 #include "client/c/post.h"
@@ -60,19 +61,19 @@ static void thread_wait_output(struct ovl_thread *thread) {
 
 int thread_send(struct ovl_thread *thread, const void *bytes, size_t len, int with_fd, const char *call) {
         size_t sent = 0;
-        ssize_t n;
+        ssize_t n = 0;
 
-        while (sent < len) {
+        conduit_begin_sending(thread->conduit);
+        while (sent < len && (n >= 0 || n == -EAGAIN)) {
                 n = conduit_send(thread->conduit, (const uint8_t *) bytes + sent, len - sent, sent ? -1 : with_fd,
                                  thread);
                 if (n == -EAGAIN)
                         thread_wait_output(thread);
-                else if (n < 0)
-                        return thread_gone(thread, call);
-                else
+                else if (n > 0)
                         sent += (size_t) n;
         }
-        return 0;
+        conduit_end_sending(thread->conduit, thread);
+        return sent < len ? thread_gone(thread, call) : 0;
 }
 
 /* --- Opening ---------------------------------------------------------------------------------------------------- */
@@ -82,6 +83,7 @@ static struct ovl_thread *thread_free(struct ovl_thread *thread) {
                 return NULL;
         fd_close(thread->poll_fd);
         fd_close(thread->wake_fd);
+        free(thread->payload);
         free(thread);
         return NULL;
 }
@@ -99,6 +101,12 @@ static int thread_new(struct ovl_session *session, struct ovl_thread **ret_threa
         thread->session = session;
         thread->owner = pthread_self();
         thread->poll_fd = -1;
+        thread->polling.limit_ns = session->poll_ns;
+        if (session->info.level == 0) {
+                thread->payload = malloc(OVL_FRAME_POST_MAX);
+                if (!thread->payload)
+                        return -ENOMEM;
+        }
         thread->wake_fd = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK);
         if (thread->wake_fd < 0)
                 return -errno;
@@ -113,6 +121,7 @@ static int thread_attach(struct ovl_thread *thread, struct ovl_error *error) {
         struct ovl_session *session = thread->session;
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__Attach attach = OVERLAPD__ATTACH__INIT;
+        struct conduit *conduit;
         Overlapd__Reply *reply;
         int r;
 
@@ -123,9 +132,17 @@ static int thread_attach(struct ovl_thread *thread, struct ovl_error *error) {
         attach.tid = (uint32_t) gettid();
         request.what_case = OVERLAPD__REQUEST__WHAT_ATTACH;
         request.attach = &attach;
-        r = conduit_open(session, &request, &thread->arena, error, &thread->conduit, &reply);
+        r = conduit_open(session, &request, &thread->arena, error, &conduit, &reply);
         if (r < 0)
                 return r;
+        r = conduit_add_lane(conduit, session_slots(session), &thread->arena, error);
+        if (r < 0) {
+                session_lock(session);
+                conduit_unref(conduit);
+                session_unlock(session);
+                return r;
+        }
+        thread->conduit = conduit;
         session_lock(session);
         thread->conduit->thread = thread;
         thread->conduit->number = thread->number;
@@ -326,8 +343,28 @@ OVL_API uint64_t ovl_thread_number(const struct ovl_thread *thread) {
         return thread->number;
 }
 
+/*
+ * A foreign loop may sleep at any time, and the library is not told: from now on the daemon rings the bell whenever it
+ * puts something into the lane and what it rang for before has been taken. What is there already rings for itself.
+ */
 OVL_API int ovl_thread_fd(const struct ovl_thread *thread) {
+        struct conduit *conduit = thread->conduit;
+
+        session_lock(thread->session);
+        if (conduit->lane && !conduit->is_foreign) {
+                __atomic_store_n(&conduit->is_foreign, true, __ATOMIC_RELAXED);
+                if (!lane_fall_asleep(conduit->lane) && conduit->thread)
+                        wait_signal(conduit->thread, NULL);
+        }
+        session_unlock(thread->session);
         return thread->poll_fd;
+}
+
+/* Takes in what there is. The connection is looked at when the lane has nothing: it may have ended. */
+static size_t thread_take_in(struct conduit *conduit, struct ovl_thread *by) {
+        size_t n = conduit_look(conduit, by);
+
+        return n > 0 ? n : conduit_take_in(conduit, by);
 }
 
 OVL_API int ovl_dispatch(struct ovl_thread *thread) {
@@ -342,7 +379,7 @@ OVL_API int ovl_dispatch(struct ovl_thread *thread) {
                 wait_clear(thread);
         conduit = conduit_ref(thread->conduit);
         session_unlock(session);
-        n = conduit_take_in(conduit, by);
+        n = thread_take_in(conduit, by);
         session_lock(session);
         conduit_unref(conduit);
         if (session->is_gone)

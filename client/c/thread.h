@@ -10,6 +10,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "base/polling.h"
 #include "client/c/overlap.h"
 #include "proto/layout.h"
 #include "proto/message.h"
@@ -51,6 +52,7 @@ struct ovl_thread {
         struct routine_item *last_routine;
         struct list handles;   /* struct apc_handle, that were opened for it. Owned */
         struct ovl_port *port; /* one reference: the port for which this thread counts as running; NULL: none */
+        uint64_t taken_from;   /* number of the port from which it took its latest packet; 0: none */
         enum thread_verdict verdict;
         int verdict_status;
         unsigned verdict_reason;
@@ -60,6 +62,9 @@ struct ovl_thread {
         unsigned n_corks;
         struct ovl_error error;
         struct message_arena arena;
+        struct polling polling; /* for its lanes */
+        uint8_t *payload;       /* level 0: what goes behind the slots of the frame; OVL_FRAME_POST_MAX bytes */
+        size_t payload_len;
         size_t out_len; /* bytes of a POST frame that wait for the cork; 0: none */
         uint32_t n_out_slots;
         _Alignas(8) uint8_t out[sizeof(struct ovl_frame_header) + OVL_FRAME_POST_MAX];

@@ -93,6 +93,10 @@ int vector_take(struct ovl_session *session, const struct ovl_slice *slices, siz
         return -EAGAIN;
 }
 
+const struct ovl_slice *vector_slices(const struct vector_arena *arena, uint32_t slot) {
+        return (const struct ovl_slice *) (arena->region->data + slot * VECTOR_SLOT_SIZE);
+}
+
 void vector_release(struct vector_arena *arena, uint32_t slot) {
         arena->free[arena->n_free++] = slot;
 }

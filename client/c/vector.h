@@ -34,6 +34,9 @@ int vector_grow(struct ovl_thread *thread, const char *call);
 int vector_take(struct ovl_session *session, const struct ovl_slice *slices, size_t n, struct vector_arena **ret_arena,
                 uint32_t *ret_slot, struct ovl_slice *ret_array);
 
+/* The slices at a place. Of use only where nobody else can write them: at level 0. */
+const struct ovl_slice *vector_slices(const struct vector_arena *arena, uint32_t slot);
+
 /* Under the session's lock. */
 void vector_release(struct vector_arena *arena, uint32_t slot);
 

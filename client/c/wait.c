@@ -16,6 +16,9 @@
  *                        of a port, when this thread came to wait later than the one who leads (it is served first)
  *   leader -> none       wait_end(), or another wait took the lead
  *
+ * What comes into a lane makes no descriptor readable: a wait looks at the lanes of its channels for a while, as long
+ * as that pays, then has the daemon ring, looks once more, and only then polls (wait_sleep).
+ *
  * The lead is advice that spares wake-ups; correctness does not rest on it: reading is serialised in conduit.c, and two
  * threads that poll the same descriptor are merely both woken.
  *
@@ -33,10 +36,21 @@
 #include "base/time.h"
 #include "client/c/conduit.h"
 #include "client/c/event.h"
+#include "client/c/lane.h"
 #include "client/c/overlap.h"
 #include "client/c/port.h"
 #include "client/c/session.h"
 #include "client/c/thread.h"
+
+#define WAIT_SPINS 64u /* looks between two looks at the clock */
+
+static inline void wait_relax(void) {
+#if defined(__x86_64__) || defined(__i386__)
+        __builtin_ia32_pause();
+#elif defined(__aarch64__)
+        __asm__ volatile("yield");
+#endif
+}
 
 /* --- Signals ---------------------------------------------------------------------------------------------------- */
 
@@ -46,7 +60,7 @@ void wait_signal(struct ovl_thread *thread, const struct ovl_thread *by) {
 
         if (thread == by || thread->is_signalled)
                 return;
-        thread->is_signalled = true;
+        __atomic_store_n(&thread->is_signalled, true, __ATOMIC_RELAXED);
         /* An eventfd that holds nothing takes a one: this cannot fail, and not block. */
         do {
                 n = write(thread->wake_fd, &one, sizeof(one));
@@ -62,7 +76,7 @@ void wait_clear(struct ovl_thread *thread) {
         do {
                 n = read(thread->wake_fd, &value, sizeof(value));
         } while (n < 0 && errno == EINTR);
-        thread->is_signalled = false;
+        __atomic_store_n(&thread->is_signalled, false, __ATOMIC_RELAXED);
 }
 
 void wait_signal_all(struct ovl_session *session, const struct ovl_thread *by) {
@@ -215,13 +229,92 @@ static int wait_poll(struct pollfd *polls, size_t n_polls, uint64_t deadline_ns)
         return n == 0 ? -ETIMEDOUT : n;
 }
 
-/* Reads all led channels without waiting. Returns whether completions were taken in. Without the lock. */
-static bool wait_look(struct wait *wait) {
-        size_t n = 0;
+/* Reads all led channels without waiting. Without the lock. */
+static void wait_look(struct wait *wait) {
+        for (size_t i = 0; i < wait->n_leads; i++)
+                conduit_look(wait->leads[i], wait->thread);
+}
+
+static bool wait_has_lane(const struct wait *wait) {
+        for (size_t i = 0; i < wait->n_leads; i++)
+                if (wait->leads[i]->lane)
+                        return true;
+        return false;
+}
+
+/* Whether something is in a lane, or somebody has signalled. */
+static bool wait_has_news(const struct wait *wait) {
+        for (size_t i = 0; i < wait->n_leads; i++)
+                if (wait->leads[i]->lane && lane_has_news(wait->leads[i]->lane))
+                        return true;
+        return __atomic_load_n(&wait->thread->is_signalled, __ATOMIC_RELAXED);
+}
+
+/* Looks for a while, as long as that has paid lately. Returns whether something is there. Without the lock. */
+static bool wait_spin(struct wait *wait, uint64_t deadline_ns) {
+        struct polling *polling = &wait->thread->polling;
+        uint64_t now = now_ns();
+
+        while (now < deadline_ns && polling_looks(polling, now)) {
+                for (unsigned i = 0; i < WAIT_SPINS; i++) {
+                        if (wait_has_news(wait)) {
+                                polling_found(polling);
+                                return true;
+                        }
+                        wait_relax();
+                }
+                now = now_ns();
+        }
+        return false;
+}
+
+/* Has the daemon ring for what comes into the lanes. Returns false when something has come. Under the lock. */
+static bool wait_fall_asleep(struct wait *wait) {
+        bool is_quiet = true;
 
         for (size_t i = 0; i < wait->n_leads; i++)
-                n += conduit_take_in(wait->leads[i], wait->thread);
-        return n > 0;
+                is_quiet = conduit_fall_asleep(wait->leads[i]) && is_quiet;
+        return is_quiet;
+}
+
+static void wait_awaken(struct wait *wait) {
+        for (size_t i = 0; i < wait->n_leads; i++)
+                conduit_awaken(wait->leads[i]);
+}
+
+/*
+ * Polls until something happens. What is in a lane makes no descriptor readable unless the daemon was told that it
+ * must: so it is looked for between telling and polling. Returns as wait_poll(). Without the lock.
+ */
+static int wait_sleep(struct wait *wait, struct pollfd *polls, uint64_t deadline_ns) {
+        struct ovl_session *session = wait->thread->session;
+        bool has_lane = wait_has_lane(wait);
+        uint64_t since = 0;
+        int n = 0;
+
+        if (has_lane) {
+                if (wait->thread->polling.limit_ns > 0 && wait_spin(wait, deadline_ns)) {
+                        wait_look(wait);
+                        return 0;
+                }
+                since = now_ns();
+                session_lock(session);
+                has_lane = wait_fall_asleep(wait);
+                session_unlock(session);
+                if (has_lane)
+                        n = wait_poll(polls, wait->n_leads + 1, deadline_ns);
+                session_lock(session);
+                wait_awaken(wait);
+                session_unlock(session);
+                polling_slept(&wait->thread->polling, now_ns() - since);
+                wait_look(wait);
+        } else {
+                n = wait_poll(polls, wait->n_leads + 1, deadline_ns);
+        }
+        for (size_t i = 0; n > 0 && i < wait->n_leads; i++)
+                if (polls[i + 1].revents & (POLLIN | POLLHUP | POLLERR))
+                        conduit_take_in(wait->leads[i], wait->thread);
+        return n;
 }
 
 int wait_round(struct wait *wait, uint64_t deadline_ns) {
@@ -251,10 +344,7 @@ int wait_round(struct wait *wait, uint64_t deadline_ns) {
         }
         is_paused = port_pause(thread);
         session_unlock(session);
-        n = wait_poll(polls, wait->n_leads + 1, deadline_ns);
-        for (size_t i = 0; n > 0 && i < wait->n_leads; i++)
-                if (polls[i + 1].revents & (POLLIN | POLLHUP | POLLERR))
-                        conduit_take_in(wait->leads[i], thread);
+        n = wait_sleep(wait, polls, deadline_ns);
         session_lock(session);
         if (is_paused)
                 port_resume(thread);

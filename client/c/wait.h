@@ -41,10 +41,10 @@ struct wait {
         size_t n_packets_max;
         size_t n_packets; /* given */
 
+        bool is_alertable;               /* a wait for events or packets that routines end */
         struct ovl_event *const *events; /* a wait for events: n of them. Borrowed */
         size_t n_events;
         bool wants_all_events; /* all of them must be set, not any */
-        bool is_alertable;
         enum wait_outcome outcome;
         size_t index; /* satisfied: the event that was set */
 

@@ -48,7 +48,8 @@ static void config_fclose(FILE *file) {
 DEFINE_CLEANUP(FILE *, config_fclose)
 
 void config_init(struct config *config) {
-        *config = (struct config){ .socket = CONFIG_SOCKET, .engine = "auto", .n_workers = 1 };
+        *config =
+                (struct config){ .socket = CONFIG_SOCKET, .engine = "auto", .n_workers = 1, .poll_us = CONFIG_POLL_US };
         config->log = journal_default_target();
 }
 
@@ -68,18 +69,27 @@ static int config_set_engine(struct config *config, const char *value, const cha
         return 0;
 }
 
-static int config_set_workers(struct config *config, const char *value, const char **ret_allowed) {
+static int config_set_number(const char *value, unsigned min, unsigned max, unsigned *ret_number) {
         size_t n_digits = strspn(value, "0123456789");
         unsigned long n;
 
-        *ret_allowed = "a number from 1 to 64";
-        if (n_digits == 0 || n_digits > 3 || value[n_digits] != '\0')
+        if (n_digits == 0 || n_digits > 4 || value[n_digits] != '\0')
                 return -EINVAL;
         n = strtoul(value, NULL, 10);
-        if (n < 1 || n > CONFIG_WORKERS_MAX)
+        if (n < min || n > max)
                 return -EINVAL;
-        config->n_workers = (unsigned) n;
+        *ret_number = (unsigned) n;
         return 0;
+}
+
+static int config_set_workers(struct config *config, const char *value, const char **ret_allowed) {
+        *ret_allowed = "a number from 1 to 64";
+        return config_set_number(value, 1, CONFIG_WORKERS_MAX, &config->n_workers);
+}
+
+static int config_set_poll(struct config *config, const char *value, const char **ret_allowed) {
+        *ret_allowed = "a number from 0 (never) to 1000";
+        return config_set_number(value, 0, CONFIG_POLL_US_MAX, &config->poll_us);
 }
 
 static int config_set_log(struct config *config, const char *value, const char **ret_allowed) {
@@ -108,6 +118,9 @@ int config_set(struct config *config, enum config_key key, const char *value, co
                 break;
         case CONFIG_KEY_LOG:
                 r = config_set_log(config, value, ret_allowed);
+                break;
+        case CONFIG_KEY_POLL:
+                r = config_set_poll(config, value, ret_allowed);
                 break;
         case CONFIG_N_KEYS:
                 break;
@@ -161,7 +174,7 @@ static char *config_read_line(char *to, int size, void *stream) {
 }
 
 static int config_take(void *data, const char *section, const char *name, const char *value) {
-        static const char *const names[CONFIG_N_KEYS] = { "Socket", "Engine", "Workers", "Log" };
+        static const char *const names[CONFIG_N_KEYS] = { "Socket", "Engine", "Workers", "Log", "PollMicroseconds" };
         struct config_parse *parse = data;
         const char *allowed;
         int r;
@@ -183,7 +196,8 @@ static int config_take(void *data, const char *section, const char *name, const 
                         config_error(parse, "%s=%s: must be %s", name, value, allowed);
                 return r >= 0;
         }
-        config_error(parse, "%s=%s: unknown key; known are Socket=, Engine=, Workers=, Log=", name, value);
+        config_error(parse, "%s=%s: unknown key; known are Socket=, Engine=, Workers=, Log=, PollMicroseconds=", name,
+                     value);
         return 0;
 }
 

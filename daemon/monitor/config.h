@@ -12,6 +12,8 @@
 #define CONFIG_SOCKET "/run/overlapd/overlapd.sock"
 #define CONFIG_FILE_SIZE_MAX (1u << 20)
 #define CONFIG_WORKERS_MAX 64u
+#define CONFIG_POLL_US 50u
+#define CONFIG_POLL_US_MAX 1000u
 #define CONFIG_SOCKET_PATH_MAX 107u
 
 enum config_key {
@@ -19,6 +21,7 @@ enum config_key {
         CONFIG_KEY_ENGINE,
         CONFIG_KEY_WORKERS,
         CONFIG_KEY_LOG,
+        CONFIG_KEY_POLL,
         CONFIG_N_KEYS,
 };
 
@@ -27,6 +30,7 @@ struct config {
         char socket[CONFIG_SOCKET_PATH_MAX + 1];
         char engine[16];
         unsigned n_workers;
+        unsigned poll_us; /* how long workers look for work before they sleep, while it pays; 0: never */
         enum journal_target log;
 };
 

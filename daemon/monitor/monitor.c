@@ -308,7 +308,7 @@ static int monitor_on_end_signal(sd_event_source *source, const struct signalfd_
 
 static bool monitor_needs_restart(const struct config *now, const struct config *next) {
         return strcmp(now->socket, next->socket) != 0 || strcmp(now->engine, next->engine) != 0 ||
-               now->n_workers != next->n_workers;
+               now->n_workers != next->n_workers || now->poll_us != next->poll_us;
 }
 
 static void monitor_reload(struct monitor *monitor) {
@@ -507,7 +507,13 @@ static void monitor_raise_files(struct monitor *monitor) {
 
 static int monitor_init(struct monitor *monitor, const struct monitor_options *options) {
         const struct config *config = &options->config;
-        struct spawn_worker spawn = { config->engine, options->plant, options->features, options->killpoint };
+        struct spawn_worker spawn = {
+                .engine = config->engine,
+                .poll_us = config->poll_us,
+                .plant = options->plant,
+                .features = options->features,
+                .killpoint = options->killpoint,
+        };
         int r;
 
         monitor->options = options;

@@ -82,8 +82,9 @@ static int spawn_arrange_fds(int link_fd) {
 }
 
 static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid_t monitor, int link_fd) {
-        char *argv[] = { "overlapd", "--worker", "--engine", (char *) worker->engine, NULL, NULL, NULL, NULL, NULL };
-        size_t n = 4;
+        char poll_us[16];
+        char *argv[11] = { "overlapd", "--worker", "--engine", (char *) worker->engine, "--poll-us", poll_us };
+        size_t n = 6;
 
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         /* The monitor may have died before the line above. */
@@ -95,6 +96,7 @@ static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid
         spawn_raise_files();
         if (spawn_arrange_fds(link_fd) < 0)
                 _exit(SPAWN_FAILED);
+        snprintf(poll_us, sizeof(poll_us), "%u", worker->poll_us);
         if (worker->plant) {
                 argv[n++] = "--plant";
                 argv[n++] = (char *) worker->plant;

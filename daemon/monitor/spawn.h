@@ -11,6 +11,7 @@
 
 struct spawn_worker {
         const char *engine;    /* borrowed */
+        unsigned poll_us;      /* see CONFIG_KEY_POLL */
         const char *plant;     /* borrowed; test builds, else NULL */
         const char *features;  /* borrowed; test builds, else NULL */
         const char *killpoint; /* borrowed; test builds: value of OVL_TEST_KILLPOINT for the worker, else NULL */

@@ -136,6 +136,11 @@ static inline bool peer_has_output(const struct peer *peer) {
                peer->frame_settles || peer->n_settled < peer->settle_mark;
 }
 
+/* Whether the inbox takes more. */
+static inline bool peer_has_input_room(const struct peer *peer) {
+        return peer->n_filled - peer->n_taken < FRAME_SIZE_MAX;
+}
+
 /* Whether records wait for room in the lane. (What is in a frame, from before there was a lane, waits for the socket.)
  */
 static inline bool peer_wants_room(const struct peer *peer) {

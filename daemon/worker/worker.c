@@ -255,6 +255,19 @@ static void worker_await_input(struct peer *peer) {
         peer_await_input(peer);
 }
 
+/* Takes entries of a lane. Returns how many. */
+static unsigned worker_serve_lane(struct worker *worker, struct peer *peer, unsigned max) {
+        const char *problem = NULL;
+        int r;
+
+        if (peer->session->is_held)
+                return 0;
+        r = post_serve_lane(peer->session, peer, max, &problem);
+        if (r < 0 && r != -EAGAIN)
+                control_kick(&worker->control, peer, r, OVL_REASON_BAD_LANE, problem);
+        return r > 0 ? (unsigned) r : 0;
+}
+
 static void worker_serve_peer(struct worker *worker, struct peer *peer) {
         struct ovl_frame_header header;
         const char *problem = NULL;
@@ -263,6 +276,9 @@ static void worker_serve_peer(struct worker *worker, struct peer *peer) {
         int r = 0;
 
         peer_fill(peer);
+        /* Entries that were shown before a request was sent, or before the connection ended, come before that. */
+        if (peer->lane)
+                worker_serve_lane(worker, peer, peer->lane->n_slots);
         while (!peer->is_dead && !peer_is_held(peer)) {
                 r = peer_next_frame(peer, &header, &body, &problem);
                 if (r <= 0)
@@ -278,8 +294,12 @@ static void worker_serve_peer(struct worker *worker, struct peer *peer) {
                              "descriptors came that no frame announces");
         worker_awaken(worker, peer);
         peer->is_held = peer_is_held(peer);
-        if (peer->is_held)
+        if (peer->is_held) {
+                /* It may be room in the lane that it waits for, and a doorbell that tells of it. */
+                if (peer->lane && !peer->has_ended && peer_has_input_room(peer))
+                        peer_await_input(peer);
                 return;
+        }
         if (r > 0 && !peer->is_dead)
                 worker_mark(worker, peer);
         else
@@ -419,19 +439,12 @@ static unsigned worker_serve_lanes(struct worker *worker) {
 
         list_for_each_safe(link, &worker->resources.awake) {
                 struct peer *peer = list_entry(link, struct peer, awake);
-                const char *problem = NULL;
-                int r = 0;
 
                 if (worker_forgets_lane(peer)) {
                         list_unlink(link);
                         continue;
                 }
-                if (!peer->session->is_held)
-                        r = post_serve_lane(peer->session, peer, WORKER_LANE_MAX, &problem);
-                if (r > 0)
-                        n_served += (unsigned) r;
-                else if (r < 0 && r != -EAGAIN)
-                        control_kick(&worker->control, peer, r, OVL_REASON_BAD_LANE, problem);
+                n_served += worker_serve_lane(worker, peer, WORKER_LANE_MAX);
                 if (peer_wants_room(peer))
                         worker_mark_publish(worker, peer);
         }

@@ -7,8 +7,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/polling.h"
 #include "daemon/worker/control.h"
-#include "daemon/worker/polling.h"
 #include "daemon/worker/resources.h"
 #include "proto/frame.h"
 

@@ -17,6 +17,8 @@
 
 #define BUFFER_SIZE 65536
 #define CONNECTIONS 256
+#define LOOKS 1024u                  /* rounds between two looks for the signal to stop */
+#define SLEEP_NS UINT64_C(100000000) /* after a wait of so long in vain it is looked for, too */
 
 struct connection {
         struct ovl_overlapped overlapped;
@@ -109,20 +111,21 @@ static int server_listen(struct server *server) {
 }
 
 static int server_loop(struct server *server) {
-        struct pollfd fds[2] = { { .fd = server->stop_fd, .events = POLLIN },
-                                 { .fd = ovl_thread_fd(server->thread), .events = POLLIN } };
-        int r;
+        struct pollfd stop = { .fd = server->stop_fd, .events = POLLIN };
+        unsigned n_rounds = 0;
+        int r = 0;
 
-        do {
-                ovl_cork(server->thread);
-                r = ovl_sleep(server->thread, 0);
-                if (r >= 0)
-                        r = ovl_uncork(server->thread);
+        ovl_cork(server->thread);
+        /* To look for the end in each round would cost more than the rounds. */
+        while (n_rounds++ % LOOKS > 0 || poll(&stop, 1, 0) == 0) {
+                r = ovl_sleep(server->thread, SLEEP_NS);
+                if (r == 0)
+                        n_rounds = 0;
                 if (r < 0)
-                        return r;
-                poll(fds, 2, -1);
-        } while (fds[0].revents == 0);
-        return 0;
+                        break;
+        }
+        ovl_uncork(server->thread);
+        return r < 0 ? r : 0;
 }
 
 static int server_open(struct server *server, struct ovl_error *ret_error) {
@@ -163,6 +166,7 @@ int main(void) {
         struct server *server = calloc(1, sizeof *server);
         _cleanup_fd_ int stop_fd = bench_stop_fd();
         struct ovl_error error = { .text = "the daemon is gone" };
+        struct ovl_session_info info;
         struct ovl_status before, after;
         int r;
 
@@ -180,11 +184,14 @@ int main(void) {
         if (r >= 0)
                 r = ovl_status(server->thread, &after);
         if (r >= 0)
-                printf("messages %llu worker_calls %llu entries %llu wakeups %llu\n",
+                ovl_session_info(server->session, &info);
+        if (r >= 0)
+                printf("messages %llu worker_calls %llu entries %llu wakeups %llu polls %llu level %u\n",
                        (unsigned long long) server->n_messages,
                        (unsigned long long) (after.system_calls - before.system_calls),
                        (unsigned long long) (after.entries - before.entries),
-                       (unsigned long long) (after.wakeups - before.wakeups));
+                       (unsigned long long) (after.wakeups - before.wakeups),
+                       (unsigned long long) (after.polls - before.polls), info.level);
         else
                 fprintf(stderr, "echo-overlap: %s\n", error.text);
         server_close_all(server);

@@ -178,6 +178,47 @@ static void apc_queues_itself(void **state) {
         apc_stop(&c);
 }
 
+/* 5.6: a thread that has not yet taken from the port runs its APCs first; one that has takes packets that are there. */
+static void apc_and_packets(void **state) {
+        struct ovl_packet packet = { .key = 5 }, taken[4];
+        struct apc_case c = { 0 };
+        struct ovl_port *port;
+        size_t n = 99;
+
+        apc_start(&c);
+        assert_ok(ovl_port_open(c.session, 0, &port, NULL));
+        assert_int_equal(ovl_port_wait_alertable(port, c.thread, taken, 0, 0, &n), -EINVAL);
+        assert_int_equal(ovl_port_wait_alertable(port, c.thread, taken, 4, NS_PER_MS, &n), -ETIMEDOUT);
+        assert_ok(ovl_port_post(port, &packet));
+        assert_ok(ovl_apc_queue(c.thread, apc_log, 1));
+        assert_int_equal(ovl_port_wait_alertable(port, c.thread, taken, 4, OVL_INFINITE, &n), OVL_ALERTED);
+        apc_expect_log(&c, (uint64_t[]){ 1 }, 1);
+        /* That did not make it one that takes from the port. */
+        assert_ok(ovl_apc_queue(c.thread, apc_log, 2));
+        assert_int_equal(ovl_port_wait_alertable(port, c.thread, taken, 4, 0, &n), OVL_ALERTED);
+        apc_expect_log(&c, (uint64_t[]){ 2 }, 1);
+        assert_int_equal(n, 99);
+        assert_int_equal(ovl_port_wait_alertable(port, c.thread, taken, 4, 0, &n), 0);
+        assert_int_equal(n, 1);
+        assert_int_equal(taken[0].key, 5);
+        assert_ok(ovl_port_post(port, &packet));
+        assert_ok(ovl_port_post(port, &packet));
+        assert_ok(ovl_apc_queue(c.thread, apc_log, 3));
+        assert_int_equal(ovl_port_wait_alertable(port, c.thread, taken, 4, OVL_INFINITE, &n), 0);
+        assert_int_equal(n, 2);
+        assert_int_equal(c.n_log, 0);
+        /* 5.7: not in the wait that is not alertable. Without a packet they run, and it stays one that takes. */
+        assert_int_equal(ovl_port_wait(port, c.thread, taken, 4, 0), -ETIMEDOUT);
+        assert_int_equal(c.n_log, 0);
+        assert_int_equal(ovl_port_wait_alertable(port, c.thread, taken, 4, OVL_INFINITE, &n), OVL_ALERTED);
+        apc_expect_log(&c, (uint64_t[]){ 3 }, 1);
+        assert_ok(ovl_port_post(port, &packet));
+        assert_ok(ovl_apc_queue(c.thread, apc_log, 4));
+        assert_int_equal(ovl_port_wait_alertable(port, c.thread, taken, 4, 0, &n), 0);
+        ovl_port_close(port);
+        apc_stop(&c);
+}
+
 /* --- Several threads -------------------------------------------------------------------------------------------- */
 
 #define APC_SENDERS 4u
@@ -439,7 +480,7 @@ static void apc_bad_handle(void **state) {
 static void apc_hostile(void **state) {
         struct ovl_record record;
 
-#define APC_SPOIL(change)                                                                                              \
+#define APC_SPOIL(change, text_part)                                                                                   \
         do {                                                                                                           \
                 struct apc_case c = { 0 };                                                                             \
                                                                                                                        \
@@ -449,19 +490,19 @@ static void apc_hostile(void **state) {
                 change;                                                                                                \
                 fake_send_records(&c.fake, 0, &record, 1);                                                             \
                 assert_int_equal(ovl_sleep(c.thread, APC_PATIENCE), -ECONNABORTED);                                    \
-                assert_non_null(strstr(ovl_thread_error(c.thread)->text, "an APC "));                                  \
+                assert_non_null(strstr(ovl_thread_error(c.thread)->text, text_part));                                  \
                 apc_stop(&c);                                                                                          \
         } while (0)
-        APC_SPOIL(record.thread++);
-        APC_SPOIL(record.key = 1);
-        APC_SPOIL(record.bytes = 1);
-        APC_SPOIL(record.status = -1);
-        APC_SPOIL(record.flags = OVL_RECORD_PORT);
-        APC_SPOIL(record.reason = 1);
-        APC_SPOIL(record.op = OVL_OP_RECV);
-        APC_SPOIL(record.indication = OVL_INDICATE_ROUTINE);
-        APC_SPOIL(record.reserved = 1);
-        APC_SPOIL(record.payload_len = 1);
+        APC_SPOIL(record.thread++, "an APC ");
+        APC_SPOIL(record.key = 1, "an APC ");
+        APC_SPOIL(record.bytes = 1, "an APC ");
+        APC_SPOIL(record.status = -1, "an APC ");
+        APC_SPOIL(record.flags = OVL_RECORD_PORT, "an APC ");
+        APC_SPOIL(record.reason = 1, "an APC ");
+        APC_SPOIL(record.op = OVL_OP_RECV, "an APC ");
+        APC_SPOIL(record.indication = OVL_INDICATE_ROUTINE, "an APC ");
+        APC_SPOIL(record.reserved = 1, "an APC ");
+        APC_SPOIL(record.payload_len = 1, "length is not that of its records");
 #undef APC_SPOIL
 }
 
@@ -486,6 +527,7 @@ int main(int argc, char **argv) {
                 { "where", apc_where, 0 },
                 { "within-routines", apc_within_routines, 0 },
                 { "queues-itself", apc_queues_itself, 120 },
+                { "and-packets", apc_and_packets, 0 },
                 { "from-many", apc_from_many, 120 },
                 { "closing", apc_closing, 0 },
                 { "daemon-gone", apc_daemon_gone, 0 },

@@ -62,13 +62,14 @@ static struct config config_try(const char *text, const char *expected) {
 }
 
 static void config_takes_every_key(void **state) {
-        struct config config =
-                config_try("# ours\n[Daemon]\nSocket=/x/y\nEngine = uring\r\nWorkers=3\n\nLog=journal", NULL);
+        struct config config = config_try(
+                "# ours\n[Daemon]\nSocket=/x/y\nEngine = uring\r\nWorkers=3\n\nLog=journal\nPollMicroseconds=0", NULL);
 
         assert_string_equal(config.socket, "/x/y");
         assert_string_equal(config.engine, "uring");
         assert_int_equal(config.n_workers, 3);
         assert_int_equal(config.log, JOURNAL_TO_JOURNAL);
+        assert_int_equal(config.poll_us, 0);
         for (int key = 0; key < CONFIG_N_KEYS; key++)
                 assert_true(config.is_set[key]);
         config = config_try("[Daemon]\nEngine=epoll\n", NULL);
@@ -87,6 +88,7 @@ static void config_names_each_mistake(void **state) {
         config_try("[Daemon]\nWorkers=1x\n", "2: Workers=1x: must be");
         config_try("[Daemon]\nWorkers=-1\n", "2: Workers=-1: must be");
         config_try("[Daemon]\nWorkers=\n", "2: Workers=: must be");
+        config_try("[Daemon]\nPollMicroseconds=1001\n", "2: PollMicroseconds=1001: must be a number from 0");
         config_try("[Daemon]\nEngine=poll\n", "2: Engine=poll: must be auto, uring or epoll");
         config_try("[Daemon]\nLog=syslog\n", "2: Log=syslog: must be journal or stderr");
         config_try("[Daemon]\nSocket=run/x\n", "2: Socket=run/x: must be an absolute path");

@@ -21,6 +21,7 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "proto/layout.h"
 #include "tests/harness/harness.h"
 
 #define CLIENT_PATIENCE_S 10
@@ -67,6 +68,18 @@ void client_start(struct client *ret_client) {
 void client_stop(struct client *client) {
         client_close(client);
         estate_stop(&client->estate);
+}
+
+size_t client_big(struct client *client, uint64_t socket, int fd, size_t big) {
+        struct ovl_session_info info;
+        int narrow = 65536;
+
+        ovl_session_info(client->session, &info);
+        if (info.level > 0 || big <= OVL_INLINE_OP_LEN_MAX)
+                return big;
+        assert_ok(ovl_setsockopt(client->thread, socket, SOL_SOCKET, SO_SNDBUF, narrow));
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_RCVBUF, &narrow, sizeof(narrow)), 0);
+        return OVL_INLINE_OP_LEN_MAX;
 }
 
 /* --- Operations ------------------------------------------------------------------------------------------------- */

@@ -56,6 +56,12 @@ uint64_t client_listen(struct client *client, int family, struct sockaddr_storag
 /* A connected socket of the session, and at the other end an ordinary descriptor, which is the caller's. */
 uint64_t client_pair(struct client *client, int family, int *ret_fd);
 
+/*
+ * How long a send is that the connection cannot hold: `big` bytes, or, at a level where a send cannot be so long, fewer
+ * in a connection that was made narrow for it.
+ */
+size_t client_big(struct client *client, uint64_t socket, int fd, size_t big);
+
 /* The ordinary end writes or reads all of it, or asserts. */
 void peer_write(int fd, const void *data, size_t len);
 void peer_read(int fd, void *data, size_t len);

@@ -228,15 +228,17 @@ struct daemons_waiting {
 static void daemons_wait_for_all(struct daemons_waiting *waiting) {
         struct sockaddr_storage address;
         socklen_t len;
+        size_t big;
 
         client_start(&waiting->client);
         waiting->socket = client_pair(&waiting->client, AF_INET, &waiting->fd);
+        big = client_big(&waiting->client, waiting->socket, waiting->fd, 32u << 20);
         waiting->listener = client_listen(&waiting->client, AF_INET, &address, &len);
-        assert_ok(ovl_region_open(waiting->client.thread, 32u << 20, &waiting->region));
+        assert_ok(ovl_region_open(waiting->client.thread, big, &waiting->region));
         for (size_t i = 0; i < DAEMONS_PENDING; i++)
                 assert_ok(client_recv(&waiting->client, waiting->socket, waiting->client.memory, 10, 0,
                                       &waiting->receiving[i]));
-        assert_ok(client_send(&waiting->client, waiting->socket, ovl_region_data(waiting->region), 32u << 20, 0,
+        assert_ok(client_send(&waiting->client, waiting->socket, ovl_region_data(waiting->region), big, 0,
                               &waiting->sending));
         assert_ok(ovl_accept(waiting->client.thread, waiting->listener, 0, &waiting->accepting, NULL));
 }

@@ -111,12 +111,13 @@ static void endings_cancelled_send_tells_what_left(void **state) {
         struct ovl_region *region;
         _cleanup_free_ char *data = NULL;
         struct client client;
-        size_t big = 32u << 20;
+        size_t big;
         uint64_t socket;
         int fd;
 
         client_start(&client);
         socket = client_pair(&client, AF_INET, &fd);
+        big = client_big(&client, socket, fd, 32u << 20);
         assert_ok(ovl_region_open(client.thread, big, &region));
         pattern_fill(ovl_region_data(region), big, 0);
         assert_ok(client_send(&client, socket, ovl_region_data(region), big, 0, &sending[0]));
@@ -147,15 +148,17 @@ static void endings_close_ends_what_is_pending(void **state) {
         struct client client;
         uint64_t socket, listener;
         socklen_t len;
+        size_t big;
         int fd;
 
         client_start(&client);
         socket = client_pair(&client, AF_INET, &fd);
+        big = client_big(&client, socket, fd, 32u << 20);
         listener = client_listen(&client, AF_INET6, &address, &len);
-        assert_ok(ovl_region_open(client.thread, 32u << 20, &region));
+        assert_ok(ovl_region_open(client.thread, big, &region));
         for (size_t i = 0; i < 4; i++)
                 assert_ok(client_recv(&client, socket, client.memory, 10, 0, &receiving[i]));
-        assert_ok(client_send(&client, socket, ovl_region_data(region), 32u << 20, 0, &sending));
+        assert_ok(client_send(&client, socket, ovl_region_data(region), big, 0, &sending));
         assert_ok(ovl_accept(client.thread, listener, 0, &accepting, NULL));
         assert_ok(ovl_socket_close(client.thread, socket));
         for (size_t i = 0; i < 4; i++)

@@ -52,7 +52,11 @@ long estate_private_kib(pid_t pid) {
 }
 
 void estate_take_stock(struct estate *estate) {
+        char ready[64];
+
         estate->worker = daemon_worker(&estate->daemon);
+        snprintf(ready, sizeof(ready), "worker %d is ready", (int) estate->worker);
+        daemon_wait_log(&estate->daemon, ready);
         estate->n_monitor_fds = daemon_count_fds(estate->daemon.monitor);
         estate->n_worker_fds = daemon_count_fds(estate->worker);
         estate->n_worker_maps = estate_count_maps(estate->worker);

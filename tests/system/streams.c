@@ -222,22 +222,24 @@ static void streams_big_send_is_whole(void **state) {
         struct ovl_region *region;
         struct client client;
         uint64_t socket;
+        size_t big;
         int fd;
 
         client_start(&client);
         socket = client_pair(&client, AF_INET, &fd);
-        assert_ok(ovl_region_open(client.thread, STREAMS_BIG, &region));
-        pattern_fill(ovl_region_data(region), STREAMS_BIG, 0);
-        assert_ok(client_send(&client, socket, ovl_region_data(region), STREAMS_BIG, 0, &sending));
-        for (uint64_t at = 0; at < STREAMS_BIG; at += 1 << 20) {
-                if (at < STREAMS_BIG / 4) {
+        big = client_big(&client, socket, fd, STREAMS_BIG);
+        assert_ok(ovl_region_open(client.thread, big, &region));
+        pattern_fill(ovl_region_data(region), big, 0);
+        assert_ok(client_send(&client, socket, ovl_region_data(region), big, 0, &sending));
+        for (uint64_t at = 0; at < big; at += 1 << 20) {
+                if (at < big / 4) {
                         assert_ok(ovl_dispatch(client.thread));
                         assert_int_equal(ovl_result(&sending), -EINPROGRESS);
                 }
                 peer_read(fd, piece, 1 << 20);
                 pattern_check(piece, 1 << 20, at);
         }
-        client_expect(&client, &sending, 0, STREAMS_BIG);
+        client_expect(&client, &sending, 0, big);
         close(fd);
         assert_ok(ovl_region_close(client.thread, region));
         client_stop(&client);
@@ -279,12 +281,13 @@ static void streams_merged_sends_have_exact_results(void **state) {
         struct ovl_region *region;
         struct client client;
         uint64_t socket;
-        size_t big = 16u << 20, at = big;
+        size_t big, at;
         char *memory;
         int fd;
 
         client_start(&client);
         socket = client_pair(&client, AF_INET, &fd);
+        at = big = client_big(&client, socket, fd, 16u << 20);
         assert_ok(ovl_region_open(client.thread, big + CLIENT_MEMORY, &region));
         memory = ovl_region_data(region);
         pattern_fill(memory, big + CLIENT_MEMORY, 0);
@@ -341,11 +344,12 @@ static void streams_reset_ends_each_once(void **state) {
         struct ovl_region *region;
         struct client client;
         uint64_t socket;
-        size_t big = 32u << 20;
+        size_t big;
         int fd;
 
         client_start(&client);
         socket = client_pair(&client, AF_INET, &fd);
+        big = client_big(&client, socket, fd, 32u << 20);
         assert_ok(ovl_region_open(client.thread, big, &region));
         for (size_t i = 0; i < 2; i++) {
                 assert_ok(client_recv(&client, socket, client.memory, 10, 0, &receiving[i]));
@@ -372,11 +376,12 @@ static void streams_shutdown_lets_sends_leave(void **state) {
         struct ovl_region *region;
         struct client client;
         uint64_t socket;
-        size_t big = 4u << 20;
+        size_t big;
         int fd;
 
         client_start(&client);
         socket = client_pair(&client, AF_INET, &fd);
+        big = client_big(&client, socket, fd, 4u << 20);
         assert_ok(ovl_region_open(client.thread, 3 * big, &region));
         pattern_fill(ovl_region_data(region), 3 * big, 0);
         for (size_t i = 0; i < 3; i++)

@@ -12,7 +12,7 @@
 #include <stdint.h>
 #include <sys/socket.h>
 
-#include "overlap.h"
+#include "client/c/overlap.h"
 
 #define DRIVER_NAME_SIZE 32
 #define DRIVER_WORDS_MAX 32

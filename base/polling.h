@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DAEMON_WORKER_POLLING_H
-#define DAEMON_WORKER_POLLING_H
+#ifndef BASE_POLLING_H
+#define BASE_POLLING_H
 
 /*
  * Whether to look for work a little longer before sleeping. To wake a processor that sleeps costs ten times as much as

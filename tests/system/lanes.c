@@ -1,0 +1,569 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Level 2, as a client writes it that shares nothing but the layouts with the daemon, and what a hostile one writes
+ * into its lane. And the bell, as the library and foreign loops rely on it.
+ *
+ * The numbers in comments are cases of the catalogue of hostile input.
+ */
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <sched.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <unistd.h>
+
+#include "base/cleanup.h"
+#include "base/time.h"
+#include "proto/channel.h"
+#include "proto/ring.h"
+#include "tests/harness/harness.h"
+#include "tests/system/client.h"
+#include "tests/system/estate.h"
+#include "tests/system/raw.h"
+
+#define N_SLOTS 8u
+
+/* A daemon, a session of level 2, and the lane of its first thread. */
+struct story {
+        struct estate estate;
+        struct raw *raw;
+        struct ovl_lane_client *mine;
+        const struct ovl_lane_daemon *its;
+        uint32_t n_slots, n_records;
+        struct ring slots, records;
+        uint32_t tail, head;
+        uint64_t socket;
+        int fd; /* the ordinary other end of the socket */
+};
+
+/* --- The lane, by hand ------------------------------------------------------------------------------------------ */
+
+/* The memory of a client. */
+static int lanes_memfd(uint32_t n_slots, struct ovl_lane_client **ret_words) {
+        size_t size = ring_size(n_slots);
+        int fd = raw_memfd(size);
+
+        *ret_words = mmap(NULL, size, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        assert_true(*ret_words != MAP_FAILED);
+        (*ret_words)->magic = OVL_LANE_MAGIC;
+        (*ret_words)->version = 1;
+        (*ret_words)->n_slots = n_slots;
+        return fd;
+}
+
+static uint32_t lanes_send_add(struct raw *raw, uint32_t n_slots, int fd) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__LaneAdd lane_add = OVERLAPD__LANE_ADD__INIT;
+
+        lane_add.n_slots = n_slots;
+        request.what_case = OVERLAPD__REQUEST__WHAT_LANE_ADD;
+        request.lane_add = &lane_add;
+        return raw_send(raw, &request, fd);
+}
+
+/* Reads the reply to a LaneAdd, which brings a descriptor. */
+static int lanes_receive_reply(struct raw *raw) {
+        struct pollfd look = { .fd = raw->fd, .events = POLLIN };
+        int fds[CHANNEL_FDS_MAX];
+        size_t n_fds = 0;
+        ssize_t n;
+
+        assert_int_equal(poll(&look, 1, 10000), 1);
+        n = channel_receive(raw->fd, raw->in + raw->n_in, sizeof(raw->in) - raw->n_in, fds, &n_fds);
+        assert_true(n > 0);
+        assert_int_equal(n_fds, 1);
+        raw->n_in += (size_t) n;
+        assert_int_equal(raw_next(raw), RAW_REPLY);
+        return fds[0];
+}
+
+static void lanes_add(struct story *story, struct raw *raw, uint32_t n_slots) {
+        _cleanup_fd_ int fd = lanes_memfd(n_slots, &story->mine), its_fd = -1;
+
+        lanes_send_add(raw, n_slots, fd);
+        its_fd = lanes_receive_reply(raw);
+        assert_int_equal(raw->reply->status, 0);
+        story->n_slots = n_slots;
+        story->n_records = raw->reply->lane_add->n_records;
+        assert_true(story->n_records >= raw->credits && ring_n_is_valid(story->n_records));
+        /* 59: for reading only. */
+        assert_ptr_equal(mmap(NULL, 4096, PROT_READ | PROT_WRITE, MAP_SHARED, its_fd, 0), MAP_FAILED);
+        assert_int_equal(pwrite(its_fd, "x", 1, 4096), -1);
+        assert_int_equal(ftruncate(its_fd, 0), -1);
+        assert_int_equal(fallocate(its_fd, FALLOC_FL_PUNCH_HOLE | FALLOC_FL_KEEP_SIZE, 0, 4096), -1);
+        story->its = mmap(NULL, ring_size(story->n_records), PROT_READ, MAP_SHARED, its_fd, 0);
+        assert_true((void *) story->its != MAP_FAILED);
+        assert_int_equal(story->its->magic, OVL_LANE_MAGIC);
+        assert_int_equal(story->its->version, 1);
+        assert_int_equal(story->its->n_records, story->n_records);
+        ring_init(&story->slots, story->mine, n_slots);
+        ring_init(&story->records, (void *) story->its, story->n_records);
+        story->tail = story->head = 0;
+}
+
+static void lanes_unmap(struct story *story) {
+        munmap(story->mine, ring_size(story->n_slots));
+        munmap((void *) story->its, ring_size(story->n_records));
+}
+
+static void story_open(struct story *story, uint32_t credits) {
+        story->raw = raw_open_level(&story->estate.daemon, 2, credits);
+        assert_int_equal(story->raw->level, 2);
+        story->socket = raw_pair(story->raw, &story->fd);
+        lanes_add(story, story->raw, N_SLOTS);
+}
+
+static void story_close(struct story *story) {
+        lanes_unmap(story);
+        story->fd = fd_close(story->fd);
+        story->raw = raw_close(story->raw);
+}
+
+static void story_start(struct story *story, uint32_t credits) {
+        estate_start(&story->estate, NULL);
+        story_open(story, credits);
+}
+
+static void story_stop(struct story *story) {
+        story_close(story);
+        estate_stop(&story->estate);
+}
+
+static void lanes_doorbell(struct raw *raw) {
+        static const struct ovl_post_header empty;
+
+        raw_frame(raw, OVL_FRAME_POST, &empty, sizeof(empty), 0, -1);
+}
+
+/* Shows slots that were written; rings if the daemon asks for it. */
+static void story_show(struct story *story) {
+        ring_announce(&story->mine->slots_tail, story->tail);
+        if (ring_look(&story->its->asleep) != 0)
+                lanes_doorbell(story->raw);
+}
+
+static void story_put(struct story *story, const struct ovl_entry *entry) {
+        ring_write(&story->slots, story->tail, entry, entry->n_slots);
+        story->tail += entry->n_slots;
+}
+
+/* Waits for a condition that the daemon brings about: nothing tells of it, and it comes soon. */
+#define STORY_AWAIT(condition)                                                                                         \
+        for (uint64_t deadline = harness_deadline(10); !(condition); sched_yield())                                    \
+                if (now_ns() > deadline)                                                                               \
+        fail_msg("the daemon does not come to this: %s", #condition)
+
+static struct ovl_record story_take(struct story *story) {
+        struct ovl_record record;
+
+        STORY_AWAIT(shm_load32_acquire(&story->its->records_tail) != story->head);
+        ring_read(&story->records, story->head++, &record, 1);
+        return record;
+}
+
+static void story_release(struct story *story) {
+        ring_announce(&story->mine->records_head, story->head);
+        if (ring_look(&story->its->asleep) == 2)
+                lanes_doorbell(story->raw);
+}
+
+/* An entry that is refused: its record comes at once. */
+static struct ovl_entry story_refused(uint64_t tag) {
+        return (struct ovl_entry){ .tag = tag, .socket = 999, .op = OVL_OP_RECV, .n_slots = 1 };
+}
+
+/* --- Service ---------------------------------------------------------------------------------------------------- */
+
+/* More entries than slots, of one slot and of three, around the end of the ring; a record for each, in order. */
+static void lanes_serve(void **state) {
+        struct story story;
+        uint64_t sequence = 0;
+
+        story_start(&story, 0);
+        for (uint64_t tag = 0; tag < 1000; tag++) {
+                struct ovl_entry entry = story_refused(tag);
+                struct ovl_record record;
+
+                entry.n_slots = tag % 3 + 1;
+                entry.op = entry.n_slots == 1 ? OVL_OP_RECV : OVL_OP_CONNECT;
+                STORY_AWAIT(story.tail + 3 - shm_load32_acquire(&story.its->slots_head) <= N_SLOTS);
+                story_put(&story, &entry);
+                story_show(&story);
+                record = story_take(&story);
+                story_release(&story);
+                assert_int_equal(record.tag, tag);
+                assert_int_equal(record.op, entry.op);
+                assert_int_equal(record.status, -EBADF);
+                assert_int_equal(record.flags & OVL_RECORD_REFUSED, OVL_RECORD_REFUSED);
+                assert_true(record.sequence > sequence);
+                sequence = record.sequence;
+        }
+        /* No record came in a frame, and no bell: nobody slept. */
+        assert_false(raw_has_input(story.raw));
+        assert_int_equal(raw_status(story.raw), 0);
+        story_stop(&story);
+}
+
+static void lanes_settle(void **state) {
+        struct ovl_entry entry = { .tag = 1, .op = OVL_OP_RECV, .n_slots = 1, .flags = OVL_ENTRY_WANT_VERDICT };
+        _cleanup_fd_ int memory = raw_memfd(4096);
+        struct story story;
+
+        story_start(&story, 0);
+        entry.socket = story.socket;
+        entry.buffer = (struct ovl_slice){ .len = 10, .region = (uint32_t) raw_region_add(story.raw, memory, 4096) };
+        /* The connect was the first entry of this channel. */
+        story_put(&story, &entry);
+        story_show(&story);
+        STORY_AWAIT(__atomic_load_n(&story.its->settled, __ATOMIC_ACQUIRE) == 2);
+        assert_int_equal(shm_load32_acquire(&story.its->records_tail), 0);
+        assert_int_equal(write(story.fd, "data", 4), 4);
+        assert_int_equal(story_take(&story).bytes, 4);
+        entry = story_refused(2);
+        entry.flags = OVL_ENTRY_WANT_VERDICT;
+        story_put(&story, &entry);
+        story_show(&story);
+        STORY_AWAIT(__atomic_load_n(&story.its->settled, __ATOMIC_ACQUIRE) == 3);
+        assert_int_equal(shm_load32_acquire(&story.its->records_tail), 2);
+        story_stop(&story);
+}
+
+/* A client that sleeps gets a bell, and one only, until it has taken what the bell told of. */
+static void lanes_ring_the_bell(void **state) {
+        struct ovl_entry entry = story_refused(1);
+        struct story story;
+
+        story_start(&story, 0);
+        ring_announce(&story.mine->asleep, 1);
+        for (uint64_t round = 0; round < 3; round++) {
+                for (uint64_t i = 0; i < 5; i++) {
+                        story_put(&story, &entry);
+                        story_show(&story);
+                        STORY_AWAIT(shm_load32_acquire(&story.its->records_tail) == round * 5 + i + 1);
+                }
+                assert_int_equal(raw_next(story.raw), RAW_RECORDS);
+                assert_int_equal(story.raw->n_records, 1);
+                assert_int_equal(story.raw->records[0].kind, OVL_RECORD_WAITING);
+                assert_int_equal(story.raw->records[0].thread, 1);
+                assert_true(story.raw->records[0].value >= 1);
+                story.raw->n_records = 0;
+                assert_int_equal(raw_status(story.raw), 0);
+                assert_int_equal(story.raw->n_records, 0);
+                for (size_t i = 0; i < 5; i++)
+                        story_take(&story);
+                story_release(&story);
+        }
+        ring_announce(&story.mine->asleep, 0);
+        story_put(&story, &entry);
+        story_show(&story);
+        story_take(&story);
+        assert_int_equal(raw_status(story.raw), 0);
+        assert_int_equal(story.raw->n_records, 0);
+        story_stop(&story);
+}
+
+/* The reply comes behind the records: entries that were shown before the request was sent have theirs in the lane. */
+static void lanes_keep_the_order_of_requests(void **state) {
+        struct story story;
+
+        story_start(&story, 0);
+        for (uint32_t round = 1; round < 200; round++) {
+                struct ovl_entry entry = story_refused(round);
+
+                story_put(&story, &entry);
+                ring_announce(&story.mine->slots_tail, story.tail);
+                assert_int_equal(raw_status(story.raw), 0);
+                assert_int_equal(shm_load32_acquire(&story.its->records_tail), round);
+                story_take(&story);
+                story_release(&story);
+        }
+        story_stop(&story);
+}
+
+/* 58: who takes no records is held, whatever it says; when it takes them, all are there, in order. */
+static void lanes_hold_who_takes_nothing(void **state) {
+        struct story story;
+        uint32_t n_shown = 0, n = 0;
+
+        story_start(&story, 4);
+        for (uint64_t quiet_until = 0; quiet_until == 0 || now_ns() < quiet_until;) {
+                struct ovl_entry entry = story_refused(n_shown);
+
+                if (story.tail - shm_load32_acquire(&story.its->slots_head) == N_SLOTS) {
+                        /* The ring is full; that it stays so is the point. */
+                        if (quiet_until == 0)
+                                quiet_until = now_ns() + 50 * NS_PER_MS;
+                        sched_yield();
+                        continue;
+                }
+                quiet_until = 0;
+                story_put(&story, &entry);
+                story_show(&story);
+                n_shown++;
+        }
+        assert_int_equal(shm_load32_acquire(&story.its->records_tail), story.n_records);
+        /* More than there are: not believed. */
+        ring_announce(&story.mine->records_head, story.n_records + 1);
+        lanes_doorbell(story.raw);
+        while (n < n_shown) {
+                assert_int_equal(story_take(&story).tag, n++);
+                story_release(&story);
+        }
+        assert_int_equal(raw_status(story.raw), 0);
+        story_stop(&story);
+}
+
+/* What nobody took from the lane of a thread that has ended comes on the first connection. */
+static void lanes_leave_their_records(void **state) {
+        struct ovl_entry entry = story_refused(0);
+        struct story story, other = { 0 };
+
+        story_start(&story, 0);
+        other.raw = raw_attach_thread(&story.estate.daemon, story.raw, 7);
+        other.raw->credits = story.raw->credits;
+        lanes_add(&other, other.raw, N_SLOTS);
+        for (entry.tag = 0; entry.tag < 6; entry.tag++)
+                story_put(&other, &entry);
+        story_show(&other);
+        STORY_AWAIT(shm_load32_acquire(&other.its->records_tail) == 6);
+        story_take(&other);
+        story_take(&other);
+        story_release(&other);
+        other.raw = raw_close(other.raw);
+        for (uint64_t tag = 2; tag < 6; tag++) {
+                struct ovl_record record = raw_take(story.raw);
+
+                assert_int_equal(record.tag, tag);
+                assert_int_equal(record.thread, 7);
+        }
+        lanes_unmap(&other);
+        story_stop(&story);
+}
+
+/* --- Hostile lanes ---------------------------------------------------------------------------------------------- */
+
+static void lanes_expect_kick(struct story *story) {
+        lanes_doorbell(story->raw);
+        raw_expect_kick(story->raw, OVL_REASON_BAD_LANE, NULL);
+        peer_expect_end(story->fd);
+        story_close(story);
+}
+
+/* 28 and 29: tails that cannot be, and entries that end beyond them. */
+static void lanes_bad_tails_kick(void **state) {
+        static const uint32_t tails[] = { N_SLOTS + 1, 0x7fffffff, 0x80000000, 0xffffffff, 2 * N_SLOTS };
+        struct story story;
+
+        estate_start(&story.estate, NULL);
+        for (size_t i = 0; i < HARNESS_N(tails); i++) {
+                story_open(&story, 0);
+                ring_announce(&story.mine->slots_tail, tails[i]);
+                lanes_expect_kick(&story);
+        }
+        /* Backwards. */
+        story_open(&story, 0);
+        story_put(&story, &(struct ovl_entry){ .socket = 9, .op = OVL_OP_RECV, .n_slots = 1 });
+        story_show(&story);
+        story_take(&story);
+        ring_announce(&story.mine->slots_tail, 0);
+        lanes_expect_kick(&story);
+        for (unsigned n_slots = 0; n_slots < 5; n_slots++) {
+                struct ovl_entry entry = { .socket = 9, .op = OVL_OP_RECV, .n_slots = (uint8_t) n_slots };
+
+                if (n_slots == 1)
+                        continue;
+                story_open(&story, 0);
+                ring_write(&story.slots, 0, &entry, 1);
+                ring_announce(&story.mine->slots_tail, 1);
+                lanes_expect_kick(&story);
+        }
+        estate_stop(&story.estate);
+}
+
+/* 30: what is written over the header later has no effect. */
+static void lanes_copy_their_geometry(void **state) {
+        struct ovl_entry entry = story_refused(5);
+        struct story story;
+
+        story_start(&story, 0);
+        story.mine->magic = story.mine->version = story.mine->n_slots = UINT32_MAX;
+        memset(story.mine->reserved, 0xff, sizeof(story.mine->reserved));
+        for (size_t i = 0; i < 3 * N_SLOTS; i++) {
+                story_put(&story, &entry);
+                story_show(&story);
+                assert_int_equal(story_take(&story).tag, 5);
+                story_release(&story);
+        }
+        story_stop(&story);
+}
+
+/* 31 and 32: memory that is no lane is refused, and the session goes on. */
+static void lanes_are_checked(void **state) {
+        static const struct {
+                uint32_t declared, magic, version, n_slots;
+                int status;
+        } bad[] = {
+                { 0, OVL_LANE_MAGIC, 1, 0, -EINVAL },
+                { 1, OVL_LANE_MAGIC, 1, 1, -EINVAL },
+                { 3, OVL_LANE_MAGIC, 1, 3, -EINVAL },
+                { 2, OVL_LANE_MAGIC, 1, 2, -EINVAL },
+                { 65536, OVL_LANE_MAGIC, 1, 65536, -EINVAL },
+                { 0x80000000, OVL_LANE_MAGIC, 1, 0x80000000, -EINVAL },
+                { 1024, OVL_LANE_MAGIC, 1, 1024, -EBADFD }, /* does not fit the memory */
+                { 8, 0, 1, 8, -EINVAL },
+                { 8, OVL_LANE_MAGIC, 2, 8, -EINVAL },
+                { 8, OVL_LANE_MAGIC, 1, 16, -EINVAL },
+        };
+        struct ovl_lane_client *words;
+        struct estate estate;
+        struct raw *raw;
+
+        estate_start(&estate, NULL);
+        raw = raw_open_level(&estate.daemon, 2, 0);
+        for (size_t i = 0; i < HARNESS_N(bad); i++) {
+                _cleanup_fd_ int fd = lanes_memfd(N_SLOTS, &words);
+
+                words->magic = bad[i].magic;
+                words->version = bad[i].version;
+                words->n_slots = bad[i].n_slots;
+                assert_int_equal(raw_await(raw, lanes_send_add(raw, bad[i].declared, fd))->status, bad[i].status);
+                assert_int_equal(raw->reply->reason,
+                                 bad[i].status == -EINVAL ? OVL_REASON_BAD_LANE : OVL_REASON_BAD_MEMORY);
+                munmap(words, ring_size(N_SLOTS));
+        }
+        raw_close(raw);
+        /* The same memory cannot be a region and a lane, and a session of level 1 has none. */
+        raw = raw_open_level(&estate.daemon, 1, 0);
+        {
+                _cleanup_fd_ int fd = lanes_memfd(N_SLOTS, &words);
+
+                assert_int_equal(raw_await(raw, lanes_send_add(raw, N_SLOTS, fd))->status, -EOPNOTSUPP);
+                assert_int_equal(raw->reply->reason, OVL_REASON_LEVEL);
+                assert_int_equal(raw_region_add(raw, fd, ring_size(N_SLOTS)), 1);
+                munmap(words, ring_size(N_SLOTS));
+        }
+        raw_close(raw);
+        estate_stop(&estate);
+}
+
+/* 38: a lane is no region. A second lane is refused. Entries in frames and inline entries do not go with a lane. */
+static void lanes_are_exclusive(void **state) {
+        struct ovl_lane_client *words;
+        _cleanup_fd_ int fd = -1;
+        struct ovl_entry entry;
+        struct story story;
+
+        story_start(&story, 0);
+        fd = lanes_memfd(N_SLOTS, &words);
+        assert_int_equal(raw_await(story.raw, lanes_send_add(story.raw, N_SLOTS, fd))->status, -EEXIST);
+        munmap(words, ring_size(N_SLOTS));
+        entry = story_refused(1);
+        entry.socket = story.socket;
+        entry.buffer = (struct ovl_slice){ .len = 8, .region = 1 };
+        story_put(&story, &entry);
+        entry.flags = OVL_ENTRY_INLINE;
+        entry.buffer.region = 0;
+        story_put(&story, &entry);
+        entry.op = OVL_OP_SEND;
+        story_put(&story, &entry);
+        entry.flags |= OVL_ENTRY_MORE;
+        story_put(&story, &entry);
+        story_show(&story);
+        assert_int_equal(story_take(&story).reason, OVL_REASON_UNKNOWN_REGION);
+        for (size_t i = 0; i < 3; i++)
+                assert_int_equal(story_take(&story).reason, OVL_REASON_UNKNOWN_FLAGS);
+        entry = story_refused(1);
+        raw_post(story.raw, &entry, 1);
+        raw_expect_kick(story.raw, OVL_REASON_BAD_LANE, "lane");
+        story_stop(&story);
+}
+
+static void lanes_of_ports_take_no_entries(void **state) {
+        struct story story;
+        struct raw *first;
+
+        estate_start(&story.estate, NULL);
+        first = raw_open_level(&story.estate.daemon, 2, 0);
+        story.raw = raw_attach_port(&story.estate.daemon, first, 3);
+        story.raw->credits = first->credits;
+        lanes_add(&story, story.raw, N_SLOTS);
+        lanes_doorbell(story.raw);
+        assert_int_equal(raw_status(story.raw), 0);
+        story_put(&story, &(struct ovl_entry){ .op = OVL_OP_RECV, .n_slots = 1 });
+        story_show(&story);
+        raw_expect_kick(story.raw, OVL_REASON_BAD_LANE, "port");
+        raw_close(first);
+        lanes_unmap(&story);
+        raw_close(story.raw);
+        estate_stop(&story.estate);
+}
+
+/* 55: a storm of doorbells that tell of nothing disturbs nobody. */
+static void lanes_bear_doorbells(void **state) {
+        struct story story;
+        struct raw *witness;
+
+        story_start(&story, 0);
+        witness = raw_open(&story.estate.daemon, 0);
+        for (size_t i = 0; i < 20000; i++) {
+                lanes_doorbell(story.raw);
+                if (i % 1000 == 0)
+                        assert_int_equal(raw_status(witness), 0);
+        }
+        assert_int_equal(raw_status(story.raw), 0);
+        raw_close(witness);
+        story_stop(&story);
+}
+
+/* --- Loops that are not the library's ---------------------------------------------------------------------------- */
+
+/* The descriptor of a thread becomes readable for every completion, and stays quiet when there is none. */
+static void lanes_wake_foreign_loops(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct pollfd look = { .events = POLLIN };
+        struct client client;
+        uint64_t socket;
+        int fd;
+
+        client_start(&client);
+        socket = client_pair(&client, AF_INET, &fd);
+        look.fd = ovl_thread_fd(client.thread);
+        for (size_t i = 0; i < 500; i++) {
+                assert_ok(client_recv(&client, socket, client.memory, 10, 0, &receiving));
+                peer_write(fd, "x", 1);
+                while (ovl_result(&receiving) == -EINPROGRESS) {
+                        assert_int_equal(poll(&look, 1, 10000), 1);
+                        assert_ok(ovl_dispatch(client.thread));
+                }
+                assert_int_equal(receiving.bytes, 1);
+        }
+        while (poll(&look, 1, 0) == 1)
+                assert_ok(ovl_dispatch(client.thread));
+        close(fd);
+        client_stop(&client);
+}
+
+int main(int argc, char **argv) {
+        static const struct harness_test tests[] = {
+                { "entries and records go through the lane", lanes_serve },
+                { "the lane says what is settled", lanes_settle },
+                { "the bell is rung for a sleeper, once", lanes_ring_the_bell },
+                { "requests do not overtake entries", lanes_keep_the_order_of_requests },
+                { "who takes no records is held", lanes_hold_who_takes_nothing },
+                { "records that nobody took come on the first connection", lanes_leave_their_records },
+                { "tails that cannot be end the session", lanes_bad_tails_kick },
+                { "the geometry is read once", lanes_copy_their_geometry },
+                { "memory that is no lane is refused", lanes_are_checked },
+                { "a lane goes with nothing else", lanes_are_exclusive },
+                { "the lanes of ports take no entries", lanes_of_ports_take_no_entries },
+                { "a storm of doorbells", lanes_bear_doorbells },
+                { "foreign loops are woken", lanes_wake_foreign_loops },
+        };
+
+        return harness_main(argc, argv, tests, HARNESS_N(tests));
+}
