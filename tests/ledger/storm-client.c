@@ -313,31 +313,31 @@ static int client_leave(struct storm_client *client) {
         return 0;
 }
 
-static uint64_t client_session_number(const struct storm_client *client) {
-        struct ovl_session_info info;
-
-        ovl_session_info(client->session, &info);
-        return info.session;
-}
-
 static int client_open(struct storm_client *client) {
-        struct ovl_session_options options = { .path = client->path, .name = "storm" };
+        static const char *const levels[STORM_LEVELS] = { "inline", "shared", "ring" };
+        unsigned level = client->level < 0 ? client->number % STORM_LEVELS : (unsigned) client->level;
+        struct ovl_session_options options = { .path = client->path, .name = "storm", .level = levels[level] };
+        struct ovl_session_info info;
         struct ovl_error error = {};
         int r;
 
         /* Some have so few credits that posts are refused now and then. */
-        if (client->slot >= STORM_STEADY && client->number % 3 == 0)
+        if (client->slot >= STORM_STEADY && client->number % 5 == 0)
                 options.credits = 200;
+        /* Some of those that might look for completions before they sleep do not. */
+        if (client->number % 4 == 0)
+                options.poll_us = OVL_POLL_NEVER;
         r = ovl_session_open(&options, &client->session, &error);
         if (r == 0)
                 r = ovl_port_open(client->session, 2, &client->port, &error);
-        if (r == 0)
-                __atomic_store_n(&client->board->sessions[client->slot], client_session_number(client),
-                                 __ATOMIC_RELEASE);
-        if (r < 0)
+        if (r < 0) {
                 fprintf(stderr, "storm: client %u: cannot open a session: %s (%s)\n", client->number, strerror(-r),
                         error.text);
-        return r;
+                return r;
+        }
+        ovl_session_info(client->session, &info);
+        __atomic_store_n(&client->board->sessions[client->slot], info.session, __ATOMIC_RELEASE);
+        return info.level == level ? 0 : -EPROTO;
 }
 
 int storm_client_run(struct storm_client *client) {
