@@ -256,8 +256,10 @@ static int books_enter_mark(struct books *books, struct book_journal *file, cons
         for (uint64_t side = 0; event->kind == EVENT_SHUTDOWN && side < 2; side++)
                 if (how == side || how == 2)
                         books_enter_time(&conn->shutdown_ns[side], event->time_ns);
-        if (event->kind == EVENT_NAME)
+        if (event->kind == EVENT_NAME) {
                 conn->name = event->body.mark.detail;
+                conn->name_ns = event->time_ns;
+        }
         if (event->kind == EVENT_SHARED)
                 conn->shared_with = event->body.mark.detail;
         return 0;
@@ -335,6 +337,9 @@ static int books_enter(struct books *books, struct book_journal *file, uint64_t 
                 op->has_result = true;
                 op->result = event->status;
                 op->was_set = event->flags & EVENT_FLAG_SET;
+                return 0;
+        case EVENT_DROPPED:
+                books->n_dropped = event->body.mark.detail;
                 return 0;
         case EVENT_RECORD:
                 books_enter_record(books, file, place, event, report);

@@ -65,7 +65,8 @@ struct book_conn {
         uint64_t close_ns;
         uint64_t shutdown_ns[2]; /* of the receiving and of the sending side */
         uint64_t cancel_ns;
-        uint64_t name;        /* datagrams: its place, where it has told; else 0 */
+        uint64_t name; /* datagrams: its place, where it has told; else 0 */
+        uint64_t name_ns;
         uint64_t shared_with; /* the number under which another session has the same socket, or 0 */
         struct book_group groups[BOOKS_OPS];
 };
@@ -99,6 +100,7 @@ struct books {
         struct book_op **sorted;
         size_t n_ops;
         size_t n_events;
+        uint64_t n_dropped; /* datagrams for which the kernel had no room, at most */
 };
 
 /*

@@ -8,8 +8,9 @@
  * Invariant: a datagram may be lost on its way, and none may be added. Receives of one socket take datagrams in posting
  * order, and those of one sender arrive in the order in which it posted them: the loopback has one queue.
  *
- * Rejected: demanding that nothing is lost. A receiver that closes with datagrams in its kernel buffer, or whose buffer
- * is full, loses them by right; what the daemon loses is bounded by the shares that the ledger demands.
+ * Rejected: demanding that nothing is lost. A receiver that closes with datagrams in its kernel buffer loses them by
+ * right. But one that goes on receiving what the same sender sent later has lost them only if the kernel had no room,
+ * and it counts those.
  */
 
 #include <errno.h>
@@ -139,6 +140,12 @@ static void datagram_check_peek(struct datagram_walk *walk, const struct book_op
         walk->peeked = op->flags & EVENT_FLAG_PEEK ? op->head : 0;
 }
 
+/* Whether a datagram came to where the receiver was, so that nothing but a lack of room keeps it from there. */
+static bool datagram_has_come(const struct book_conn *receiver, const struct book_op *sent) {
+        return receiver->name != 0 && sent->to == receiver->name && sent->posted_ns > receiver->name_ns &&
+               sent->n_records > 0 && sent->status == 0 && sent->len > 0 && sent->n_taken == 0;
+}
+
 static void datagram_check_order(struct datagram_walk *walk, const struct book_op *op, struct book_op *sent,
                                  const struct book_conn *sender) {
         struct datagram_source *source = datagram_source(walk, sender->number);
@@ -155,6 +162,8 @@ static void datagram_check_order(struct datagram_walk *walk, const struct book_o
                            (unsigned long long) (source->next - 1));
         if (is_peek)
                 return;
+        for (uint64_t i = source->next; i < serial; i++)
+                walk->totals->n_overtaken += datagram_has_come(walk->receiver, sender->groups[EVENT_OP_SENDTO].ops[i]);
         source->next = serial + 1;
         if (sent->n_taken++ > 0)
                 report_add(walk->report, REPORT_DOUBLED, "%s: %s was received before", books_describe(op, text),
@@ -246,6 +255,18 @@ static void datagram_check_counts(const struct datagram_walk *walk) {
         }
 }
 
+/* Those that were cut below their names were received, too, and nobody knows which they were. */
+static void datagram_check_overtaken(const struct datagram_walk *walk) {
+        const struct datagram_totals *totals = walk->totals;
+
+        if (totals->n_overtaken > totals->n_unnamed + walk->books->n_dropped)
+                report_add(walk->report, REPORT_LOST,
+                           "%llu datagrams were overtaken by later ones; %llu were cut below their names, and the "
+                           "kernel had no room for %llu",
+                           (unsigned long long) totals->n_overtaken, (unsigned long long) totals->n_unnamed,
+                           (unsigned long long) walk->books->n_dropped);
+}
+
 void datagram_check(struct books *books, struct report *report, struct datagram_totals *ret_totals) {
         struct datagram_totals totals = {};
         struct datagram_walk walk = { .books = books, .report = report, .totals = &totals };
@@ -259,6 +280,8 @@ void datagram_check(struct books *books, struct report *report, struct datagram_
         }
         if (walk.places)
                 datagram_check_counts(&walk);
+        if (walk.places)
+                datagram_check_overtaken(&walk);
         else
                 report_add(report, REPORT_FILE, "no memory to judge datagrams");
         totals.n_lost = totals.n_sent > totals.n_taken ? totals.n_sent - totals.n_taken : 0;
@@ -276,4 +299,5 @@ void datagram_print(const struct datagram_totals *totals) {
         printf("  %-44s %10llu\n", "datagrams cut by their buffers", (unsigned long long) totals->n_truncated);
         printf("  %-44s %10llu\n", "datagrams with their sender's address", (unsigned long long) totals->n_addressed);
         printf("  %-44s %10llu\n", "datagrams that nobody received", (unsigned long long) totals->n_lost);
+        printf("  %-44s %10llu\n", "  of these overtaken by later ones", (unsigned long long) totals->n_overtaken);
 }

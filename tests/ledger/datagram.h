@@ -16,6 +16,7 @@ struct datagram_totals {
         uint64_t n_unnamed;   /* of those received: cut so short that nobody knows which they were */
         uint64_t n_addressed; /* whose sender's address was told, and right */
         uint64_t n_lost;      /* sent, and not received by anybody */
+        uint64_t n_overtaken; /* of those: a later one of the same sender was received by that receiver */
 };
 
 /* Counts on the way how often each datagram was received: the books' n_taken. */

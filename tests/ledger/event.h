@@ -23,6 +23,7 @@ enum event_kind {
         EVENT_DAEMON,    /* by the driver, at the end: status 0 when the daemon lived to the end */
         EVENT_LEFT,      /* the client is about to free its session with operations pending: id is the client */
         EVENT_ABORTED,   /* the library gave the session up: status; body.mark.detail is the reason */
+        EVENT_DROPPED,   /* by the driver, at the end: body.mark.detail datagrams found no room at their receivers */
         EVENT_END,       /* the thread ended in order */
         EVENT_NESTED,    /* a routine began while another of the same connection ran: body.mark */
         EVENT_NAME,      /* a datagram socket is bound: body.mark; detail is its place */

@@ -259,6 +259,25 @@ static bool storm_is_broken(const struct storm *storm) {
         return false;
 }
 
+/* Datagrams of this machine for which there was no room where they were to be received, so far. */
+static uint64_t storm_count_dropped(void) {
+        static const char *const paths[] = { "/proc/net/snmp", "/proc/net/snmp6" };
+        unsigned long long n, total = 0;
+        char line[512];
+
+        for (size_t i = 0; i < HARNESS_N(paths); i++) {
+                FILE *file = fopen(paths[i], "re");
+
+                while (file && fgets(line, sizeof(line), file))
+                        if (sscanf(line, "Udp: %*u %*u %*u %*u %llu", &n) == 1 ||
+                            sscanf(line, "Udp6RcvbufErrors %llu", &n) == 1)
+                                total += n;
+                if (file)
+                        fclose(file);
+        }
+        return total;
+}
+
 /* --- Judging ---------------------------------------------------------------------------------------------------- */
 
 static void storm_exec_ledger(const struct storm *storm) {
@@ -330,7 +349,7 @@ static void storm_open(struct storm *storm) {
 
 static void test_storm(void **state) {
         struct storm storm = {};
-        uint64_t started_ns = now_ns();
+        uint64_t started_ns = now_ns(), n_dropped = storm_count_dropped();
         int r;
 
         r = sscanf(getenv(STORM_OPTIONS), "%llu %llu %d %d %d %d %79s %31s", (unsigned long long *) &storm.options.seed,
@@ -342,6 +361,7 @@ static void test_storm(void **state) {
                 if (storm_is_broken(&storm))
                         __atomic_store_n(&storm.board->is_over, 1, __ATOMIC_RELAXED);
         r = waitpid(storm.daemon.monitor, NULL, WNOHANG) == 0 && kill(storm.worker, 0) == 0 ? 0 : -ESRCH;
+        storm_mark(&storm.journal, EVENT_DROPPED, 0, 0, storm_count_dropped() - n_dropped, 0);
         storm_mark(&storm.journal, EVENT_DAEMON, 0, 0, 0, r);
         dprintf(storm.options.output_fd, "storm: seed %llu, %.1f s\n", (unsigned long long) storm.options.seed,
                 (double) (now_ns() - started_ns) / (double) NS_PER_S);

@@ -93,11 +93,17 @@ static void datagrams_right(struct synthetic *synthetic) {
         datagram_receive(synthetic, 5, (struct datagram){ .serial = 4, .bytes = 3, .size = 3, .status = -EMSGSIZE });
 }
 
-/* Some do not arrive. */
+/* Some do not arrive, because there was no room for them. */
 static void datagrams_lost(struct synthetic *synthetic) {
         datagram_send_all(synthetic);
         datagram_receive(synthetic, 0, (struct datagram){ .serial = 1, .bytes = 8, .size = SIZE });
         datagram_receive(synthetic, 1, (struct datagram){ .serial = 4, .bytes = 60, .size = SIZE });
+        synthetic_mark(synthetic, 0, EVENT_DROPPED, 0, 0, 2);
+}
+
+static void datagrams_lost_although_there_was_room(struct synthetic *synthetic) {
+        datagrams_lost(synthetic);
+        synthetic_mark(synthetic, 0, EVENT_DROPPED, 0, 0, 1);
 }
 
 /* Its sender was killed before it learnt that it had left. */
@@ -426,6 +432,7 @@ static void test_off(void **state) {
                 KIND_CASE(datagram_to_another, REPORT_BYTES),
                 KIND_CASE(datagram_from_another, REPORT_INDICATION),
                 KIND_CASE(datagram_empty_of_nobody, REPORT_BYTES),
+                KIND_CASE(datagrams_lost_although_there_was_room, REPORT_LOST),
                 KIND_CASE(datagram_unnamed_of_nobody, REPORT_BYTES),
                 KIND_CASE(event_seen_by_another_client, REPORT_THREAD),
                 KIND_CASE(event_at_once_and_not_set, REPORT_INDICATION),
@@ -467,6 +474,7 @@ static void test_counts(void **state) {
         assert_int_equal(synthetic.datagrams.n_lost, 0);
         kind_run(&lost, &synthetic);
         assert_int_equal(synthetic.datagrams.n_lost, 3);
+        assert_int_equal(synthetic.datagrams.n_overtaken, 2);
         kind_run(&apcs, &synthetic);
         assert_int_equal(synthetic.apcs.n_queued[0], 2);
         assert_int_equal(synthetic.apcs.n_queued[1], 2);
