@@ -38,6 +38,7 @@ struct link_peer {
         uint32_t uid;
         uint32_t gid;
         int32_t pid;
+        uint8_t may_use_unix; /* the policy lets the client name Unix sockets */
         uint8_t may_not_open; /* the user has all the sessions that it may have: the connection may only join one */
 };
 

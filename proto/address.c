@@ -93,6 +93,11 @@ int address_to_kernel(const struct ovl_address *address, struct sockaddr_storage
         }
 }
 
+bool address_is_relative(const struct ovl_address *address) {
+        return address->family == OVL_FAMILY_UNIX && address->path_len > 0 && address->host[0] != '\0' &&
+               address->host[0] != '/';
+}
+
 /* A kernel address may be shorter than its family's structure: what is missing is zero. */
 static void address_copy_kernel(void *to, size_t size, const struct sockaddr *kernel, socklen_t len) {
         memset(to, 0, size);

@@ -4,6 +4,7 @@
 
 /* Addresses between their wire form and the kernel's. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <sys/socket.h>
 
@@ -18,6 +19,12 @@
  * not use is not zero, or a path is empty or longer than 108 bytes.
  */
 int address_to_kernel(const struct ovl_address *address, struct sockaddr_storage *ret_kernel, socklen_t *ret_len);
+
+/*
+ * Whether the address is the path of a Unix socket that is not absolute: what it names depends on the working directory
+ * of whoever looks, which for the daemon is nobody's business. An abstract name is not a path.
+ */
+bool address_is_relative(const struct ovl_address *address);
 
 /* Returns 0, or -EAFNOSUPPORT. A kernel address without a host (an unbound or unnamed socket) keeps its family. */
 int address_from_kernel(const struct sockaddr *kernel, socklen_t len, struct ovl_address *ret_address);

@@ -32,6 +32,7 @@
 #include "client/c/thread.h"
 #include "client/c/vector.h"
 #include "client/c/wait.h"
+#include "proto/address.h"
 
 #define COMPLETION_ERRNO_MAX 4095
 
@@ -43,8 +44,7 @@ struct completion_end {
         uint16_t flags;
         uint16_t reason;
         const uint8_t *payload; /* what was received inline; borrowed */
-        size_t payload_len;
-        struct ovl_port *port; /* borrowed: where the packet goes; NULL: to no port */
+        struct ovl_port *port;  /* borrowed: where the packet goes; NULL: to no port */
         uint64_t key;
 };
 
@@ -102,7 +102,7 @@ static void completion_end(struct ovl_session *session, struct pending *pending,
         const struct pending op = *pending;
 
         if (op.is_lent) {
-                payload_scatter(session, &op, end->payload, end->payload_len);
+                payload_scatter(session, &op, end->payload, end->bytes);
                 if (payload_return(session, &op))
                         wait_signal_all(session, by);
         }
@@ -141,6 +141,18 @@ static void completion_find_port(const struct ovl_session *session, const struct
         end->key = association->key;
 }
 
+/* Whether the record brings the address of a datagram's sender. */
+static bool completion_has_sender(const struct pending *pending, const struct ovl_record *record) {
+        return pending->from && (record->status == 0 || (record->flags & OVL_RECORD_TRUNCATED));
+}
+
+/* How much must have come with the record. */
+static uint64_t completion_payload_len(const struct pending *pending, const struct ovl_record *record) {
+        if (!pending->is_lent || (record->flags & OVL_RECORD_REFUSED))
+                return 0;
+        return record->bytes + (completion_has_sender(pending, record) ? sizeof(struct ovl_address) : 0);
+}
+
 /* Returns NULL, or what is wrong with the record. */
 static const char *completion_check(const struct conduit *conduit, const struct ovl_record *record,
                                     const struct pending *pending) {
@@ -158,7 +170,7 @@ static const char *completion_check(const struct conduit *conduit, const struct 
                 return "a record of a refusal without an error";
         if (record->bytes > pending->bytes_max)
                 return "a record of more bytes than were lent";
-        if (record->payload_len != (pending->is_lent && !(record->flags & OVL_RECORD_REFUSED) ? record->bytes : 0))
+        if (record->payload_len != completion_payload_len(pending, record))
                 return "a record whose payload is not what was received inline";
         if (record->reserved != 0)
                 return "a record with a reserved field that is not zero";
@@ -169,6 +181,27 @@ static const char *completion_check(const struct conduit *conduit, const struct 
                 return "a packet for an operation that asked for none";
         if (!to_port && conduit->number != record->thread && conduit != conduit->session->first)
                 return "a record in another thread's channel";
+        return NULL;
+}
+
+/*
+ * Tells the caller who sent the datagram. What the daemon can write is read once, then checked. Returns NULL, or what
+ * is wrong with it.
+ */
+static const char *completion_tell_sender(const struct pending *pending, const struct ovl_record *record,
+                                          const uint8_t *payload) {
+        struct ovl_address sender;
+
+        if (!completion_has_sender(pending, record))
+                return NULL;
+        if (pending->is_lent)
+                memcpy(&sender, payload + record->bytes, sizeof(sender));
+        else
+                vector_get_address(pending->vector, pending->vector_slot, &sender);
+        if (sender.family == OVL_FAMILY_NONE)
+                return NULL;
+        if (address_to_kernel(&sender, pending->from, pending->from_len) < 0)
+                return "a record of a datagram whose sender has a malformed address";
         return NULL;
 }
 
@@ -183,11 +216,12 @@ static const char *completion_take_end(struct conduit *conduit, const struct ovl
                 .flags = record->flags,
                 .reason = record->reason,
                 .payload = payload,
-                .payload_len = record->payload_len,
         };
         const char *problem;
 
         problem = completion_check(conduit, record, pending);
+        if (!problem)
+                problem = completion_tell_sender(pending, record, payload);
         if (problem)
                 return problem;
         if (record->flags & OVL_RECORD_PORT) {

@@ -257,11 +257,17 @@ struct ovl_overlapped {
         void *user;
         struct ovl_event *event; /* borrowed; NULL: none */
         uint64_t bytes;          /* transferred; valid once the operation has ended */
-        uint64_t value;          /* what the operation yields beyond bytes: the new socket of an accept */
+        uint64_t value;          /* what the operation yields beyond bytes: an accept's new socket, a poll's events */
         int32_t status;          /* -EINPROGRESS, then 0 or -errno: written last, with release order */
-        uint16_t flags;          /* 0x10: whether the operation took effect is not known */
+        uint16_t flags;          /* OVL_TRUNCATED and others */
         uint16_t reason;         /* finer than the status: ovl_reason_text() */
         uint64_t reserved[8];    /* the library's */
+};
+
+/* What an operation that has ended may say of itself besides its status. */
+enum {
+        OVL_TRUNCATED = 0x02,     /* the datagram was longer than the buffers: they are full, the rest is lost */
+        OVL_INDETERMINATE = 0x10, /* whether the operation took effect is not known */
 };
 
 /* A completion routine. Runs in the posting thread, in an alertable wait; may post, wait and close. */
@@ -276,7 +282,7 @@ struct ovl_buffer {
 /* Flags of posting calls. */
 enum {
         OVL_PEEK = 0x02,     /* receive: the data stays in the socket */
-        OVL_WAITALL = 0x100, /* receive: ends when the buffers are full */
+        OVL_WAITALL = 0x100, /* receive from a stream: ends when the buffers are full */
         OVL_WANT_VERDICT =
                 1 << 24,     /* wait until it is known whether the operation was refused, is done or is pending */
         OVL_QUIET = 1 << 25, /* no packet on the socket's port */
@@ -304,28 +310,82 @@ enum {
  */
 
 /*
- * Receives from a stream. Receives on one socket fill in posting order; each ends when any data has arrived.
+ * Receives from a stream, or one datagram. Receives on one socket fill in posting order; on a stream each ends when any
+ * data has arrived.
  *
  * buffers: n of them (1 to 64), filled one after the other. The array is captured, the memory lent.
  *
- * The record: bytes received; 0 with status 0 at the end of the stream. A receive of 0 bytes ends when data or the end
- * has arrived, and consumes nothing. See recv(2).
+ * The record, on a stream: bytes received; 0 with status 0 at the end of the stream. A receive of 0 bytes ends when
+ * data or the end has arrived, and consumes nothing. On a datagram socket: as ovl_recvfrom(). See recv(2).
  */
 OVL_API int ovl_recv(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
                      unsigned flags, struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
 
 /*
- * Sends on a stream: all bytes or an error. Sends on one socket leave in posting order.
+ * Sends on a stream: all bytes or an error. On a datagram socket, sends one datagram to its peer: all buffers together,
+ * and none is an empty datagram. Sends on one socket leave in posting order.
  *
  * buffers: n of them (0 to 64). The array is captured, the memory lent.
  *
- * The record: bytes sent; after a cancel, how many had left. See send(2).
+ * The record: bytes sent; after a cancel, how many had left. Of a datagram also -EDESTADDRREQ (the socket has no peer),
+ * -EMSGSIZE (it is too long, and nothing was sent). See send(2).
  */
 OVL_API int ovl_send(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
                      unsigned flags, struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
 
 /*
- * Connects a stream socket. address: captured.
+ * Receives one datagram, and says from whom. Receives on one socket, with ovl_recv(), take datagrams in posting order.
+ *
+ * buffers:  n of them (1 to 64), filled one after the other. The array is captured, the memory lent.
+ * flags:    also OVL_PEEK.
+ * from:     filled with the sender's address before the operation is indicated. Lent until then. NULL: not wanted.
+ * from_len: filled with the bytes of that address; 0 when the sender has none, or no datagram came. Lent until then.
+ *           NULL if and only if `from` is.
+ *
+ * Refused: -EOPNOTSUPP (not a datagram socket), -EINVAL (it is neither bound nor connected, nor has it sent).
+ *
+ * The record: bytes received; 0 for an empty datagram. When the datagram was longer than the buffers, the status is
+ * -EMSGSIZE and the flags have OVL_TRUNCATED: bytes and sender are as after a success, the rest is lost, also when the
+ * buffers have no bytes at all. -ECONNREFUSED: an earlier datagram was not taken at the peer; the socket goes on. See
+ * recvfrom(2).
+ */
+OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
+                         unsigned flags, struct sockaddr_storage *from, socklen_t *from_len,
+                         struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
+/*
+ * Sends one datagram to an address, also where the socket is connected to another. A UDP socket that has no address
+ * gets one. Sends on one socket leave in posting order.
+ *
+ * buffers: n of them (0 to 64), together one datagram. The array is captured, the memory lent.
+ * address: captured. The path of a Unix socket is absolute, as overlapd sees the file system.
+ *
+ * Refused: -EOPNOTSUPP (not a datagram socket), -EAFNOSUPPORT (an address of another family), -EACCES (policy).
+ *
+ * The record: bytes sent, which is all; -EMSGSIZE when that is too many for one datagram, and nothing was sent. See
+ * sendto(2).
+ */
+OVL_API int ovl_sendto(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
+                       unsigned flags, const struct sockaddr *address, socklen_t len, struct ovl_overlapped *overlapped,
+                       OVL_ROUTINE(routine));
+
+/*
+ * Waits until a socket can be read or written, or has an error. Takes nothing; any number may wait on one socket,
+ * whatever its type and state, and they have no place in the order of other operations.
+ *
+ * events: POLLIN, POLLPRI, POLLOUT of poll(2), or none: POLLERR and POLLHUP are always told.
+ *
+ * The record: value holds the events that are there, of those and POLLERR and POLLHUP: the latter also when the other
+ * side has ended its sending. See poll(2).
+ */
+OVL_API int ovl_poll(struct ovl_thread *thread, uint64_t socket, unsigned events, unsigned flags,
+                     struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
+/*
+ * Connects a stream socket, or sets the peer of a datagram socket, which can be done again. address: captured. The path
+ * of a Unix socket is absolute, as overlapd sees the file system; the listener sees overlapd's credentials.
+ *
+ * On a datagram socket it takes its turn among the sends.
  *
  * The record: status 0 when connected, or -ECONNREFUSED, -ETIMEDOUT, -ENETUNREACH, -EACCES (policy)... See connect(2).
  */
@@ -542,7 +602,14 @@ OVL_API int ovl_apc_queue_remote(struct ovl_thread *thread, const struct ovl_thr
  * thread's owner, and return 0 or -errno with ovl_thread_error() saying more.
  */
 
-/* family: AF_INET or AF_INET6. type: SOCK_STREAM. Gives the id of a new socket of the session. See socket(2). */
+/*
+ * Opens a socket.
+ *
+ * family: AF_INET, AF_INET6 or AF_UNIX.
+ * type:   SOCK_STREAM or SOCK_DGRAM.
+ *
+ * Returns 0 and the id of a new socket of the session, -EAFNOSUPPORT or -ESOCKTNOSUPPORT for others. See socket(2).
+ */
 OVL_API int ovl_socket_open(struct ovl_thread *thread, int family, int type, uint64_t *ret_socket);
 
 /*
@@ -551,20 +618,27 @@ OVL_API int ovl_socket_open(struct ovl_thread *thread, int family, int type, uin
  */
 OVL_API int ovl_socket_close(struct ovl_thread *thread, uint64_t socket);
 
+/*
+ * Binds. A Unix socket is bound to an absolute path, as overlapd sees the file system (the file stays when the socket
+ * is closed), to an abstract name, or, with the family alone, to an abstract name that the kernel chooses. See bind(2).
+ */
 OVL_API int ovl_bind(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len);
 OVL_API int ovl_listen(struct ovl_thread *thread, uint64_t socket, int backlog);
 
 /* how: SHUT_RD, SHUT_WR or SHUT_RDWR. Sends that are pending leave before the end of the stream is sent. */
 OVL_API int ovl_shutdown(struct ovl_thread *thread, uint64_t socket, int how);
 
-/* len: room on entry, used on return. See getsockname(2), getpeername(2). */
+/* len: room on entry, used on return: of a Unix socket without a name the family alone. See getsockname(2),
+ * getpeername(2). */
 OVL_API int ovl_getsockname(struct ovl_thread *thread, uint64_t socket, struct sockaddr *address, socklen_t *len);
 OVL_API int ovl_getpeername(struct ovl_thread *thread, uint64_t socket, struct sockaddr *address, socklen_t *len);
 
 /*
  * level, option: as in setsockopt(2), of those that take an int: SO_REUSEADDR, SO_REUSEPORT, SO_KEEPALIVE, SO_SNDBUF,
- * SO_RCVBUF, SO_OOBINLINE, SO_ERROR (read only), TCP_NODELAY, TCP_CORK, TCP_QUICKACK, TCP_KEEPIDLE, TCP_KEEPINTVL,
- * TCP_KEEPCNT, TCP_USER_TIMEOUT, IPV6_V6ONLY, IP_TOS, IPV6_TCLASS. Others: -ENOPROTOOPT.
+ * SO_RCVBUF, SO_OOBINLINE, SO_BROADCAST, SO_ERROR (read only), TCP_NODELAY, TCP_CORK, TCP_QUICKACK, TCP_KEEPIDLE,
+ * TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, IPV6_V6ONLY, IP_TOS, IPV6_TCLASS, IP_TTL, IPV6_UNICAST_HOPS,
+ * IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP. Others, and those that do not go with
+ * the socket's type or family: -ENOPROTOOPT.
  */
 OVL_API int ovl_setsockopt(struct ovl_thread *thread, uint64_t socket, int level, int option, int value);
 OVL_API int ovl_getsockopt(struct ovl_thread *thread, uint64_t socket, int level, int option, int *ret_value);

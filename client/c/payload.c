@@ -54,7 +54,7 @@ static struct ovl_region *payload_region(const struct ovl_session *session, cons
 
 /* The slices of an operation's buffers. */
 static const struct ovl_slice *payload_slices(const struct pending *pending, size_t *ret_n) {
-        if (pending->vector) {
+        if (pending->is_gathered) {
                 *ret_n = pending->slice.len / sizeof(struct ovl_slice);
                 return vector_slices(pending->vector, pending->vector_slot);
         }

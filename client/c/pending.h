@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "base/slots.h"
 #include "proto/layout.h"
@@ -23,16 +24,19 @@ struct pending {
         uint64_t thread_number;
         uint64_t socket;
         uint64_t bytes_max;          /* what the record may say at most */
-        struct vector_arena *vector; /* borrowed: where the array of slices lies; NULL: there is none */
+        struct vector_arena *vector; /* borrowed: where its array of slices or its address lies; NULL: it has none */
         uint32_t vector_slot;
-        struct ovl_event *event; /* one reference; NULL: none */
-        struct ovl_slice slice;  /* level 0: the buffer, or the array of slices */
-        bool is_lent;            /* level 0: its buffers will be written to */
-        uint8_t op;              /* enum ovl_op */
-        uint8_t indication;      /* enum ovl_indication */
-        bool wants_verdict;      /* the posting call waits */
-        bool is_waited;          /* some wait has this operation as its object */
-        bool is_cancelled;       /* the thread that posted it is being closed and asked for its end */
+        struct ovl_event *event;       /* one reference; NULL: none */
+        struct ovl_slice slice;        /* level 0: the buffer, or the array of slices */
+        struct sockaddr_storage *from; /* borrowed: where the caller wants the sender's address; NULL: nowhere */
+        socklen_t *from_len;           /* borrowed, goes with `from` */
+        bool is_lent;                  /* level 0: its buffers will be written to */
+        bool is_gathered;              /* level 0: the slice is an array of slices */
+        uint8_t op;                    /* enum ovl_op */
+        uint8_t indication;            /* enum ovl_indication */
+        bool wants_verdict;            /* the posting call waits */
+        bool is_waited;                /* some wait has this operation as its object */
+        bool is_cancelled;             /* the thread that posted it is being closed and asked for its end */
 };
 
 struct pending_table {

@@ -20,7 +20,9 @@
 
 #include "client/c/post.h"
 
+#include <assert.h>
 #include <errno.h>
+#include <poll.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -56,6 +58,8 @@ struct post {
         unsigned flags_known; /* those that go into the entry */
         struct ovl_overlapped *overlapped;
         void (*routine)(struct ovl_thread *thread, struct ovl_overlapped *overlapped);
+        struct sockaddr_storage *from; /* borrowed: of a receive that asks for the sender */
+        socklen_t *from_len;           /* borrowed */
         struct ovl_entry entry;
         bool is_gathered; /* level 0: bytes go along, and the entry is appended with them */
         uint64_t len;     /* bytes of all buffers */
@@ -143,7 +147,7 @@ static void post_append_inline(struct ovl_thread *thread, const struct post *pos
         do {
                 size_t step = len - at < OVL_INLINE_LEN_MAX ? (size_t) (len - at) : OVL_INLINE_LEN_MAX;
 
-                if (post_body_len(thread) + OVL_SLOT_SIZE + step > OVL_FRAME_POST_MAX)
+                if (post_body_len(thread) + entry.n_slots * OVL_SLOT_SIZE + step > OVL_FRAME_POST_MAX)
                         post_flush(thread, post->call);
                 entry.buffer = (struct ovl_slice){ .len = (uint32_t) step };
                 entry.flags = post->entry.flags | (at + step < len ? OVL_ENTRY_MORE : 0);
@@ -268,6 +272,8 @@ static void post_start(struct ovl_thread *thread, struct post *post, struct pend
         __atomic_store_n(&post->overlapped->status, -EINPROGRESS, __ATOMIC_RELEASE);
         if (pending->event)
                 event_start(pending->event, pending);
+        if (post->from)
+                *post->from_len = 0;
         thread->verdict = THREAD_VERDICT_NONE;
         thread->conduit->n_posted++;
         if (!post->is_gathered)
@@ -281,10 +287,10 @@ static void post_make_inline(struct ovl_session *session, struct post *post, str
         pending->slice = entry->buffer;
         entry->buffer = (struct ovl_slice){ 0 };
         entry->flags &= (uint8_t) ~OVL_ENTRY_VECTOR;
-        if (entry->op == OVL_OP_SEND) {
+        if (entry->op == OVL_OP_SEND || entry->op == OVL_OP_SENDTO) {
                 entry->flags |= OVL_ENTRY_INLINE;
                 post->is_gathered = true;
-        } else if (entry->op == OVL_OP_RECV) {
+        } else if (entry->op == OVL_OP_RECV || entry->op == OVL_OP_RECVFROM) {
                 entry->flags |= OVL_ENTRY_INLINE;
                 if (pending->bytes_max > OVL_INLINE_LEN_MAX)
                         pending->bytes_max = OVL_INLINE_LEN_MAX;
@@ -303,6 +309,10 @@ static int post_check_inline(struct ovl_thread *thread, const struct post *post,
                                  "%s: %llu bytes, and at the level inline a send has at most %u: split it, or use the "
                                  "level shared",
                                  post->call, (unsigned long long) len, OVL_INLINE_OP_LEN_MAX);
+        if (post->entry.op == OVL_OP_SENDTO && len > OVL_INLINE_LEN_MAX)
+                return error_set(&thread->error, -EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG,
+                                 "%s: %llu bytes, and no datagram is longer than %u", post->call,
+                                 (unsigned long long) len, OVL_INLINE_LEN_MAX);
         if (post->entry.op == OVL_OP_RECV && (post->flags & OVL_WAITALL) && len > OVL_INLINE_LEN_MAX)
                 return error_set(&thread->error, -EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG,
                                  "%s: %llu bytes, and at the level inline a receive that waits for all has at most %u: "
@@ -331,14 +341,22 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         if (r < 0)
                 return r;
         post->len = len;
+        /* At level 0 the sender's address comes along, and needs no place. */
+        if (n > 1 || (post->from && session->info.level > 0)) {
+                r = vector_take(session, &arena, &slot);
+                if (r < 0)
+                        return r;
+        }
         if (n == 1) {
                 post->entry.buffer = slices[0];
         } else if (n > 1) {
-                r = vector_take(session, slices, n, &arena, &slot, &post->entry.buffer);
-                if (r < 0)
-                        return r;
+                vector_put_slices(arena, slot, slices, n, &post->entry.buffer);
                 post->entry.flags |= OVL_ENTRY_VECTOR;
         }
+        if (post->from && session->info.level > 0)
+                vector_put_address(arena, slot, &post->entry.aux);
+        else if (post->from)
+                post->entry.aux = (struct ovl_slice){ .len = sizeof(struct ovl_address) };
         pending = pending_add(&session->pending);
         if (!pending) {
                 if (arena)
@@ -351,6 +369,9 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         pending->vector = arena;
         pending->vector_slot = slot;
         pending->bytes_max = len;
+        pending->from = post->from;
+        pending->from_len = post->from_len;
+        pending->is_gathered = n > 1;
         if (session->info.level == 0)
                 post_make_inline(session, post, pending);
         post_start(thread, post, pending);
@@ -497,6 +518,67 @@ OVL_API int ovl_send(struct ovl_thread *thread, uint64_t socket, const struct ov
         return post_submit(thread, &post);
 }
 
+OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
+                         unsigned flags, struct sockaddr_storage *from, socklen_t *from_len,
+                         struct ovl_overlapped *overlapped,
+                         void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_recvfrom",
+                .buffers = buffers,
+                .n_buffers = n,
+                .flags = flags,
+                .flags_known = OVL_PEEK,
+                .overlapped = overlapped,
+                .routine = routine,
+                .from = from,
+                .from_len = from_len,
+                .entry = { .socket = socket, .op = OVL_OP_RECVFROM },
+        };
+
+        if (n == 0)
+                return error_set(&thread->error, -EINVAL, 0,
+                                 "ovl_recvfrom: no buffer: one of 0 bytes takes a datagram, too");
+        if (!from != !from_len)
+                return error_set(&thread->error, -EINVAL, 0,
+                                 "ovl_recvfrom: room for an address without room for its length, or the other way "
+                                 "round: give both or neither");
+        return post_submit(thread, &post);
+}
+
+/* Puts the address into the entry of an operation that has one. */
+static int post_address(struct ovl_thread *thread, struct post *post, const struct sockaddr *address, socklen_t len,
+                        const char *purpose) {
+        struct ovl_entry *entry = &post->entry;
+        int r;
+
+        r = socket_pack_address(thread, address, len, post->call, purpose, &entry->address);
+        if (r < 0)
+                return r;
+        if (entry->address.family == OVL_FAMILY_UNIX && entry->address.path_len == 0)
+                return error_set(&thread->error, -EINVAL, OVL_REASON_BAD_ADDRESS,
+                                 "%s: a Unix address without a path or name is nobody's", post->call);
+        entry->n_slots = entry->address.family == OVL_FAMILY_UNIX ? 3 : 2;
+        return 0;
+}
+
+OVL_API int ovl_sendto(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
+                       unsigned flags, const struct sockaddr *address, socklen_t len, struct ovl_overlapped *overlapped,
+                       void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_sendto",
+                .buffers = buffers,
+                .n_buffers = n,
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_SENDTO },
+        };
+        int r;
+
+        r = post_address(thread, &post, address, len, "send to");
+        return r < 0 ? r : post_submit(thread, &post);
+}
+
 OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
                         unsigned flags, struct ovl_overlapped *overlapped,
                         void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
@@ -509,12 +591,28 @@ OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct
         };
         int r;
 
-        r = socket_pack_address(address, len, &post.entry.address);
-        if (r < 0)
-                return error_set(&thread->error, r, OVL_REASON_BAD_ADDRESS,
-                                 "ovl_connect: not an address to connect to (%u bytes, family %d)", len,
-                                 address && len >= sizeof(sa_family_t) ? address->sa_family : -1);
-        post.entry.n_slots = post.entry.address.family == OVL_FAMILY_UNIX ? 3 : 2;
+        r = post_address(thread, &post, address, len, "connect to");
+        return r < 0 ? r : post_submit(thread, &post);
+}
+
+static_assert(POLLIN == OVL_POLL_IN && POLLPRI == OVL_POLL_PRIORITY && POLLOUT == OVL_POLL_OUT &&
+                      POLLERR == OVL_POLL_ERROR && POLLHUP == OVL_POLL_HUP,
+              "events are the same on the wire");
+
+OVL_API int ovl_poll(struct ovl_thread *thread, uint64_t socket, unsigned events, unsigned flags,
+                     struct ovl_overlapped *overlapped, void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_poll",
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_POLL, .other = events },
+        };
+
+        if (events & ~(unsigned) (POLLIN | POLLPRI | POLLOUT | POLLERR | POLLHUP))
+                return error_set(&thread->error, -EINVAL, OVL_REASON_UNKNOWN_FLAGS,
+                                 "ovl_poll: 0x%x are no events that can be waited for: POLLIN, POLLPRI and POLLOUT are",
+                                 events & ~(unsigned) (POLLIN | POLLPRI | POLLOUT | POLLERR | POLLHUP));
         return post_submit(thread, &post);
 }
 

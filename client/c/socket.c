@@ -18,6 +18,7 @@
 #include <netinet/tcp.h>
 #include <stdbool.h>
 #include <string.h>
+#include <sys/un.h>
 
 #include "client/c/association.h"
 #include "client/c/completion.h"
@@ -39,14 +40,16 @@ OVL_API int ovl_socket_open(struct ovl_thread *thread, int family, int type, uin
         Overlapd__Reply *reply;
         int r;
 
-        if (family != AF_INET && family != AF_INET6)
+        if (family != AF_INET && family != AF_INET6 && family != AF_UNIX)
                 return error_set(&thread->error, -EAFNOSUPPORT, 0,
-                                 "ovl_socket_open: family %d is neither AF_INET nor AF_INET6", family);
-        if (type != SOCK_STREAM)
-                return error_set(&thread->error, -ESOCKTNOSUPPORT, 0, "ovl_socket_open: type %d is not SOCK_STREAM",
-                                 type);
-        socket_open.family = family == AF_INET ? OVERLAPD__FAMILY__FAMILY_INET : OVERLAPD__FAMILY__FAMILY_INET6;
-        socket_open.type = OVERLAPD__TYPE__TYPE_STREAM;
+                                 "ovl_socket_open: family %d is none of AF_INET, AF_INET6 and AF_UNIX", family);
+        if (type != SOCK_STREAM && type != SOCK_DGRAM)
+                return error_set(&thread->error, -ESOCKTNOSUPPORT, 0,
+                                 "ovl_socket_open: type %d is neither SOCK_STREAM nor SOCK_DGRAM", type);
+        socket_open.family = family == AF_INET    ? OVERLAPD__FAMILY__FAMILY_INET
+                             : family == AF_INET6 ? OVERLAPD__FAMILY__FAMILY_INET6
+                                                  : OVERLAPD__FAMILY__FAMILY_UNIX;
+        socket_open.type = type == SOCK_STREAM ? OVERLAPD__TYPE__TYPE_STREAM : OVERLAPD__TYPE__TYPE_DATAGRAM;
         request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_OPEN;
         request.socket_open = &socket_open;
         r = request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT_SOCKET_OPEN, "ovl_socket_open", &reply);
@@ -117,14 +120,38 @@ static size_t socket_host_len(const struct ovl_address *address) {
         }
 }
 
-int socket_pack_address(const struct sockaddr *address, socklen_t len, struct ovl_address *ret_address) {
+/* Whether the bytes can be an address: as many as its family needs. */
+static bool socket_is_address(const struct sockaddr *address, socklen_t len) {
         if (!address || len < sizeof(address->sa_family))
-                return -EINVAL;
-        if (address->sa_family == AF_INET && len < sizeof(struct sockaddr_in))
-                return -EINVAL;
-        if (address->sa_family == AF_INET6 && len < sizeof(struct sockaddr_in6))
-                return -EINVAL;
-        return address_from_kernel(address, len, ret_address);
+                return false;
+        switch (address->sa_family) {
+        case AF_INET:
+                return len >= sizeof(struct sockaddr_in);
+        case AF_INET6:
+                return len >= sizeof(struct sockaddr_in6);
+        case AF_UNIX:
+                return len <= sizeof(struct sockaddr_un);
+        default:
+                return false;
+        }
+}
+
+int socket_pack_address(struct ovl_thread *thread, const struct sockaddr *address, socklen_t len, const char *call,
+                        const char *purpose, struct ovl_address *ret_address) {
+        char text[ADDRESS_TEXT_SIZE];
+        int r;
+
+        r = socket_is_address(address, len) ? address_from_kernel(address, len, ret_address) : -EINVAL;
+        if (r < 0)
+                return error_set(&thread->error, r, OVL_REASON_BAD_ADDRESS,
+                                 "%s: not an address to %s (%u bytes, family %d)", call, purpose, len,
+                                 address && len >= sizeof(sa_family_t) ? address->sa_family : -1);
+        if (address_is_relative(ret_address))
+                return error_set(&thread->error, -EINVAL, OVL_REASON_BAD_ADDRESS,
+                                 "%s: the path %s is relative, and overlapd has a working directory of its own: begin "
+                                 "it with /, or with a NUL byte for an abstract name",
+                                 call, address_format(ret_address, text));
+        return 0;
 }
 
 OVL_API int ovl_bind(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len) {
@@ -135,11 +162,9 @@ OVL_API int ovl_bind(struct ovl_thread *thread, uint64_t socket, const struct so
         Overlapd__Reply *reply;
         int r;
 
-        r = socket_pack_address(address, len, &wire);
+        r = socket_pack_address(thread, address, len, "ovl_bind", "bind to", &wire);
         if (r < 0)
-                return error_set(&thread->error, r, OVL_REASON_BAD_ADDRESS,
-                                 "ovl_bind: not an address to bind to (%u bytes, family %d)", len,
-                                 address && len >= sizeof(sa_family_t) ? address->sa_family : -1);
+                return r;
         to.family = (Overlapd__Family) wire.family;
         to.port = wire.port;
         to.scope_id = wire.scope_id;
@@ -169,6 +194,11 @@ static int socket_unpack_address(const Overlapd__Address *from, struct sockaddr_
                 wire.path_len = (uint8_t) from->host.len;
         else if (from->host.len != 0 && from->host.len != socket_host_len(&wire))
                 return -EPROTO;
+        if (wire.family == OVL_FAMILY_UNIX && wire.path_len == 0) {
+                *ret_kernel = (struct sockaddr_storage){ .ss_family = AF_UNIX };
+                *ret_len = sizeof(ret_kernel->ss_family);
+                return 0;
+        }
         r = address_to_kernel(&wire, ret_kernel, ret_len);
         return r < 0 ? -EPROTO : 0;
 }
@@ -221,6 +251,7 @@ static Overlapd__Option socket_option(int level, int option) {
                 { SOL_SOCKET, SO_RCVBUF, OVERLAPD__OPTION__OPTION_RECEIVE_BUFFER },
                 { SOL_SOCKET, SO_OOBINLINE, OVERLAPD__OPTION__OPTION_OOB_INLINE },
                 { SOL_SOCKET, SO_ERROR, OVERLAPD__OPTION__OPTION_ERROR },
+                { SOL_SOCKET, SO_BROADCAST, OVERLAPD__OPTION__OPTION_BROADCAST },
                 { IPPROTO_TCP, TCP_NODELAY, OVERLAPD__OPTION__OPTION_NO_DELAY },
                 { IPPROTO_TCP, TCP_CORK, OVERLAPD__OPTION__OPTION_CORK },
                 { IPPROTO_TCP, TCP_QUICKACK, OVERLAPD__OPTION__OPTION_QUICK_ACK },
@@ -231,6 +262,12 @@ static Overlapd__Option socket_option(int level, int option) {
                 { IPPROTO_IPV6, IPV6_V6ONLY, OVERLAPD__OPTION__OPTION_V6_ONLY },
                 { IPPROTO_IP, IP_TOS, OVERLAPD__OPTION__OPTION_TRAFFIC_CLASS },
                 { IPPROTO_IPV6, IPV6_TCLASS, OVERLAPD__OPTION__OPTION_TRAFFIC_CLASS },
+                { IPPROTO_IP, IP_TTL, OVERLAPD__OPTION__OPTION_HOPS },
+                { IPPROTO_IPV6, IPV6_UNICAST_HOPS, OVERLAPD__OPTION__OPTION_HOPS },
+                { IPPROTO_IP, IP_MULTICAST_TTL, OVERLAPD__OPTION__OPTION_MULTICAST_HOPS },
+                { IPPROTO_IPV6, IPV6_MULTICAST_HOPS, OVERLAPD__OPTION__OPTION_MULTICAST_HOPS },
+                { IPPROTO_IP, IP_MULTICAST_LOOP, OVERLAPD__OPTION__OPTION_MULTICAST_LOOP },
+                { IPPROTO_IPV6, IPV6_MULTICAST_LOOP, OVERLAPD__OPTION__OPTION_MULTICAST_LOOP },
         };
 
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++)

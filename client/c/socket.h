@@ -6,9 +6,18 @@
 
 #include <sys/socket.h>
 
+#include "client/c/overlap.h"
 #include "proto/layout.h"
 
-/* Returns 0, -EINVAL for an address that is too short for its family, or -EAFNOSUPPORT. */
-int socket_pack_address(const struct sockaddr *address, socklen_t len, struct ovl_address *ret_address);
+/*
+ * Checks an address of the program and gives its wire form: of a Unix socket perhaps one without a name.
+ *
+ * call, purpose: for the error text: "ovl_bind", "bind to".
+ *
+ * Returns 0, or -EINVAL and the thread's error: its length does not fit its family, the family is none of ours, or it
+ * is a relative path.
+ */
+int socket_pack_address(struct ovl_thread *thread, const struct sockaddr *address, socklen_t len, const char *call,
+                        const char *purpose, struct ovl_address *ret_address);
 
 #endif

@@ -1,12 +1,14 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * An operation with several buffers names an array of slices, which the daemon reads when it takes the entry. The array
- * needs a place in shared memory that nobody else writes to until then; the record says that it was taken. The places
- * are of one size, in regions of the library's own that no caller's buffer can lie in.
+ * An operation with several buffers names an array of slices, which the daemon reads when it takes the entry; one that
+ * asks for the sender of a datagram names room for an address, which the daemon writes before its record. Both need a
+ * place in shared memory that nobody else uses meanwhile. The places are of one size, with room for both, in regions of
+ * the library's own that no caller's buffer can lie in.
  *
  * Invariants: a place belongs to at most one operation in flight. The stack of free places is private memory: the
- * daemon can scribble over the arrays, which the library never reads back, but not over the account.
+ * daemon can scribble over the places, but not over the account. Arrays are never read back; an address is copied out
+ * once, when its record has come.
  *
  * Rejected: the array in the caller's own region (a caller could not see what it must not touch), and a place a thread
  * (an operation on a port outlives its thread).
@@ -14,6 +16,7 @@
 
 #include "client/c/vector.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
@@ -23,8 +26,10 @@
 #include "client/c/region.h"
 #include "client/c/session.h"
 #include "client/c/thread.h"
+#include "proto/shm.h"
 
-#define VECTOR_SLOT_SIZE (OVL_SLICES_MAX * sizeof(struct ovl_slice))
+#define VECTOR_ARRAY_SIZE (OVL_SLICES_MAX * sizeof(struct ovl_slice))
+#define VECTOR_SLOT_SIZE (VECTOR_ARRAY_SIZE + 128) /* an address, and what aligns the next place */
 #define VECTOR_SLOTS_FIRST 64u
 #define VECTOR_SLOTS_MAX 4096u /* of one arena */
 
@@ -71,23 +76,16 @@ int vector_grow(struct ovl_thread *thread, const char *call) {
         return 0;
 }
 
-int vector_take(struct ovl_session *session, const struct ovl_slice *slices, size_t n, struct vector_arena **ret_arena,
-                uint32_t *ret_slot, struct ovl_slice *ret_array) {
+static_assert(sizeof(struct ovl_address) <= VECTOR_SLOT_SIZE - VECTOR_ARRAY_SIZE, "a place has room for an address");
+
+int vector_take(struct ovl_session *session, struct vector_arena **ret_arena, uint32_t *ret_slot) {
         list_for_each(link, &session->vectors) {
                 struct vector_arena *arena = list_entry(link, struct vector_arena, link);
-                uint32_t slot;
 
                 if (arena->n_free == 0)
                         continue;
-                slot = arena->free[--arena->n_free];
-                memcpy(arena->region->data + slot * VECTOR_SLOT_SIZE, slices, n * sizeof(*slices));
+                *ret_slot = arena->free[--arena->n_free];
                 *ret_arena = arena;
-                *ret_slot = slot;
-                *ret_array = (struct ovl_slice){
-                        .offset = slot * VECTOR_SLOT_SIZE,
-                        .len = (uint32_t) (n * sizeof(*slices)),
-                        .region = arena->region->number,
-                };
                 return 0;
         }
         return -EAGAIN;
@@ -95,6 +93,31 @@ int vector_take(struct ovl_session *session, const struct ovl_slice *slices, siz
 
 const struct ovl_slice *vector_slices(const struct vector_arena *arena, uint32_t slot) {
         return (const struct ovl_slice *) (arena->region->data + slot * VECTOR_SLOT_SIZE);
+}
+
+void vector_put_slices(struct vector_arena *arena, uint32_t slot, const struct ovl_slice *slices, size_t n,
+                       struct ovl_slice *ret_array) {
+        memcpy(arena->region->data + slot * VECTOR_SLOT_SIZE, slices, n * sizeof(*slices));
+        *ret_array = (struct ovl_slice){
+                .offset = slot * VECTOR_SLOT_SIZE,
+                .len = (uint32_t) (n * sizeof(*slices)),
+                .region = arena->region->number,
+        };
+}
+
+void vector_put_address(struct vector_arena *arena, uint32_t slot, struct ovl_slice *ret_place) {
+        *ret_place = (struct ovl_slice){
+                .offset = slot * VECTOR_SLOT_SIZE + VECTOR_ARRAY_SIZE,
+                .len = sizeof(struct ovl_address),
+                .region = arena->region->number,
+        };
+}
+
+void vector_get_address(const struct vector_arena *arena, uint32_t slot, struct ovl_address *ret_address) {
+        uint64_t words[(sizeof(*ret_address) + sizeof(uint64_t) - 1) / sizeof(uint64_t)];
+
+        shm_copy(words, arena->region->data + slot * VECTOR_SLOT_SIZE + VECTOR_ARRAY_SIZE, sizeof(words));
+        memcpy(ret_address, words, sizeof(*ret_address));
 }
 
 void vector_release(struct vector_arena *arena, uint32_t slot) {

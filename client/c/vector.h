@@ -2,7 +2,7 @@
 #ifndef CLIENT_VECTOR_H
 #define CLIENT_VECTOR_H
 
-/* Places in shared memory for the arrays of slices of operations with several buffers. */
+/* Places in shared memory for what an operation needs beyond its buffers: arrays of slices, and addresses. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -26,18 +26,25 @@ struct vector_arena {
 int vector_grow(struct ovl_thread *thread, const char *call);
 
 /*
- * Puts slices into a free place. Under the session's lock.
+ * Takes a free place. Under the session's lock, as everything below.
  *
- * Returns 0, the arena and slot for vector_release(), and the slice that names the array, or -EAGAIN when no place is
- * free: vector_grow().
+ * Returns 0, and the arena and slot for vector_release(), or -EAGAIN when no place is free: vector_grow().
  */
-int vector_take(struct ovl_session *session, const struct ovl_slice *slices, size_t n, struct vector_arena **ret_arena,
-                uint32_t *ret_slot, struct ovl_slice *ret_array);
+int vector_take(struct ovl_session *session, struct vector_arena **ret_arena, uint32_t *ret_slot);
+
+/* Puts an array of slices into a place, and gives the slice that names it. */
+void vector_put_slices(struct vector_arena *arena, uint32_t slot, const struct ovl_slice *slices, size_t n,
+                       struct ovl_slice *ret_array);
+
+/* Gives the slice that names the room for an address in a place. */
+void vector_put_address(struct vector_arena *arena, uint32_t slot, struct ovl_slice *ret_place);
+
+/* Copies the address out that the daemon wrote there. It may be anything. */
+void vector_get_address(const struct vector_arena *arena, uint32_t slot, struct ovl_address *ret_address);
 
 /* The slices at a place. Of use only where nobody else can write them: at level 0. */
 const struct ovl_slice *vector_slices(const struct vector_arena *arena, uint32_t slot);
 
-/* Under the session's lock. */
 void vector_release(struct vector_arena *arena, uint32_t slot);
 
 struct vector_arena *vector_arena_free(struct vector_arena *arena);

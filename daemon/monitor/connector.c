@@ -7,7 +7,8 @@
  * descriptor of the worker's socket only until then. What the kernel is given is the private copy that was checked and
  * shown to the policy.
  *
- * Opening, binding and listening end at once. A connect has a life:
+ * Opening, binding and listening end at once, and so does the connect of a datagram socket, which only sets its peer.
+ * The connect of a stream has a life:
  *
  *   (none)      -> in progress  by LINK_CONNECT, when the kernel says that it goes on
  *   in progress -> (answered)   by the kernel: made or refused
@@ -17,6 +18,9 @@
  * The monitor must not wait, so the socket is non-blocking while it connects; the flag belongs to the open file, which
  * the worker shares, and is put back before the answer leaves. Before a descriptor is closed its lingering is switched
  * off: a worker that was taken over could otherwise make this close, if it is the last one, take as long as it likes.
+ *
+ * A Unix listener whose backlog is full says neither yes nor no, and no event tells when it has room: such a connect is
+ * tried again by the clock, until it is made, refused or cancelled.
  *
  * Rejected: connecting in the worker's ring (its filter would have to allow connect, and with it everything), and a
  * process per connect.
@@ -33,11 +37,15 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/cleanup.h"
+#include "base/time.h"
 #include "daemon/monitor/events.h"
 #include "daemon/monitor/policy.h"
 #include "proto/address.h"
+
+#define CONNECTOR_RETRY_NS (10 * NS_PER_MS)
 
 struct connector_connect {
         struct list link;
@@ -49,6 +57,12 @@ struct connector_connect {
         sd_event_source *source;
         int fd;
         int flags; /* of the open file, as they were */
+};
+
+/* What a descriptor is that a worker sent. */
+struct connector_kind {
+        int family;
+        int type;
 };
 
 /* How a request ended. */
@@ -163,26 +177,50 @@ static bool connector_asks_policy(enum policy_act act, const struct connector_cl
                                   const struct ovl_address *address, struct connector_result *result) {
         struct policy_request request = { .act = act, .uid = client->uid, .unit = client->unit, .address = address };
 
-        if (policy_allows(&request))
+        if (policy_allows(&request) && (client->is_known || !address || address->family != OVL_FAMILY_UNIX))
                 return true;
-        connector_set(result, -EACCES, OVL_REASON_DENIED, "the policy does not allow this");
+        if (address && address->family == OVL_FAMILY_UNIX)
+                connector_set(result, -EACCES, OVL_REASON_DENIED,
+                              "the policy does not allow this: the addresses of Unix sockets are for clients of the "
+                              "user that overlapd runs as");
+        else
+                connector_set(result, -EACCES, OVL_REASON_DENIED, "the policy does not allow this");
         return false;
 }
 
 /* --- Checks ----------------------------------------------------------------------------------------------------- */
 
-/* Whether the descriptor is a TCP socket, and of which family: a worker can send anything. */
-static int connector_check_fd(int fd, int *ret_family) {
-        int family, protocol;
-        socklen_t len = sizeof(int);
+static const char *connector_family_name(int family) {
+        switch (family) {
+        case AF_INET:
+                return "IPv4";
+        case AF_INET6:
+                return "IPv6";
+        default:
+                return "Unix";
+        }
+}
 
-        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &family, &len) < 0)
+/* Whether the descriptor is a socket of the kinds that clients may have, and of which: a worker can send anything. */
+static int connector_check_fd(int fd, struct connector_kind *ret_kind) {
+        struct connector_kind kind;
+        socklen_t len = sizeof(int);
+        bool is_inet, is_known;
+        int protocol;
+
+        if (getsockopt(fd, SOL_SOCKET, SO_DOMAIN, &kind.family, &len) < 0)
+                return -errno;
+        if (getsockopt(fd, SOL_SOCKET, SO_TYPE, &kind.type, &len) < 0)
                 return -errno;
         if (getsockopt(fd, SOL_SOCKET, SO_PROTOCOL, &protocol, &len) < 0)
                 return -errno;
-        if ((family != AF_INET && family != AF_INET6) || protocol != IPPROTO_TCP)
+        is_inet = kind.family == AF_INET || kind.family == AF_INET6;
+        is_known = (is_inet && kind.type == SOCK_STREAM && protocol == IPPROTO_TCP) ||
+                   (is_inet && kind.type == SOCK_DGRAM && protocol == IPPROTO_UDP) ||
+                   (kind.family == AF_UNIX && (kind.type == SOCK_STREAM || kind.type == SOCK_DGRAM));
+        if (!is_known)
                 return -EINVAL;
-        *ret_family = family;
+        *ret_kind = kind;
         return 0;
 }
 
@@ -190,6 +228,7 @@ static int connector_check_fd(int fd, int *ret_family) {
 static int connector_check_address(const struct ovl_address *address, int family, struct sockaddr_storage *ret_kernel,
                                    socklen_t *ret_len, struct connector_result *result) {
         struct sockaddr_storage kernel;
+        char text[ADDRESS_TEXT_SIZE];
         socklen_t len;
         int r;
 
@@ -201,11 +240,31 @@ static int connector_check_address(const struct ovl_address *address, int family
         }
         if (kernel.ss_family != family) {
                 connector_set(result, -EAFNOSUPPORT, OVL_REASON_BAD_ADDRESS, "an %s address does not fit an %s socket",
-                              kernel.ss_family == AF_INET ? "IPv4" : "IPv6", family == AF_INET ? "IPv4" : "IPv6");
+                              connector_family_name(kernel.ss_family), connector_family_name(family));
                 return -EAFNOSUPPORT;
+        }
+        if (address_is_relative(address)) {
+                connector_set(result, -EINVAL, OVL_REASON_BAD_ADDRESS,
+                              "the path %s is relative, and overlapd shares no working directory with its clients: "
+                              "begin it with /, or with a NUL byte for an abstract name",
+                              address_format(address, text));
+                return -EINVAL;
         }
         *ret_kernel = kernel;
         *ret_len = len;
+        return 0;
+}
+
+/* Where to bind: an address, or for a Unix socket none at all, and the kernel chooses an abstract name. */
+static int connector_check_bind_address(const struct ovl_address *address, int family,
+                                        struct sockaddr_storage *ret_kernel, socklen_t *ret_len,
+                                        struct connector_result *result) {
+        const struct ovl_address unnamed = { .family = OVL_FAMILY_UNIX };
+
+        if (family != AF_UNIX || memcmp(address, &unnamed, sizeof(unnamed)) != 0)
+                return connector_check_address(address, family, ret_kernel, ret_len, result);
+        *ret_kernel = (struct sockaddr_storage){ .ss_family = AF_UNIX };
+        *ret_len = sizeof(ret_kernel->ss_family);
         return 0;
 }
 
@@ -218,11 +277,23 @@ static void connector_explain_bind(int status, const char *act, const struct ovl
         address_format(address, text);
         switch (-status) {
         case EADDRINUSE:
+                if (address->family == OVL_FAMILY_UNIX) {
+                        connector_set(result, status, OVL_REASON_NONE,
+                                      "%s %s: address in use: a file of that name is removed by nobody but its owner, "
+                                      "see who listens with `ss -lxp`",
+                                      act, text);
+                        break;
+                }
                 connector_set(result, status, OVL_REASON_NONE,
                               "%s %s: address in use: see who holds it with `ss -ltnp sport = :%u`", act, text,
                               address->port);
                 break;
         case EACCES:
+                if (address->family == OVL_FAMILY_UNIX) {
+                        connector_set(result, status, OVL_REASON_NONE,
+                                      "%s %s: permission denied: overlapd may not write to that directory", act, text);
+                        break;
+                }
                 connector_set(result, status, OVL_REASON_NONE,
                               "%s %s: permission denied: ports below 1024 need CAP_NET_BIND_SERVICE for overlapd", act,
                               text);
@@ -262,6 +333,9 @@ static void connector_explain_connect(int status, const struct ovl_address *addr
         case EALREADY:
                 reason = OVL_REASON_CONNECT_PENDING;
                 break;
+        case EPROTOTYPE:
+                hint = ": the socket there is of another type";
+                break;
         }
         connector_set(result, status, reason, "connect to %s: %s%s", text, strerror(-status), hint);
 }
@@ -272,20 +346,21 @@ static void connector_open(const struct link_message *message, const struct conn
                            struct connector_result *result) {
         int family = message->body.socket.family, type = message->body.socket.type, fd;
 
-        if (family != AF_INET && family != AF_INET6) {
+        if (family != AF_INET && family != AF_INET6 && family != AF_UNIX) {
                 connector_set(result, -EAFNOSUPPORT, OVL_REASON_BAD_ADDRESS,
-                              "sockets of family %d cannot be opened: only IPv4 (%d) and IPv6 (%d)", family, AF_INET,
-                              AF_INET6);
+                              "sockets of family %d cannot be opened: only Unix (%d), IPv4 (%d) and IPv6 (%d)", family,
+                              AF_UNIX, AF_INET, AF_INET6);
                 return;
         }
-        if (type != SOCK_STREAM) {
+        if (type != SOCK_STREAM && type != SOCK_DGRAM) {
                 connector_set(result, -ESOCKTNOSUPPORT, OVL_REASON_NONE,
-                              "sockets of type %d cannot be opened: only streams (%d)", type, SOCK_STREAM);
+                              "sockets of type %d cannot be opened: only streams (%d) and datagrams (%d)", type,
+                              SOCK_STREAM, SOCK_DGRAM);
                 return;
         }
         if (!connector_asks_policy(POLICY_OPEN, client, NULL, result))
                 return;
-        fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, IPPROTO_TCP);
+        fd = socket(family, type | SOCK_CLOEXEC, 0);
         if (fd < 0) {
                 connector_set(result, -errno, OVL_REASON_NONE, "open a socket: %s", strerror(errno));
                 return;
@@ -300,7 +375,7 @@ static void connector_bind(const struct link_message *message, int fd, int famil
         socklen_t len;
         int r;
 
-        r = connector_check_address(address, family, &kernel, &len, result);
+        r = connector_check_bind_address(address, family, &kernel, &len, result);
         if (r < 0)
                 return;
         if (!connector_asks_policy(POLICY_BIND, client, address, result))
@@ -325,7 +400,7 @@ static void connector_listen(const struct link_message *message, int fd, const s
                 connector_set(result, r, OVL_REASON_NONE, "listen: %s", strerror(-r));
                 return;
         }
-        if (ret_address->port == 0) {
+        if (ret_address->family == OVL_FAMILY_UNIX ? ret_address->path_len == 0 : ret_address->port == 0) {
                 connector_set(result, -EINVAL, OVL_REASON_OUT_OF_ORDER, "listen: bind the socket to an address first");
                 return;
         }
@@ -346,6 +421,22 @@ static int connector_finish(struct connector_connect *take_connect, const struct
         return connector_answer(connect->connector, connect->ticket, result, -1);
 }
 
+static int connector_on_retry(sd_event_source *source, uint64_t usec, void *data);
+
+/* Tries again by the clock: the listener has no room. */
+static int connector_await_room(struct connector_connect *waiting) {
+        uint64_t pause_usec = CONNECTOR_RETRY_NS / 1000;
+        int r;
+
+        if (!waiting->source)
+                return sd_event_add_time_relative(waiting->connector->event, &waiting->source, CLOCK_MONOTONIC,
+                                                  pause_usec, 0, connector_on_retry, waiting);
+        r = sd_event_source_set_time_relative(waiting->source, pause_usec);
+        if (r < 0)
+                return r;
+        return sd_event_source_set_enabled(waiting->source, SD_EVENT_ONESHOT);
+}
+
 /*
  * Asks the kernel what came of the connect. A second connect(2) is the question that also lets the kernel take the
  * socket for connected; with SO_ERROR alone it would accept one more connect from the client and call it a success.
@@ -363,6 +454,11 @@ static int connector_collect(struct connector_connect *collected) {
                 r = -errno;
         if (r == -EALREADY || r == -EINPROGRESS)
                 return 0;
+        if (r == -EAGAIN && collected->address.family == OVL_FAMILY_UNIX) {
+                r = connector_await_room(collected);
+                if (r >= 0)
+                        return 0;
+        }
         if (r < 0)
                 connector_explain_connect(r, &collected->address, &result);
         connector_finish(collected, &result);
@@ -370,6 +466,11 @@ static int connector_collect(struct connector_connect *collected) {
 }
 
 static int connector_on_connected(sd_event_source *source, int fd, uint32_t events, void *data) {
+        connector_collect(data);
+        return 0;
+}
+
+static int connector_on_retry(sd_event_source *source, uint64_t usec, void *data) {
         connector_collect(data);
         return 0;
 }
@@ -422,11 +523,15 @@ static int connector_start(struct connector_connect *started, const struct socka
         }
         if (connect(started->fd, (const struct sockaddr *) kernel, len) == 0)
                 return 0;
-        if (errno != EINPROGRESS) {
+        if (errno == EAGAIN && kernel->ss_family == AF_UNIX) {
+                r = connector_await_room(started);
+        } else if (errno != EINPROGRESS) {
                 connector_explain_connect(-errno, &started->address, result);
                 return 0;
+        } else {
+                r = sd_event_add_io(connector->event, &started->source, started->fd, EPOLLOUT, connector_on_connected,
+                                    started);
         }
-        r = sd_event_add_io(connector->event, &started->source, started->fd, EPOLLOUT, connector_on_connected, started);
         if (r < 0) {
                 connector_explain_connect(r, &started->address, result);
                 return 0;
@@ -434,6 +539,23 @@ static int connector_start(struct connector_connect *started, const struct socka
         list_push_back(&connector->connects, &started->link);
         connector->n_connects++;
         return 1;
+}
+
+/* Sets the peer of a datagram socket: nothing that could take any time. */
+static int connector_connect_datagram(struct connector *connector, const struct link_message *message, int fd,
+                                      int family, const struct connector_client *client) {
+        const struct ovl_address *address = &message->body.name.address;
+        struct connector_result result = { 0 };
+        struct sockaddr_storage kernel;
+        socklen_t len;
+        int r;
+
+        r = connector_check_address(address, family, &kernel, &len, &result);
+        if (r >= 0 && connector_asks_policy(POLICY_CONNECT, client, address, &result) &&
+            connect(fd, (struct sockaddr *) &kernel, len) < 0)
+                connector_explain_connect(-errno, address, &result);
+        connector_log(connector, client, address, &result);
+        return connector_answer(connector, message->ticket, &result, -1);
 }
 
 static int connector_connect(struct connector *connector, const struct link_message *message, int fd, int family,
@@ -489,22 +611,25 @@ static int connector_handle_fd(struct connector *connector, const struct link_me
                                const struct connector_client *client, const char **ret_problem) {
         struct connector_result result = { 0 };
         struct ovl_address address = { 0 };
-        int family, r;
+        struct connector_kind kind = { 0 };
+        int r;
 
-        r = connector_check_fd(fd, &family);
+        r = connector_check_fd(fd, &kind);
         if (r < 0) {
-                *ret_problem = "a descriptor that is no TCP socket";
+                *ret_problem = "a descriptor that is no socket of the kinds that clients have";
                 return -EBADMSG;
         }
         if (message->kind == LINK_CONNECT && connector_find(connector, message->ticket)) {
                 *ret_problem = "the ticket of a connect that is in progress";
                 return -EBADMSG;
         }
+        if (message->kind == LINK_CONNECT && kind.type == SOCK_DGRAM)
+                return connector_connect_datagram(connector, message, fd, kind.family, client);
         if (message->kind == LINK_CONNECT)
-                return connector_connect(connector, message, fd, family, client);
+                return connector_connect(connector, message, fd, kind.family, client);
         if (message->kind == LINK_BIND) {
                 address = message->body.name.address;
-                connector_bind(message, fd, family, client, &result);
+                connector_bind(message, fd, kind.family, client, &result);
         } else {
                 connector_listen(message, fd, client, &address, &result);
         }

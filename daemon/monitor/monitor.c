@@ -170,6 +170,7 @@ static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer
                 .uid = peer->uid,
                 .gid = peer->gid,
                 .pid = peer->pid,
+                .may_use_unix = policy_allows_unix(peer->uid),
                 .may_not_open = !may_open,
         };
         r = crew_give(&monitor->crew, (unsigned) worker, &message, peer->fd);

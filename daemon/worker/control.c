@@ -225,6 +225,8 @@ void control_answer(struct control *control, struct ticket *ticket, const struct
         } else {
                 if (call->kind == CALL_LISTEN && answer->status == 0)
                         call->handle->socket->state = SOCKET_LISTENING;
+                if (call->kind == CALL_BIND && answer->status == 0)
+                        call->handle->socket->has_name = true;
                 control_reply(control, call->peer, call->id, answer->status, answer->reason, "%s", answer->text);
         }
         call_free(call);

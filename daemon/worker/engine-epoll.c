@@ -217,7 +217,7 @@ static void ep_try(struct engine_epoll *ep, struct op *op) {
         int32_t result = attempt_perform(&ep->attempt, request);
 
         list_unlink(&request->link);
-        if (result == -EAGAIN) {
+        if (result == -EAGAIN && !(request->flags & MSG_DONTWAIT)) {
                 ep_await(ep, op);
                 return;
         }
@@ -225,9 +225,12 @@ static void ep_try(struct engine_epoll *ep, struct op *op) {
         ep_end(ep, op, result);
 }
 
-/* A poll is always tried: an error or a hang-up may have been reported to others before. */
+/*
+ * A poll is always tried: an error or a hang-up may have been reported to others before. So is what must not wait: its
+ * room is that of another socket, of which nothing is reported here.
+ */
 static bool ep_may_succeed(const struct ep_place *place, const struct request *request) {
-        if (request->kind == REQUEST_POLL)
+        if (request->kind == REQUEST_POLL || (request->flags & MSG_DONTWAIT))
                 return true;
         return place->maybe & (request->kind == REQUEST_SEND ? EPOLLOUT : EPOLLIN);
 }

@@ -14,6 +14,10 @@
  * Readiness is asked for once at a time. A multishot poll would save the renewal, but may report more often than
  * anybody asked, and then the completion queue has no bound.
  *
+ * Urgent data. A poll of the ring is not woken for POLLPRI (6.18), but for POLLRDBAND, with which the kernel announces
+ * it; and it reports what it was woken with, which for a socket names POLLPRI whenever anything came. So whoever asks
+ * for POLLPRI asks for both, and what comes back is looked at once more with poll(2).
+ *
  * Hang-ups. A poll of the ring always reports a half-closed connection, whether or not anybody asked for that, so it
  * cannot tell when the other half goes. An epoll set can: files that are armed for nothing else are in one, which the
  * ring watches as long as something is in it. Rejected: looking at half-closed connections every now and then.
@@ -216,7 +220,8 @@ static void uring_prepare(struct io_uring_sqe *sqe, struct request *request) {
                 io_uring_prep_accept(sqe, index, NULL, NULL, SOCK_CLOEXEC);
                 break;
         case REQUEST_POLL:
-                uring_prepare_poll(sqe, request->file, request->events);
+                uring_prepare_poll(sqe, request->file,
+                                   request->events & POLLPRI ? request->events | POLLRDBAND : request->events);
                 break;
         }
         sqe->flags |= IOSQE_FIXED_FILE;
@@ -316,14 +321,31 @@ static void uring_undefer(struct engine_uring *uring) {
                 uring_put(uring, list_entry(link, struct op, request.link));
 }
 
+/* Whether a poll for urgent data ended without cause: then it is started again. Else its result is what is there. */
+static bool uring_repeats_poll(struct engine_uring *uring, struct op *op, int32_t *result) {
+        struct pollfd look = { .fd = op->request.file->fd, .events = (short) op->request.events };
+
+        if (op->request.kind != REQUEST_POLL || !(op->request.events & POLLPRI) || *result < 0)
+                return false;
+        uring->engine.stats->system_calls++;
+        if (poll(&look, 1, 0) > 0) {
+                *result = look.revents;
+                return false;
+        }
+        uring_put(uring, op);
+        return true;
+}
+
 /*
  * Whoever shares a description can make it non-blocking again, and what was started then is refused instead of waiting.
  * Returns whether the request is in the kernel once more.
  */
-static bool uring_goes_on(struct engine_uring *uring, struct op *op, int32_t result) {
+static bool uring_goes_on(struct engine_uring *uring, struct op *op, int32_t *result) {
         const struct request *request = &op->request;
 
-        if (result != -EAGAIN || request->is_cancelling || request->kind == REQUEST_POLL)
+        if (request->kind == REQUEST_POLL)
+                return uring_repeats_poll(uring, op, result);
+        if (*result != -EAGAIN || request->is_cancelling || (request->flags & MSG_DONTWAIT))
                 return false;
         if (uring_make_blocking(uring, request->file) < 0)
                 return false;
@@ -417,7 +439,7 @@ static int uring_reap(struct engine *engine, struct engine_event *ret_event) {
                 if (data == 0)
                         continue;
                 uring->n_in_flight--;
-                if (!(data & URING_TAG_MASK) && uring_goes_on(uring, (struct op *) (uintptr_t) data, result))
+                if (!(data & URING_TAG_MASK) && uring_goes_on(uring, (struct op *) (uintptr_t) data, &result))
                         continue;
                 uring_undefer(uring);
                 if (!(data & URING_TAG_MASK))

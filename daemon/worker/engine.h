@@ -63,9 +63,10 @@ struct engine_ops {
         void (*disarm)(struct engine *engine, struct engine_file *file, enum direction direction);
 
         /*
-         * Starts op->request. Ends in exactly one event. At most one request a file and direction is in flight, polls
-         * not counted: of them there may be any number. A half-close ends every poll on `uring`, with POLLRDHUP alone
-         * where nothing else that was asked for is there.
+         * Starts op->request. Ends in exactly one event: with MSG_DONTWAIT among its flags at once, where it would have
+         * to wait with -EAGAIN. At most one request a file and direction is in flight, polls not counted: of them there
+         * may be any number. A half-close ends every poll on `uring`, with POLLRDHUP alone where nothing else that was
+         * asked for is there.
          */
         void (*start)(struct engine *engine, struct op *op);
 

@@ -97,10 +97,15 @@ struct op {
         uint64_t done;          /* of these, transferred */
         struct payload payload; /* inline: what the buffers are */
         uint16_t payload_lost;  /* enum ovl_reason: why there is none of what was sent along; 0: there is */
+        uint32_t events;        /* a poll: OVL_POLL_*, those that it waits for */
+        uint32_t name_len;      /* a send to an address: bytes of it, which is in the scratch */
+        bool wants_sender;      /* of a datagram: its address goes to aux, or behind the payload */
+        void *aux;              /* borrowed, pinned: client memory that is only written; NULL: there is none */
 
         /* while it is pending */
         uint32_t n_merged;    /* ops after it in the queue that its request serves, too */
         uint8_t n_retries;    /* after a want of kernel memory */
+        bool was_repeated;    /* a send: it met the error of an earlier datagram and was tried once more */
         uint16_t cancel;      /* enum ovl_reason: why it is to end; 0: it is not */
         struct ticket ticket; /* a connect: what the monitor was asked */
         uint32_t *cancelled;  /* borrowed: counts the ops that one cancel request ended; NULL: none asked */
@@ -115,19 +120,28 @@ struct op {
         uint8_t kind; /* enum ovl_record_kind: an op that is an APC was never posted, and is born ended */
         uint16_t reason;
         uint16_t record_flags; /* enum ovl_record_flags */
+        uint32_t aux_len;      /* bytes behind those that were received, in the payload */
         uint32_t payload_len;  /* of the payload, that goes with the record */
 };
 
-/* Each op owns as many bytes of scratch: room for all its buffers and those of ops that are merged into it. */
-#define OP_SCRATCH_SIZE (OVL_SLICES_MAX * sizeof(struct iovec))
-
-/* Whether the bytes of its buffers go out. */
-static inline bool op_sends(const struct op *op) {
-        return op->code == OVL_OP_SEND || op->code == OVL_OP_SENDTO || op->code == OVL_OP_RESOLVE;
-}
+/*
+ * Each op owns as many bytes of scratch: room for all its buffers and those of ops that are merged into it, and behind
+ * them for an address.
+ */
+#define OP_PARTS_SIZE (OVL_SLICES_MAX * sizeof(struct iovec))
+#define OP_SCRATCH_SIZE (OP_PARTS_SIZE + sizeof(struct sockaddr_storage))
 
 static inline bool op_is_free(const struct op *op) {
         return op->state == OP_FREE;
+}
+
+/* Whether it moves bytes to the other side, or from there. */
+static inline bool op_sends(const struct op *op) {
+        return op->code == OVL_OP_SEND || op->code == OVL_OP_SENDTO;
+}
+
+static inline bool op_receives(const struct op *op) {
+        return op->code == OVL_OP_RECV || op->code == OVL_OP_RECVFROM;
 }
 
 static inline void op_end(struct op *op, int status, unsigned reason, uint64_t bytes) {

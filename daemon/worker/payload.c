@@ -136,6 +136,24 @@ void payload_copy(const struct payload *payload, void *to, size_t len) {
         }
 }
 
+void payload_put(struct payload *payload, size_t offset, const void *bytes, size_t len) {
+        uint32_t number = payload->first;
+        const uint8_t *from = bytes;
+
+        assert(offset + len <= payload->len);
+        for (; offset >= OVL_INLINE_PIECE; offset -= OVL_INLINE_PIECE)
+                number = payload->pool->next[number - 1];
+        while (len > 0) {
+                size_t step = len < OVL_INLINE_PIECE - offset ? len : OVL_INLINE_PIECE - offset;
+
+                memcpy(pool_piece(payload->pool, number) + offset, from, step);
+                number = payload->pool->next[number - 1];
+                offset = 0;
+                from += step;
+                len -= step;
+        }
+}
+
 void payload_release(struct payload *payload) {
         struct payload_pool *pool = payload->pool;
         uint32_t number = payload->first;

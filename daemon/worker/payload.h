@@ -48,6 +48,9 @@ uint32_t payload_parts(const struct payload *payload, struct iovec *ret_parts);
 /* Copies the first `len` bytes of a chain, which has so many. */
 void payload_copy(const struct payload *payload, void *to, size_t len);
 
+/* Writes into a chain, `offset` bytes from its start. It is long enough. */
+void payload_put(struct payload *payload, size_t offset, const void *bytes, size_t len);
+
 /* Gives the pieces back. */
 void payload_release(struct payload *payload);
 

@@ -19,9 +19,13 @@
 #include "daemon/worker/post.h"
 
 #include <errno.h>
+#include <string.h>
 
 #include "base/killpoint.h"
+#include "daemon/worker/datagram.h"
+#include "daemon/worker/polls.h"
 #include "daemon/worker/session.h"
+#include "proto/address.h"
 #include "proto/shm.h"
 
 static int refuse(int status, unsigned reason, unsigned *ret_reason) {
@@ -99,7 +103,7 @@ static int post_take_inline(struct session *session, struct op *op, const struct
                             unsigned *ret_reason) {
         if (entry->buffer.region != 0 || entry->buffer.offset != 0)
                 return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
-        if (!op_sends(op))
+        if (op_receives(op))
                 post_keep_payload(session, op, NULL, entry->buffer.len);
         if (op->payload_lost != OVL_REASON_NONE)
                 return refuse(op->payload_lost == OVL_REASON_QUOTA ? -ENOBUFS : -EMSGSIZE, op->payload_lost,
@@ -129,7 +133,7 @@ static int post_take_buffers(struct session *session, struct op *op, const struc
                         return r;
                 op->len = op->one.iov_len;
         }
-        if (op->n_parts == 0 && op->code == OVL_OP_RECV)
+        if (op->n_parts == 0 && op_receives(op))
                 return refuse(-EINVAL, OVL_REASON_BAD_VECTOR, ret_reason);
         return 0;
 }
@@ -138,50 +142,157 @@ static bool slice_is_empty(const struct ovl_slice *slice) {
         return slice->offset == 0 && slice->len == 0 && slice->region == 0;
 }
 
-static int post_take_connect(struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
-        struct link_message *message = op->scratch;
+/* What the entries of an op hold beyond what all do. */
+static const struct post_form {
+        bool is_known;
+        bool has_buffer;
+        bool has_address;
+        bool has_aux;    /* one address, or nothing */
+        bool has_events; /* in `other` */
+        uint8_t flags;
+        uint32_t messages;
+} post_forms[] = {
+        [OVL_OP_CONNECT] = { .is_known = true, .has_address = true },
+        [OVL_OP_ACCEPT] = { .is_known = true },
+        [OVL_OP_RECV] = { .is_known = true,
+                          .has_buffer = true,
+                          .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE,
+                          .messages = OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL },
+        [OVL_OP_SEND] = { .is_known = true, .has_buffer = true, .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE },
+        [OVL_OP_RECVFROM] = { .is_known = true,
+                              .has_buffer = true,
+                              .has_aux = true,
+                              .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE,
+                              .messages = OVL_MESSAGE_PEEK },
+        [OVL_OP_SENDTO] = { .is_known = true,
+                            .has_buffer = true,
+                            .has_address = true,
+                            .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE },
+        [OVL_OP_POLL] = { .is_known = true, .has_events = true },
+};
+
+/* NULL: there is no such operation. */
+static const struct post_form *post_form(const struct op *op) {
+        if (op->code >= sizeof(post_forms) / sizeof(post_forms[0]) || !post_forms[op->code].is_known)
+                return NULL;
+        return &post_forms[op->code];
+}
+
+/* Whether the address is one that the socket can be given; gives the kernel's form of it. */
+static int post_check_address(const struct op *op, const struct ovl_entry *entry, struct sockaddr_storage *ret_kernel,
+                              socklen_t *ret_len, unsigned *ret_reason) {
         uint32_t n_slots_needed = entry->address.family == OVL_FAMILY_UNIX ? 3 : 2;
 
-        _Static_assert(sizeof(*message) <= OP_SCRATCH_SIZE, "the question to the monitor fits the scratch");
         if (entry->n_slots != n_slots_needed || entry->address.family != op->socket->family)
                 return refuse(-EAFNOSUPPORT, OVL_REASON_BAD_ADDRESS, ret_reason);
-        *message = (struct link_message){ .kind = LINK_CONNECT };
-        message->body.name.session = op->session->number;
-        message->body.name.address = entry->address;
+        if (address_is_relative(&entry->address) || address_to_kernel(&entry->address, ret_kernel, ret_len) < 0)
+                return refuse(-EINVAL, OVL_REASON_BAD_ADDRESS, ret_reason);
         return 0;
 }
 
-/* The flags that an entry of this operation may have. MORE was seen to before. */
-static uint8_t post_known_flags(const struct op *op, const struct ovl_entry *entry) {
-        uint8_t flags = OVL_ENTRY_WANT_VERDICT;
+/* A connect asks the monitor; a send goes to the kernel, so what the policy has to say of it is said here. */
+static int post_take_address(struct session *session, struct op *op, const struct ovl_entry *entry,
+                             unsigned *ret_reason) {
+        struct link_message *message = op->scratch;
+        struct sockaddr_storage kernel;
+        socklen_t len;
+        int r;
 
-        if (op->code == OVL_OP_RECV || op->code == OVL_OP_SEND)
-                flags |= !(entry->flags & OVL_ENTRY_INLINE) ? OVL_ENTRY_VECTOR : op->peer->lane ? 0 : OVL_ENTRY_INLINE;
-        return flags;
+        _Static_assert(sizeof(*message) <= OP_SCRATCH_SIZE, "the question to the monitor fits the scratch");
+        r = post_check_address(op, entry, &kernel, &len, ret_reason);
+        if (r < 0)
+                return r;
+        if (op->code == OVL_OP_CONNECT) {
+                *message = (struct link_message){ .kind = LINK_CONNECT };
+                message->body.name.session = session->number;
+                message->body.name.address = entry->address;
+                return 0;
+        }
+        if (entry->address.family == OVL_FAMILY_UNIX && !session->identity.may_use_unix)
+                return refuse(-EACCES, OVL_REASON_DENIED, ret_reason);
+        memcpy(datagram_name(op), &kernel, sizeof(kernel));
+        op->name_len = len;
+        return 0;
 }
 
-/* The fields that an operation does not use are zero: so that they can get a meaning one day. */
-static int post_take_fields(struct session *session, struct op *op, const struct ovl_entry *entry,
-                            unsigned *ret_reason) {
-        const uint8_t flags = post_known_flags(op, entry);
-        const uint32_t messages = op->code == OVL_OP_RECV ? OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL : 0;
+/* Behind the place of what is received, which was taken before. */
+static int post_take_inline_aux(struct session *session, struct op *op, const struct ovl_entry *entry,
+                                unsigned *ret_reason) {
+        if (entry->aux.region != 0 || entry->aux.offset != 0)
+                return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
+        if (payload_append(&op->payload, &session->payloads, NULL, entry->aux.len) < 0)
+                return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
+        return 0;
+}
 
-        if ((entry->flags & ~flags) || (entry->op_flags & ~messages))
+/* Where the sender's address goes. */
+static int post_take_aux(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
+        struct iovec place;
+        int r;
+
+        if (slice_is_empty(&entry->aux))
+                return 0;
+        if (entry->aux.len != sizeof(struct ovl_address))
+                return refuse(-EINVAL, OVL_REASON_BAD_ADDRESS, ret_reason);
+        op->wants_sender = true;
+        if (entry->flags & OVL_ENTRY_INLINE)
+                return post_take_inline_aux(session, op, entry, ret_reason);
+        r = post_take_slice(session, op, &entry->aux, &place, ret_reason);
+        if (r < 0)
+                return r;
+        op->aux = place.iov_base;
+        return 0;
+}
+
+static int post_check_flags(const struct op *op, const struct post_form *form, const struct ovl_entry *entry,
+                            unsigned *ret_reason) {
+        uint32_t messages = form->messages;
+
+        /* There is nothing to wait for behind the one datagram. */
+        if (op->socket->type == SOCK_DGRAM)
+                messages &= ~(uint32_t) OVL_MESSAGE_WAITALL;
+        if ((entry->flags & ~(OVL_ENTRY_WANT_VERDICT | form->flags)) || (entry->op_flags & ~messages))
+                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
+        if ((entry->flags & OVL_ENTRY_INLINE) && ((entry->flags & OVL_ENTRY_VECTOR) || op->peer->lane))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
         if (entry->op_flags == (OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
-        if (entry->other != 0 || !slice_is_empty(&entry->aux))
+        if (form->has_events && (entry->other & ~(uint64_t) POLLS_EVENTS))
+                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
+        return 0;
+}
+
+/* The fields that an operation does not use are zero: so that they can get a meaning one day. */
+static int post_check_unused(const struct post_form *form, const struct ovl_entry *entry, unsigned *ret_reason) {
+        if ((entry->other != 0 && !form->has_events) || (!slice_is_empty(&entry->aux) && !form->has_aux) ||
+            (!slice_is_empty(&entry->buffer) && !form->has_buffer) || (entry->n_slots != 1 && !form->has_address))
                 return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
+        for (size_t i = 0; i < sizeof(entry->reserved); i++)
+                if (entry->reserved[i] != 0)
+                        return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
+        return 0;
+}
+
+static int post_take_fields(struct session *session, struct op *op, const struct ovl_entry *entry,
+                            unsigned *ret_reason) {
+        const struct post_form *form = post_form(op);
+        int r;
+
+        r = post_check_flags(op, form, entry, ret_reason);
+        if (r == 0)
+                r = post_check_unused(form, entry, ret_reason);
+        if (r < 0)
+                return r;
         if (entry->indication > OVL_INDICATE_QUIET)
                 return refuse(-EINVAL, OVL_REASON_BAD_INDICATION, ret_reason);
-        if (op->code == OVL_OP_CONNECT)
-                return slice_is_empty(&entry->buffer) ? post_take_connect(op, entry, ret_reason)
-                                                      : refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
-        if (entry->n_slots != 1)
-                return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
-        if (op->code == OVL_OP_ACCEPT)
-                return slice_is_empty(&entry->buffer) ? 0 : refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
-        return post_take_buffers(session, op, entry, ret_reason);
+        op->events = (uint32_t) entry->other;
+        if (form->has_address)
+                r = post_take_address(session, op, entry, ret_reason);
+        if (r == 0 && form->has_buffer)
+                r = post_take_buffers(session, op, entry, ret_reason);
+        if (r == 0 && form->has_aux)
+                r = post_take_aux(session, op, entry, ret_reason);
+        return r;
 }
 
 uint32_t post_payload_len(const struct ovl_entry *entry) {
@@ -193,18 +304,6 @@ uint32_t post_payload_len(const struct ovl_entry *entry) {
 /* Whether the entry is the first piece of a longer send. With MORE, anything else is refused. */
 static bool post_is_continued(const struct ovl_entry *entry) {
         return entry->op == OVL_OP_SEND && (entry->flags & OVL_ENTRY_INLINE) && (entry->flags & OVL_ENTRY_MORE);
-}
-
-static int post_check_code(const struct op *op, unsigned *ret_reason) {
-        switch (op->code) {
-        case OVL_OP_CONNECT:
-        case OVL_OP_ACCEPT:
-        case OVL_OP_RECV:
-        case OVL_OP_SEND:
-                return 0;
-        default:
-                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_OP, ret_reason);
-        }
 }
 
 /* An accept pays for the socket that it will make. */
@@ -223,9 +322,8 @@ static int post_charge_accept(struct session *session, struct op *op, unsigned *
 static int post_check(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
         int r;
 
-        r = post_check_code(op, ret_reason);
-        if (r < 0)
-                return r;
+        if (!post_form(op))
+                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_OP, ret_reason);
         op->handle = handle_find(session, entry->socket);
         if (!op->handle)
                 return refuse(-EBADF, OVL_REASON_UNKNOWN_SOCKET, ret_reason);

@@ -28,19 +28,40 @@ static struct socket *serve_socket(struct serve *serve, uint64_t number) {
 
 /* --- Sockets ---------------------------------------------------------------------------------------------------- */
 
+/* The kernel's number of a family or type; 0: there is none. */
+static int serve_family(Overlapd__Family family) {
+        switch (family) {
+        case OVERLAPD__FAMILY__FAMILY_UNIX:
+                return AF_UNIX;
+        case OVERLAPD__FAMILY__FAMILY_INET:
+                return AF_INET;
+        case OVERLAPD__FAMILY__FAMILY_INET6:
+                return AF_INET6;
+        default:
+                return 0;
+        }
+}
+
+static int serve_type(Overlapd__Type type) {
+        switch (type) {
+        case OVERLAPD__TYPE__TYPE_STREAM:
+                return SOCK_STREAM;
+        case OVERLAPD__TYPE__TYPE_DATAGRAM:
+                return SOCK_DGRAM;
+        default:
+                return 0;
+        }
+}
+
 void serve_socket_open(struct serve *serve) {
         const Overlapd__SocketOpen *open = serve->request->socket_open;
-        int family = 0;
+        int family = serve_family(open->family), type = serve_type(open->type);
         struct call *call;
 
-        if (open->family == OVERLAPD__FAMILY__FAMILY_INET)
-                family = AF_INET;
-        else if (open->family == OVERLAPD__FAMILY__FAMILY_INET6)
-                family = AF_INET6;
-        if (family == 0 || open->type != OVERLAPD__TYPE__TYPE_STREAM) {
+        if (family == 0 || type == 0) {
                 serve_refuse(serve, -EAFNOSUPPORT, OVL_REASON_OP_NOT_FOR_SOCKET,
-                             "family %d with type %d is not served: this version has streams over IPv4 (2) and IPv6 "
-                             "(10)",
+                             "family %d with type %d is not served: there are streams (1) and datagrams (2) of Unix "
+                             "(1), IPv4 (2) and IPv6 (10)",
                              open->family, open->type);
                 return;
         }
@@ -55,26 +76,40 @@ void serve_socket_open(struct serve *serve) {
                 return;
         }
         call->message.body.socket.family = family;
-        call->message.body.socket.type = SOCK_STREAM;
+        call->message.body.socket.type = type;
         call_ask(serve, call, LINK_SOCKET, -1);
 }
 
-/* Returns 0, or replies and returns -EINVAL. */
+/* Whether the host of an address can be one of a socket of this family; that of a Unix socket may be empty. */
+static bool serve_host_fits(int family, size_t len) {
+        switch (family) {
+        case AF_INET:
+                return len == sizeof(struct in_addr);
+        case AF_INET6:
+                return len == sizeof(struct in6_addr);
+        default:
+                return len <= sizeof(((struct ovl_address *) 0)->host);
+        }
+}
+
+/* Returns 0, or replies and returns -EINVAL. What a path may be is the monitor's to say. */
 static int serve_address(struct serve *serve, const struct socket *socket, const Overlapd__Address *from,
                          struct ovl_address *ret_address) {
         struct ovl_address address = { 0 };
-        size_t host_len = socket->family == AF_INET ? 4 : 16;
 
-        if (!from || from->family != socket->family || from->host.len != host_len || from->port > UINT16_MAX) {
+        if (!from || from->family != socket->family || !serve_host_fits(socket->family, from->host.len) ||
+            from->port > UINT16_MAX) {
                 serve_refuse(serve, -EINVAL, OVL_REASON_BAD_ADDRESS,
                              "the address does not fit a socket of family %d: family %d, %zu bytes of host, port %u",
                              socket->family, from ? from->family : 0, from ? from->host.len : 0, from ? from->port : 0);
                 return -EINVAL;
         }
         address.family = (uint8_t) from->family;
+        address.path_len = socket->family == AF_UNIX ? (uint8_t) from->host.len : 0;
         address.port = (uint16_t) from->port;
         address.scope_id = from->scope_id;
-        memcpy(address.host, from->host.data, host_len);
+        if (from->host.len > 0)
+                memcpy(address.host, from->host.data, from->host.len);
         *ret_address = address;
         return 0;
 }
@@ -114,6 +149,11 @@ void serve_socket_listen(struct serve *serve) {
 
         if (!handle)
                 return;
+        if (handle->socket->type != SOCK_STREAM) {
+                serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_OP_NOT_FOR_SOCKET,
+                             "a datagram socket does not listen: bind it, and receive");
+                return;
+        }
         if (handle->socket->state != SOCKET_LISTENING && !serve_check_open(serve, handle->socket))
                 return;
         call = call_new(serve, CALL_LISTEN, handle);
@@ -160,47 +200,92 @@ void serve_socket_name(struct serve *serve) {
         serve_name(serve, &name);
 }
 
-/* The options that clients may use: all take an int. */
+/*
+ * The options that clients may use: all take an int. Those that the kernel would accept and ignore, or refuse with
+ * words that mean something else, are not for the socket.
+ */
 static const struct option {
         Overlapd__Option option;
-        int family; /* 0: any */
+        const char *name_text;
+        int family; /* 0: IPv4 and IPv6; -1: any */
+        int type;   /* 0: any */
         int level;
         int name;
         bool is_read_only;
 } options[] = {
-        { OVERLAPD__OPTION__OPTION_REUSE_ADDRESS, 0, SOL_SOCKET, SO_REUSEADDR, false },
-        { OVERLAPD__OPTION__OPTION_REUSE_PORT, 0, SOL_SOCKET, SO_REUSEPORT, false },
-        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE, 0, SOL_SOCKET, SO_KEEPALIVE, false },
-        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE_IDLE, 0, IPPROTO_TCP, TCP_KEEPIDLE, false },
-        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE_INTERVAL, 0, IPPROTO_TCP, TCP_KEEPINTVL, false },
-        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE_COUNT, 0, IPPROTO_TCP, TCP_KEEPCNT, false },
-        { OVERLAPD__OPTION__OPTION_NO_DELAY, 0, IPPROTO_TCP, TCP_NODELAY, false },
-        { OVERLAPD__OPTION__OPTION_CORK, 0, IPPROTO_TCP, TCP_CORK, false },
-        { OVERLAPD__OPTION__OPTION_QUICK_ACK, 0, IPPROTO_TCP, TCP_QUICKACK, false },
-        { OVERLAPD__OPTION__OPTION_USER_TIMEOUT, 0, IPPROTO_TCP, TCP_USER_TIMEOUT, false },
-        { OVERLAPD__OPTION__OPTION_SEND_BUFFER, 0, SOL_SOCKET, SO_SNDBUF, false },
-        { OVERLAPD__OPTION__OPTION_RECEIVE_BUFFER, 0, SOL_SOCKET, SO_RCVBUF, false },
-        { OVERLAPD__OPTION__OPTION_OOB_INLINE, 0, SOL_SOCKET, SO_OOBINLINE, false },
-        { OVERLAPD__OPTION__OPTION_V6_ONLY, AF_INET6, IPPROTO_IPV6, IPV6_V6ONLY, false },
-        { OVERLAPD__OPTION__OPTION_TRAFFIC_CLASS, AF_INET, IPPROTO_IP, IP_TOS, false },
-        { OVERLAPD__OPTION__OPTION_TRAFFIC_CLASS, AF_INET6, IPPROTO_IPV6, IPV6_TCLASS, false },
-        { OVERLAPD__OPTION__OPTION_ERROR, 0, SOL_SOCKET, SO_ERROR, true },
+        { OVERLAPD__OPTION__OPTION_REUSE_ADDRESS, "REUSE_ADDRESS", 0, 0, SOL_SOCKET, SO_REUSEADDR, false },
+        { OVERLAPD__OPTION__OPTION_REUSE_PORT, "REUSE_PORT", 0, 0, SOL_SOCKET, SO_REUSEPORT, false },
+        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE, "KEEP_ALIVE", 0, SOCK_STREAM, SOL_SOCKET, SO_KEEPALIVE, false },
+        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE_IDLE, "KEEP_ALIVE_IDLE", 0, SOCK_STREAM, IPPROTO_TCP, TCP_KEEPIDLE,
+          false },
+        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE_INTERVAL, "KEEP_ALIVE_INTERVAL", 0, SOCK_STREAM, IPPROTO_TCP,
+          TCP_KEEPINTVL, false },
+        { OVERLAPD__OPTION__OPTION_KEEP_ALIVE_COUNT, "KEEP_ALIVE_COUNT", 0, SOCK_STREAM, IPPROTO_TCP, TCP_KEEPCNT,
+          false },
+        { OVERLAPD__OPTION__OPTION_NO_DELAY, "NO_DELAY", 0, SOCK_STREAM, IPPROTO_TCP, TCP_NODELAY, false },
+        { OVERLAPD__OPTION__OPTION_CORK, "CORK", 0, SOCK_STREAM, IPPROTO_TCP, TCP_CORK, false },
+        { OVERLAPD__OPTION__OPTION_QUICK_ACK, "QUICK_ACK", 0, SOCK_STREAM, IPPROTO_TCP, TCP_QUICKACK, false },
+        { OVERLAPD__OPTION__OPTION_USER_TIMEOUT, "USER_TIMEOUT", 0, SOCK_STREAM, IPPROTO_TCP, TCP_USER_TIMEOUT, false },
+        { OVERLAPD__OPTION__OPTION_SEND_BUFFER, "SEND_BUFFER", -1, 0, SOL_SOCKET, SO_SNDBUF, false },
+        { OVERLAPD__OPTION__OPTION_RECEIVE_BUFFER, "RECEIVE_BUFFER", -1, 0, SOL_SOCKET, SO_RCVBUF, false },
+        { OVERLAPD__OPTION__OPTION_OOB_INLINE, "OOB_INLINE", 0, SOCK_STREAM, SOL_SOCKET, SO_OOBINLINE, false },
+        { OVERLAPD__OPTION__OPTION_V6_ONLY, "V6_ONLY", AF_INET6, 0, IPPROTO_IPV6, IPV6_V6ONLY, false },
+        { OVERLAPD__OPTION__OPTION_TRAFFIC_CLASS, "TRAFFIC_CLASS", AF_INET, 0, IPPROTO_IP, IP_TOS, false },
+        { OVERLAPD__OPTION__OPTION_TRAFFIC_CLASS, "TRAFFIC_CLASS", AF_INET6, 0, IPPROTO_IPV6, IPV6_TCLASS, false },
+        { OVERLAPD__OPTION__OPTION_BROADCAST, "BROADCAST", 0, SOCK_DGRAM, SOL_SOCKET, SO_BROADCAST, false },
+        { OVERLAPD__OPTION__OPTION_HOPS, "HOPS", AF_INET, 0, IPPROTO_IP, IP_TTL, false },
+        { OVERLAPD__OPTION__OPTION_HOPS, "HOPS", AF_INET6, 0, IPPROTO_IPV6, IPV6_UNICAST_HOPS, false },
+        { OVERLAPD__OPTION__OPTION_MULTICAST_HOPS, "MULTICAST_HOPS", AF_INET, SOCK_DGRAM, IPPROTO_IP, IP_MULTICAST_TTL,
+          false },
+        { OVERLAPD__OPTION__OPTION_MULTICAST_HOPS, "MULTICAST_HOPS", AF_INET6, SOCK_DGRAM, IPPROTO_IPV6,
+          IPV6_MULTICAST_HOPS, false },
+        { OVERLAPD__OPTION__OPTION_MULTICAST_LOOP, "MULTICAST_LOOP", AF_INET, SOCK_DGRAM, IPPROTO_IP, IP_MULTICAST_LOOP,
+          false },
+        { OVERLAPD__OPTION__OPTION_MULTICAST_LOOP, "MULTICAST_LOOP", AF_INET6, SOCK_DGRAM, IPPROTO_IPV6,
+          IPV6_MULTICAST_LOOP, false },
+        { OVERLAPD__OPTION__OPTION_ERROR, "ERROR", -1, 0, SOL_SOCKET, SO_ERROR, true },
 };
 
+static bool option_fits(const struct option *option, const struct socket *socket) {
+        bool has_family = option->family == -1 || option->family == socket->family ||
+                          (option->family == 0 && socket->family != AF_UNIX);
+
+        return has_family && (option->type == 0 || option->type == socket->type);
+}
+
+static const char *serve_socket_text(const struct socket *socket) {
+        bool is_stream = socket->type == SOCK_STREAM;
+
+        switch (socket->family) {
+        case AF_INET:
+                return is_stream ? "TCP over IPv4" : "UDP over IPv4";
+        case AF_INET6:
+                return is_stream ? "TCP over IPv6" : "UDP over IPv6";
+        default:
+                return is_stream ? "Unix streams" : "Unix datagrams";
+        }
+}
+
+/* Returns NULL when it has refused. */
 static const struct option *serve_option(struct serve *serve, const struct socket *socket, Overlapd__Option wanted,
                                          bool is_set) {
+        const char *name = NULL;
+
         for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
                 const struct option *option = &options[i];
 
-                if (option->option != wanted || (option->family != 0 && option->family != socket->family))
+                if (option->option != wanted || (is_set && option->is_read_only))
                         continue;
-                if (is_set && option->is_read_only)
-                        break;
-                return option;
+                if (option_fits(option, socket))
+                        return option;
+                name = option->name_text;
         }
-        serve_refuse(serve, -ENOPROTOOPT, OVL_REASON_UNKNOWN_OPTION,
-                     "option %d is not one that clients may %s on a socket of family %d", wanted,
-                     is_set ? "set" : "read", socket->family);
+        if (name)
+                serve_refuse(serve, -ENOPROTOOPT, OVL_REASON_OP_NOT_FOR_SOCKET,
+                             "option %d (%s) means nothing to a socket of %s", wanted, name, serve_socket_text(socket));
+        else
+                serve_refuse(serve, -ENOPROTOOPT, OVL_REASON_UNKNOWN_OPTION, "option %d is not one that clients may %s",
+                             wanted, is_set ? "set" : "read");
         return NULL;
 }
 
@@ -343,6 +428,12 @@ bool handle_has_match(const struct handle *handle, const struct match *match) {
                         if (op->handle == handle && op_matches(op, match))
                                 return true;
                 }
+        }
+        list_for_each(link, &handle->socket->polls) {
+                const struct op *op = list_entry(link, struct op, link);
+
+                if (op->handle == handle && op_matches(op, match))
+                        return true;
         }
         return false;
 }

@@ -200,7 +200,7 @@ int session_add_port(struct session *session, struct peer *peer, uint64_t number
  * a send that ended with the first of them would leave a hole in a stream that the others' sends go on with.
  */
 static bool op_ends_with(const struct op *op, const void *argument) {
-        return op->peer == argument && op->code != OVL_OP_SEND;
+        return op->peer == argument && !op_sends(op);
 }
 
 /* What a thread posted ends with it; sends, and ops that will be indicated at a port, go on. */
@@ -429,9 +429,9 @@ static void session_finish_accept(struct session *session, struct op *op) {
 }
 
 static void session_count(struct session *session, const struct op *op) {
-        if (op->code == OVL_OP_RECV)
+        if (op_receives(op))
                 session->resources->stats.bytes_received += op->bytes;
-        else if (op->code == OVL_OP_SEND)
+        else if (op_sends(op))
                 session->resources->stats.bytes_sent += op->bytes;
         if (op->cancelled && op->status == -ECANCELED)
                 ++*op->cancelled;
@@ -452,8 +452,8 @@ static struct peer *session_route(struct op *op) {
 
 /* What was received goes with the record; what was sent has left. */
 static void session_keep_payload(struct op *op) {
-        if (op->payload.pool && !op_sends(op) && !(op->record_flags & OVL_RECORD_REFUSED))
-                op->payload_len = (uint32_t) op->bytes;
+        if (op->payload.pool && op_receives(op) && !(op->record_flags & OVL_RECORD_REFUSED))
+                op->payload_len = (uint32_t) op->bytes + op->aux_len;
         if (op->payload_len == 0)
                 payload_release(&op->payload);
 }

@@ -12,6 +12,14 @@
  *   OPEN -> LISTENING         the monitor was asked to listen, and did
  *   (accepted sockets begin as CONNECTED)
  *
+ * A datagram socket is never CONNECTING: a connect only sets its peer, in its turn among the sends, as often as the
+ * client likes, and none of its errors breaks anything. Its ops are never merged. What datagrams need besides is in
+ * datagram.c, and polls, which have no place in a queue, are in polls.c.
+ *
+ * The refusal of an earlier datagram is reported by the kernel to whoever comes next, and that may be a send. Where a
+ * receive is pending, the error is the receive's (`lent_error`), and the send, which did not leave, is tried once more;
+ * where none is, it ends the send: a client that only sends would else never learn of it.
+ *
  * A broken connection. The kernel reports the error once and the end of the stream from then on. The first error is
  * kept: sends end with it from then on, receives as soon as the kernel has no more data, so that what arrived before is
  * not lost.
@@ -20,6 +28,11 @@
  * request; so are receives that wait for all. Rejected: MSG_WAITALL, which makes io_uring do that by itself. When the
  * connection is reset half-way it answers with what was moved before and drops the error, which the kernel reports only
  * once: a receive, behind it or in the other direction, would then read an orderly end of a stream that lost its tail.
+ *
+ * A Unix receiver whose queue is full tells nobody when it has room, unless it is the sender's peer. So a datagram to
+ * it never waits in the kernel but is tried again by the clock. Rejected: letting the ring wait. The kernel (6.18) has
+ * copied the datagram by the time that it finds the queue full, does not rewind, and when there is room sends an empty
+ * one in its place.
  *
  * Shutting down the receiving side is never told to the kernel: that would end receives that are pending.
  */
@@ -34,6 +47,9 @@
 #include "base/cleanup.h"
 #include "base/killpoint.h"
 #include "base/time.h"
+#include "daemon/worker/datagram.h"
+#include "daemon/worker/polls.h"
+#include "proto/address.h"
 
 #define SOCKET_RETRIES_MAX 3u
 #define SOCKET_ERESTARTSYS 512 /* kernel-internal; must never be seen, and is harmless if it is */
@@ -41,6 +57,7 @@
 static enum direction op_direction(const struct op *op) {
         switch (op->code) {
         case OVL_OP_SEND:
+        case OVL_OP_SENDTO:
         case OVL_OP_CONNECT:
                 return DIRECTION_OUT;
         default:
@@ -65,6 +82,7 @@ int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, i
         };
         list_init(&socket->link);
         list_init(&socket->retry);
+        list_init(&socket->polls);
         list_init(&socket->queues[DIRECTION_IN].ops);
         list_init(&socket->queues[DIRECTION_OUT].ops);
         engine_file_init(&socket->file, *take_fd, 0);
@@ -89,9 +107,19 @@ static int refuse(int status, unsigned reason, unsigned *ret_reason) {
         return status;
 }
 
+static bool is_datagram(const struct socket *socket) {
+        return socket->type == SOCK_DGRAM;
+}
+
+static bool is_unix_datagram(const struct socket *socket) {
+        return is_datagram(socket) && socket->family == AF_UNIX;
+}
+
 static int socket_check_connect(const struct socket *socket, unsigned *ret_reason) {
         switch (socket->state) {
         case SOCKET_CONNECTED:
+                if (is_datagram(socket))
+                        return 0;
                 return refuse(-EISCONN, OVL_REASON_ALREADY_CONNECTED, ret_reason);
         case SOCKET_CONNECTING:
                 return refuse(-EALREADY, OVL_REASON_CONNECT_PENDING, ret_reason);
@@ -103,12 +131,38 @@ static int socket_check_connect(const struct socket *socket, unsigned *ret_reaso
         return 0;
 }
 
+/* Whether datagrams can find the socket: it was bound or connected, has sent, or will have when the queue is done. */
+static bool socket_has_name(const struct socket *socket) {
+        struct sockaddr_storage kernel = { 0 };
+        socklen_t len = sizeof(kernel);
+        struct ovl_address name;
+
+        if (socket->has_name || socket->state == SOCKET_CONNECTED)
+                return true;
+        if (getsockname(socket->file.fd, (struct sockaddr *) &kernel, &len) < 0)
+                return false;
+        if (address_from_kernel((struct sockaddr *) &kernel, len, &name) < 0)
+                return false;
+        return name.family == OVL_FAMILY_UNIX ? name.path_len > 0 : name.port != 0;
+}
+
+/* Operations that only one type of socket has. */
+static int socket_check_type(const struct socket *socket, const struct op *op, unsigned *ret_reason) {
+        bool wants_datagram = op->code == OVL_OP_RECVFROM || op->code == OVL_OP_SENDTO;
+
+        if ((op->code == OVL_OP_ACCEPT && is_datagram(socket)) || (wants_datagram && !is_datagram(socket)))
+                return refuse(-EOPNOTSUPP, OVL_REASON_OP_NOT_FOR_SOCKET, ret_reason);
+        return 0;
+}
+
 static int socket_check_transfer(const struct socket *socket, enum direction direction, unsigned *ret_reason) {
         const struct queue *queue = &socket->queues[direction];
 
         if (socket->state == SOCKET_LISTENING)
                 return refuse(-ENOTCONN, OVL_REASON_LISTENING, ret_reason);
-        if (socket->state != SOCKET_CONNECTED)
+        if (is_datagram(socket) && direction == DIRECTION_IN && !socket_has_name(socket))
+                return refuse(-EINVAL, OVL_REASON_NOT_CONNECTED, ret_reason);
+        if (!is_datagram(socket) && socket->state != SOCKET_CONNECTED)
                 return refuse(-ENOTCONN, OVL_REASON_NOT_CONNECTED, ret_reason);
         if (queue->is_shut)
                 return refuse(-ESHUTDOWN, direction == DIRECTION_IN ? OVL_REASON_RECV_SHUT : OVL_REASON_SEND_SHUT,
@@ -120,7 +174,14 @@ static int socket_check_transfer(const struct socket *socket, enum direction dir
 }
 
 int socket_check(const struct socket *socket, const struct op *op, unsigned *ret_reason) {
+        int r;
+
+        r = socket_check_type(socket, op, ret_reason);
+        if (r < 0)
+                return r;
         switch (op->code) {
+        case OVL_OP_POLL:
+                return 0;
         case OVL_OP_CONNECT:
                 return socket_check_connect(socket, ret_reason);
         case OVL_OP_ACCEPT:
@@ -136,7 +197,7 @@ int socket_check(const struct socket *socket, const struct op *op, unsigned *ret
 
 /* Whether an op's bytes may share a request with those of its neighbours. */
 static bool op_can_merge(const struct op *op) {
-        return op->len > op->done && op->message_flags == 0 && op->cancel == 0 &&
+        return op->len > op->done && op->message_flags == 0 && op->cancel == 0 && !is_datagram(op->socket) &&
                (op->code == OVL_OP_RECV || op->code == OVL_OP_SEND);
 }
 
@@ -168,10 +229,12 @@ static void queue_merge(struct queue *queue, struct op *first, struct stats *sta
 }
 
 static int request_flags(const struct op *op) {
-        int flags = op->code == OVL_OP_SEND ? MSG_NOSIGNAL : 0;
+        int flags = op_sends(op) ? MSG_NOSIGNAL : 0;
 
         if (op->message_flags & OVL_MESSAGE_PEEK)
                 flags |= MSG_PEEK;
+        if (op_sends(op) && is_unix_datagram(op->socket))
+                flags |= MSG_DONTWAIT;
         return flags;
 }
 
@@ -187,14 +250,18 @@ static void socket_request(struct socket *socket, struct queue *queue, struct op
                 request->kind = REQUEST_ACCEPT;
                 break;
         case OVL_OP_SEND:
+        case OVL_OP_SENDTO:
                 request->kind = REQUEST_SEND;
                 queue_merge(queue, op, socket->engine->stats);
                 break;
         default:
-                request->kind = op->len > 0 ? REQUEST_RECV : REQUEST_POLL;
+                /* Without room a stream is only looked at; a datagram is taken. */
+                request->kind = op->len > 0 || is_datagram(socket) ? REQUEST_RECV : REQUEST_POLL;
                 queue_merge(queue, op, socket->engine->stats);
                 break;
         }
+        if (is_datagram(socket))
+                datagram_request(op);
         request->flags = request_flags(op);
         request->events = POLLIN | POLLRDHUP;
 }
@@ -217,7 +284,8 @@ static void socket_start_connect(struct socket *socket, struct op *op, struct li
         r = ask_send(socket->ask, &op->ticket);
         if (r < 0) {
                 socket->queues[DIRECTION_OUT].active = NULL;
-                socket->state = SOCKET_OPEN;
+                if (socket->state == SOCKET_CONNECTING)
+                        socket->state = SOCKET_OPEN;
                 socket_end(socket, op, r, OVL_REASON_QUOTA, 0, ended);
         }
 }
@@ -243,7 +311,12 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                         socket_end(socket, op, socket->error, OVL_REASON_NONE, op->done, ended);
                         continue;
                 }
-                if (op->code == OVL_OP_SEND && op->len == 0) {
+                if (op_receives(op) && socket->lent_error) {
+                        socket_end(socket, op, socket->lent_error, OVL_REASON_NONE, 0, ended);
+                        socket->lent_error = 0;
+                        continue;
+                }
+                if (op->code == OVL_OP_SEND && op->len == 0 && !is_datagram(socket)) {
                         socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
                         continue;
                 }
@@ -264,13 +337,20 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
 void socket_post(struct socket *socket, struct op *op, struct list *ended) {
         struct queue *queue = queue_of(socket, op);
 
+        if (op->code == OVL_OP_POLL) {
+                polls_start(socket, op);
+                return;
+        }
         op->state = OP_QUEUED;
         op->socket = socket;
         op->n_merged = 0;
         list_push_back(&queue->ops, &op->link);
         socket->n_ops++;
-        if (op->code == OVL_OP_CONNECT)
+        if (op->code == OVL_OP_CONNECT && !is_datagram(socket))
                 socket->state = SOCKET_CONNECTING;
+        /* A receive that was taken had one; a connect gives one, and so does a send, except from a Unix socket. */
+        if (is_datagram(socket) && (socket->family != AF_UNIX || !op_sends(op)))
+                socket->has_name = true;
         queue_start(socket, queue, ended);
 }
 
@@ -357,7 +437,7 @@ static bool error_breaks_connection(int error) {
 
 /* A reset that finds our side already closed by the peer shows as EPIPE on a send. */
 static int socket_fail(struct socket *socket, struct queue *queue, int error) {
-        if (!error_breaks_connection(error))
+        if (is_datagram(socket) || !error_breaks_connection(error))
                 return error;
         if (!socket->error)
                 socket->error = error == -EPIPE || error == -ENOTCONN ? -ECONNRESET : error;
@@ -365,13 +445,36 @@ static int socket_fail(struct socket *socket, struct queue *queue, int error) {
         return socket->error;
 }
 
-/* Whether the kernel only lacks memory for the moment: the op is tried again, after 1, 10 and 100 ms. */
+/*
+ * Whether the refusal of an earlier datagram, which a send met, goes to a receive. The receive in flight is called
+ * back; if it brings a datagram all the same, the error is the next one's.
+ */
+static bool socket_lends_error(struct socket *socket, struct op *op, int error) {
+        struct queue *in = &socket->queues[DIRECTION_IN];
+
+        if (!is_datagram(socket) || is_unix_datagram(socket) || op->was_repeated || list_is_empty(&in->ops))
+                return false;
+        op->was_repeated = true;
+        socket->lent_error = error;
+        if (in->active && in->active->cancel == 0)
+                socket->engine->ops->cancel(socket->engine, in->active);
+        return true;
+}
+
+/* Whether the kernel lacks memory, or a receiver room, only for the moment: the op is tried again, after 1 to 100 ms.
+ */
 static bool socket_retries(struct queue *queue, struct op *op, int32_t result) {
         static const uint64_t pauses_ns[SOCKET_RETRIES_MAX] = { NS_PER_MS, 10 * NS_PER_MS, 100 * NS_PER_MS };
 
+        if (result == -EAGAIN && op_sends(op) && is_unix_datagram(op->socket)) {
+                queue->retry_at = now_ns() + NS_PER_MS;
+                return true;
+        }
         if (result == -EINTR || result == -EAGAIN || result == -SOCKET_ERESTARTSYS)
                 return true;
         if (op->code == OVL_OP_ACCEPT && result == -ECONNABORTED)
+                return true;
+        if (op_sends(op) && result == -ECONNREFUSED && socket_lends_error(op->socket, op, result))
                 return true;
         if (op->code == OVL_OP_ACCEPT && (result == -EMFILE || result == -ENFILE)) {
                 queue->retry_at = now_ns() + 100 * NS_PER_MS;
@@ -391,6 +494,8 @@ static void socket_finish_failure(struct socket *socket, struct op *op, int32_t 
         if (result == -ECANCELED || socket_retries(queue, op, result))
                 return;
         status = op->code == OVL_OP_ACCEPT ? result : socket_fail(socket, queue, result);
+        if (is_datagram(socket))
+                status = datagram_status(op, status);
         /* What was moved before is moved: after a want of memory the stream goes on, and its bytes must be counted. */
         socket_end(socket, op, status, OVL_REASON_NONE, op->done, ended);
 }
@@ -415,17 +520,22 @@ static void socket_finish_connect(struct socket *socket, struct op *op, int32_t 
         /* It may listen by now: the monitor was asked for that first, and the connect failed for it. */
         if (socket->state == SOCKET_CONNECTING)
                 socket->state = result == 0 ? SOCKET_CONNECTED : SOCKET_OPEN;
+        else if (is_datagram(socket) && result == 0)
+                socket->state = SOCKET_CONNECTED;
         if (result == -ECANCELED)
                 reason = op->cancel;
         socket_end(socket, op, result, reason, 0, ended);
 }
 
 static void socket_finish_transfer(struct socket *socket, struct op *op, int32_t result, struct list *ended) {
-        if (op->code == OVL_OP_RECV)
+        if (op_receives(op))
                 socket->bytes_received += (uint32_t) result;
         else
                 socket->bytes_sent += (uint32_t) result;
-        if (op->message_flags & OVL_MESSAGE_PEEK)
+        if (is_datagram(socket))
+                socket_end(socket, op, datagram_finish(op, (uint32_t) result), OVL_REASON_NONE, (uint32_t) result,
+                           ended);
+        else if (op->message_flags & OVL_MESSAGE_PEEK)
                 socket_end(socket, op, 0, OVL_REASON_NONE, (uint32_t) result, ended);
         else
                 socket_deal(socket, op, (uint32_t) result, ended);
@@ -435,6 +545,10 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
         struct queue *queue = queue_of(socket, op);
 
         KILLPOINT("socket-finish");
+        if (op->code == OVL_OP_POLL) {
+                polls_finish(socket, op, result, ended);
+                return;
+        }
         queue->active = NULL;
         if (op->code == OVL_OP_CONNECT) {
                 socket_finish_connect(socket, op, result, reason, ended);
@@ -445,7 +559,7 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
                 socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
         } else if (op->request.kind == REQUEST_POLL) {
                 socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
-        } else if (result == 0 && op->code == OVL_OP_RECV) {
+        } else if (result == 0 && op->code == OVL_OP_RECV && !is_datagram(socket)) {
                 socket_finish_end_of_stream(socket, op, ended);
         } else {
                 socket_finish_transfer(socket, op, result, ended);
@@ -476,6 +590,7 @@ static bool queue_mark_cancelled(struct queue *queue, bool (*matches)(const stru
 
 void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
                    const void *argument, unsigned reason, uint32_t *cancelled, struct list *ended) {
+        polls_cancel(socket, matches, argument, reason, cancelled);
         for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++) {
                 struct queue *queue = &socket->queues[direction];
                 bool is_in_flight = queue_mark_cancelled(queue, matches, argument, reason, cancelled);

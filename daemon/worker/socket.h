@@ -40,8 +40,11 @@ struct socket {
         int type;
         enum socket_state state;
         struct queue queues[2]; /* by direction */
-        uint32_t n_ops;         /* in the queues */
+        struct list polls;      /* all in flight */
+        uint32_t n_ops;         /* in the queues, and polls */
         int error;              /* the connection is broken: what everything ends with; 0: it is not */
+        bool has_name;          /* a datagram socket: it has an address, or an op that was taken will give it one */
+        int lent_error;         /* a datagram socket: what a send met and the next receive ends with; 0: nothing */
         bool is_closing;        /* no handle is open any more */
         uint64_t bytes_received;
         uint64_t bytes_sent;

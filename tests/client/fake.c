@@ -307,8 +307,12 @@ static void fake_read(struct fake *fake, unsigned index) {
 
         n = channel_receive(connection->fd, connection->in + connection->in_len,
                             sizeof(connection->in) - connection->in_len, fds, &n_fds);
-        for (size_t i = 0; n > 0 && i < n_fds; i++)
-                fd_close(fds[i]);
+        for (size_t i = 0; n > 0 && i < n_fds; i++) {
+                if (fake->n_region_fds < FAKE_REGIONS_MAX)
+                        fake->region_fds[fake->n_region_fds++] = fds[i];
+                else
+                        fd_close(fds[i]);
+        }
         if (n == -EAGAIN || n == -EINTR)
                 return;
         if (n <= 0) {
@@ -410,6 +414,8 @@ void fake_stop(struct fake *fake) {
                 fd_close(fake->connections[i]->fd);
                 free(fake->connections[i]);
         }
+        for (unsigned i = 0; i < fake->n_region_fds; i++)
+                fd_close(fake->region_fds[i]);
         fd_close(fake->listener);
         fd_close(fake->wake_fd);
         free(fake->entries);
@@ -426,6 +432,16 @@ void fake_open(struct fake *fake, struct ovl_session **ret_session, struct ovl_t
                 fail_msg("%s", error.text);
         if (size > 0)
                 assert_ok(ovl_region_open(*ret_thread, size, ret_region));
+}
+
+void fake_write_region(struct fake *fake, const struct ovl_slice *slice, const void *bytes) {
+        int fd;
+
+        fake_lock(fake);
+        assert_true(slice->region >= 1 && slice->region <= fake->n_region_fds);
+        fd = fake->region_fds[slice->region - 1];
+        fake_unlock(fake);
+        assert_int_equal(pwrite(fd, bytes, slice->len, (off_t) slice->offset), slice->len);
 }
 
 /* Waits under the lock for a change. */

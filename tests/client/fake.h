@@ -20,6 +20,7 @@
 
 #define FAKE_CONNECTIONS_MAX 32
 #define FAKE_ENTRIES_MAX 32768
+#define FAKE_REGIONS_MAX 64
 #define FAKE_SOCKETS 100 /* ids of sockets begin above this */
 
 /* An entry that came. */
@@ -70,6 +71,8 @@ struct fake {
         size_t n_entries;
         uint64_t n_sockets;
         unsigned n_regions;
+        int region_fds[FAKE_REGIONS_MAX]; /* region n at place n - 1 */
+        unsigned n_region_fds;
         unsigned n_requests[32]; /* by kind */
         uint64_t last_cancel_tag;
         uint64_t n_records;
@@ -94,6 +97,9 @@ unsigned fake_port(struct fake *fake, uint64_t number);
 
 /* An honest record of the n-th entry (from 0). */
 struct ovl_record fake_record(struct fake *fake, size_t n, int status, uint64_t bytes);
+
+/* Writes bytes to where a slice says, as the daemon does before a record. */
+void fake_write_region(struct fake *fake, const struct ovl_slice *slice, const void *bytes);
 
 /* Sends. */
 void fake_send(struct fake *fake, unsigned connection, const void *bytes, size_t len);

@@ -211,7 +211,7 @@ static void session_requests(void **state) {
         assert_int_equal(ovl_setsockopt(thread, socket, SOL_SOCKET, SO_MARK, 1), -ENOPROTOOPT);
         assert_ok(ovl_shutdown(thread, socket, SHUT_WR));
         assert_int_equal(ovl_shutdown(thread, socket, 17), -EINVAL);
-        assert_int_equal(ovl_socket_open(thread, AF_UNIX, SOCK_STREAM, &socket), -EAFNOSUPPORT);
+        assert_int_equal(ovl_socket_open(thread, AF_NETLINK, SOCK_STREAM, &socket), -EAFNOSUPPORT);
         assert_int_equal(ovl_bind(thread, socket, (struct sockaddr *) &address, 3), -EINVAL);
         assert_ok(ovl_status(thread, &status));
         assert_ok(ovl_socket_close(thread, socket));

@@ -23,7 +23,7 @@ import tempfile
 import threading
 
 LIMIT_S = 60
-EXAMPLES = ("echo-routines", "echo-port", "file-receiver", "first-answer", "overlap-status")
+EXAMPLES = ("echo-routines", "echo-port", "echo-datagrams", "file-receiver", "first-answer", "overlap-status")
 
 
 def run(*command, **options):
@@ -126,6 +126,20 @@ def case_echo_port(directory):
 
 def case_echo_port_one_thread(directory):
     case_echo(Server(f"{directory}/echo-port", "0", "127.0.0.1", "1"))
+
+
+def case_echo_datagrams(directory):
+    server = Server(f"{directory}/echo-datagrams", "0")
+    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
+        client.settimeout(LIMIT_S)
+        client.connect(server.address)
+        for size in (1, 0, 4096, 4097, 3):
+            client.send(bytes(size))
+            if size <= 4096:
+                assert len(client.recv(65536)) == size, "a datagram came back longer or shorter"
+    said = server.stop()
+    # The last one may be back before the server knows that it has left.
+    assert re.search(r"^[34] datagrams were sent back, 1 were too long, 0 operations failed$", said), said
 
 
 def case_file_receiver(directory):
@@ -262,8 +276,8 @@ def main():
         cases = [("meson installs what a program needs", lambda: install(build_root, directory)),
                  ("the examples compile outside the tree", lambda: compile_examples(source_root, directory)),
                  ("the README has a program", lambda: take_readme(source_root, directory))]
-        for name in ("readme", "overlap_status", "echo_routines", "echo_port", "echo_port_one_thread", "file_receiver",
-                     "first_answer", "worker_dies"):
+        for name in ("readme", "overlap_status", "echo_routines", "echo_port", "echo_port_one_thread",
+                     "echo_datagrams", "file_receiver", "first_answer", "worker_dies"):
             cases.append((f"under overlapd --private: {name}", within_daemon(name)))
         print(f"1..{len(cases)}")
         for number, (name, function) in enumerate(cases, 1):

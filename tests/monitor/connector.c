@@ -8,6 +8,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -18,7 +19,7 @@
 #include "tests/harness/process.h"
 
 #define CONNECTOR_ROUNDS 20000
-#define CONNECTOR_KINDS 6
+#define CONNECTOR_KINDS 7
 
 struct connector_fixture {
         sd_event *event;
@@ -80,6 +81,8 @@ static int connector_make_fd(int kind) {
         case 3:
                 return socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         case 4:
+                return socket(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0);
+        case 5:
                 return memfd_create("connector", MFD_CLOEXEC);
         default:
                 return open("/", O_PATH | O_CLOEXEC);
@@ -159,6 +162,59 @@ static void connector_answers_each_request_once(void **state) {
         connector_tear_down(&fixture);
 }
 
+/* Passes one request on and returns its answer's status. */
+static int connector_ask(struct connector_fixture *fixture, const struct connector_client *client, uint32_t kind,
+                         int fd, const struct ovl_address *address, struct link_message *ret_answer) {
+        struct link_message message = { .kind = kind };
+        const char *problem;
+        int none;
+
+        message.body.name.address = *address;
+        assert_ok(connector_handle(&fixture->connector, &message, fd, client, &problem));
+        while (sd_event_run(fixture->event, 0) > 0)
+                ;
+        assert_int_equal(link_receive(fixture->theirs, ret_answer, &none), 1);
+        return ret_answer->status;
+}
+
+/* Unix sockets are reached with the daemon's rights: nobody else's client may name one, whatever a worker says. */
+static void connector_keeps_unix_sockets_to_its_user(void **state) {
+        static struct connector_fixture fixture;
+        struct connector_client own = { .is_known = true, .uid = geteuid() };
+        struct connector_client other = { .is_known = true, .uid = geteuid() + 1 }, unknown = { .uid = geteuid() };
+        struct ovl_address name = { .family = OVL_FAMILY_UNIX, .path_len = 12 }, relative = name, none = name;
+        static const int kinds[] = { SOCK_STREAM, SOCK_DGRAM };
+        struct link_message answer;
+
+        connector_set_up(&fixture, CONNECTOR_CONNECTS_MAX);
+        snprintf((char *) name.host + 1, 12, "ovl-%07u", (unsigned) getpid() % 10000000);
+        memcpy(relative.host, "some/relativ", 12);
+        none.path_len = 0;
+        for (size_t i = 0; i < 2; i++) {
+                _cleanup_fd_ int fd = socket(AF_UNIX, kinds[i] | SOCK_CLOEXEC, 0);
+                _cleanup_fd_ int second = socket(AF_UNIX, kinds[i] | SOCK_CLOEXEC, 0);
+                _cleanup_fd_ int third = socket(AF_UNIX, kinds[i] | SOCK_CLOEXEC, 0);
+
+                assert_int_equal(connector_ask(&fixture, &other, LINK_BIND, fd, &name, &answer), -EACCES);
+                assert_int_equal(answer.reason, OVL_REASON_DENIED);
+                assert_non_null(strstr(answer.text, "the user that overlapd runs as"));
+                assert_int_equal(connector_ask(&fixture, &other, LINK_BIND, fd, &none, &answer), -EACCES);
+                assert_int_equal(connector_ask(&fixture, &unknown, LINK_BIND, fd, &name, &answer), -EACCES);
+                assert_int_equal(connector_ask(&fixture, &own, LINK_BIND, fd, &relative, &answer), -EINVAL);
+                assert_int_equal(answer.reason, OVL_REASON_BAD_ADDRESS);
+                assert_non_null(strstr(answer.text, "begin it with /"));
+                assert_int_equal(connector_ask(&fixture, &own, LINK_BIND, fd, &name, &answer), 0);
+                if (kinds[i] == SOCK_STREAM)
+                        assert_int_equal(listen(fd, 1), 0);
+                assert_int_equal(connector_ask(&fixture, &other, LINK_CONNECT, second, &name, &answer), -EACCES);
+                assert_int_equal(connector_ask(&fixture, &unknown, LINK_CONNECT, second, &name, &answer), -EACCES);
+                assert_int_equal(connector_ask(&fixture, &own, LINK_CONNECT, second, &none, &answer), -EINVAL);
+                assert_int_equal(connector_ask(&fixture, &own, LINK_CONNECT, second, &name, &answer), 0);
+                assert_int_equal(connector_ask(&fixture, &own, LINK_BIND, third, &none, &answer), 0);
+        }
+        connector_tear_down(&fixture);
+}
+
 /* A listener whose queue is full: connects to it stay in progress. */
 static int connector_stall(struct sockaddr_in *ret_name, int fillers[3]) {
         socklen_t len = sizeof(*ret_name);
@@ -234,6 +290,7 @@ static void connector_does_not_linger(void **state) {
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "each request is answered once, whatever it holds", connector_answers_each_request_once, 60 },
+                { "Unix sockets are for the daemon's own user", connector_keeps_unix_sockets_to_its_user },
                 { "connects are limited, and cancelled one by one", connector_limits_connects },
                 { "closing does not linger", connector_does_not_linger },
         };

@@ -85,9 +85,9 @@ static void requests_are_checked(void **state) {
         listener_fd = requests_listen(1, &port);
         fd = daemon_connect(&daemon);
         client_expect(fd, "open 1", 0, "");
-        client_expect(fd, "socket 1 1", -EAFNOSUPPORT, "only IPv4");
+        client_expect(fd, "socket 16 3", -EAFNOSUPPORT, "only Unix (1), IPv4 (2)");
         client_expect(fd, "socket 17 3", -EAFNOSUPPORT, "family 17");
-        client_expect(fd, "socket 2 2", -ESOCKTNOSUPPORT, "only streams");
+        client_expect(fd, "socket 1 5", -ESOCKTNOSUPPORT, "only streams");
         client_expect(fd, "socket 2 3", -ESOCKTNOSUPPORT, "type 3");
         client_expect(fd, "socket 2 1", 0, "");
         client_expect(fd, "listen 1", -EINVAL, "bind the socket to an address first");
@@ -219,7 +219,7 @@ static void requests_of_unknown_kinds_condemn(void **state) {
 static void requests_with_wrong_descriptors_condemn(void **state) {
         requests_condemn("short", "sent bytes that are no message");
         requests_condemn("bare", "sent a request without its descriptor");
-        requests_condemn("memory", "sent a descriptor that is no TCP socket");
+        requests_condemn("memory", "sent a descriptor that is no socket of the kinds that clients have");
 }
 
 static void requests_against_the_tables_condemn(void **state) {

@@ -35,6 +35,16 @@ static bool op_hangs(const struct model_op *op) {
         return false;
 }
 
+/* Whether a poll has something to tell. */
+static bool op_finds_events(const struct model_op *op, const struct net_end *end) {
+        if (end->is_listening)
+                return (op->flags & OVL_POLL_IN) && end->n_backlog > 0;
+        if (!end->connection || end->error || net_in(end)->has_ended)
+                return true;
+        return ((op->flags & OVL_POLL_IN) && net_pipe_unread(net_in(end)) > 0) ||
+               ((op->flags & OVL_POLL_OUT) && (net_pipe_room(net_out(end)) > 0 || net_out(end)->is_broken));
+}
+
 static bool op_is_stuck(const struct model_op *op) {
         const struct net_end *end = op->socket ? op->socket->end : NULL;
 
@@ -46,6 +56,8 @@ static bool op_is_stuck(const struct model_op *op) {
                 return op_hangs(op);
         if (!end)
                 return false;
+        if (op->code == OVL_OP_POLL)
+                return !op_finds_events(op, end);
         if (op->code == OVL_OP_ACCEPT)
                 return end->n_backlog == 0;
         if (!end->connection)
@@ -146,12 +158,14 @@ static void books_check_stream(const struct client *client, const struct model_s
               client->number, (unsigned long long) socket->id, at, code == OVL_OP_RECV ? "received" : "sent", n_moved);
 }
 
-/* What one channel posted on a socket in one direction, and was not cancelled, ended in posting order. */
+/* What one channel posted on a socket in one direction, and was not cancelled, ended in posting order. Polls have none.
+ */
 static void books_check_order(struct model_op **ops, size_t n_ops) {
         for (size_t i = 0; i < n_ops; i++) {
                 const struct model_op *op = ops[i];
 
-                if (!op->socket || (op->record.flags & OVL_RECORD_REFUSED) || op->record.status == -ECANCELED)
+                if (!op->socket || op->code == OVL_OP_POLL || (op->record.flags & OVL_RECORD_REFUSED) ||
+                    op->record.status == -ECANCELED)
                         continue;
                 for (size_t k = i + 1; k < n_ops; k++) {
                         const struct model_op *later = ops[k];

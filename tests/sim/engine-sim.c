@@ -9,6 +9,8 @@
  *   started -> cancelled  a cancel was asked for and the kernel was in time; else it ends as if none had been
  *   ended, cancelled -> handed out by reap(): only then is the file's direction free again
  *
+ * Polls have no direction: there may be any number of a file, in a list of their own.
+ *
  * Lent memory. While a request is in flight its buffers are poisoned for the address sanitizer: the daemon has lent
  * them to the kernel and must not look at them. The copy itself lifts the poison for as long as it takes.
  *
@@ -59,6 +61,7 @@ struct sim_file {
         size_t progress[2]; /* bytes of the request that were transferred */
         bool arm_has_fired[2];
         bool arm_is_cancelled[2];
+        struct list polls; /* that have not ended */
 };
 
 struct engine_sim {
@@ -69,7 +72,7 @@ struct engine_sim {
         struct sim_temper temper;
         struct sim_file files[SIM_FILES_MAX];
         int n_files_high;
-        struct engine_event events[4 * SIM_FILES_MAX]; /* from n_reaped to n_events */
+        struct engine_event events[16 * SIM_FILES_MAX]; /* from n_reaped to n_events */
         size_t n_events;
         size_t n_reaped;
         bool is_asleep;
@@ -218,6 +221,26 @@ static int32_t sim_fault(struct engine_sim *sim, struct sim_file *file, const st
         return SIM_PAUSED;
 }
 
+/* What a poll finds: only what was asked for, and what always is. */
+static int32_t sim_look(const struct net_end *end, uint32_t events) {
+        const struct net_pipe *in = net_in(end), *out = net_out(end);
+        uint32_t found = 0;
+
+        if (end->is_listening) {
+                found = end->n_backlog > 0 ? POLLIN : 0;
+        } else if (!in) {
+                found = POLLOUT | POLLHUP;
+        } else {
+                if (net_pipe_unread(in) > 0 || in->has_ended || end->error)
+                        found |= POLLIN;
+                if (net_pipe_room(out) > 0 || out->is_broken)
+                        found |= POLLOUT;
+                found |= (in->has_ended ? POLLRDHUP : 0u) | (end->error ? POLLERR : 0u);
+        }
+        found &= events | POLLERR | POLLHUP | POLLRDHUP;
+        return found ? (int32_t) found : SIM_PAUSED;
+}
+
 static int32_t sim_perform(struct engine_sim *sim, struct sim_file *file, struct op *op) {
         struct request *request = &op->request;
         struct net_end *end = file->end;
@@ -239,9 +262,7 @@ static int32_t sim_perform(struct engine_sim *sim, struct sim_file *file, struct
                         return sim_fault(sim, file, op);
                 return net_accept(sim->net, end, op->tag);
         case REQUEST_POLL:
-                if (!net_in(end) || net_pipe_unread(net_in(end)) > 0 || net_in(end)->has_ended || end->error)
-                        return POLLIN;
-                return SIM_PAUSED;
+                return sim_look(end, request->events);
         }
         abort();
 }
@@ -285,6 +306,26 @@ static void sim_visit_op(struct engine_sim *sim, struct sim_file *file, enum dir
         sim_push(sim, (struct engine_event){ .op = op, .file = file->file, .result = result });
 }
 
+static void sim_visit_polls(struct engine_sim *sim, struct sim_file *file, bool is_forced) {
+        list_for_each_safe(link, &file->polls) {
+                struct op *op = list_entry(link, struct op, request.link);
+                int32_t result;
+
+                if (!is_forced && random_chance(sim->random, sim->temper.lazy))
+                        continue;
+                if (op->request.is_cancelling && random_chance(sim->random, 67))
+                        result = -ECANCELED;
+                else
+                        result = sim_perform(sim, file, op);
+                if (result == SIM_PAUSED && op->request.is_cancelling)
+                        result = -ECANCELED;
+                if (result == SIM_PAUSED)
+                        continue;
+                list_unlink(&op->request.link);
+                sim_push(sim, (struct engine_event){ .op = op, .file = file->file, .result = result });
+        }
+}
+
 static bool sim_is_ready(const struct engine_file *file, enum direction direction) {
         struct pollfd fd = { .fd = file->fd, .events = POLLOUT };
 
@@ -321,6 +362,7 @@ static void sim_pass(struct engine_sim *sim, bool is_forced) {
                         sim_visit_op(sim, file, direction, is_forced);
                         sim_visit_arm(sim, file, direction, is_forced);
                 }
+                sim_visit_polls(sim, file, is_forced);
         }
         for (size_t n = sim->n_events - first; n > 1; n--) {
                 size_t other = first + random_below(sim->random, n);
@@ -373,7 +415,10 @@ static int sim_reap(struct engine *engine, struct engine_event *ret_event) {
                 return 0;
         event = sim->events[sim->n_reaped++];
         file = sim_file_of(sim, event.file);
-        if (event.op) {
+        if (event.op && event.op->request.kind == REQUEST_POLL) {
+                check(!list_is_linked(&event.op->request.link), "a poll is handed out that has not ended");
+                event.op->request.is_cancelling = false;
+        } else if (event.op) {
                 enum direction direction = request_direction(&event.op->request);
 
                 check(file->ops[direction] == event.op, "a request is not what it was when it was started");
@@ -420,6 +465,7 @@ static int sim_attach(struct engine *engine, struct engine_file *file) {
         if (index >= sim->n_files_high)
                 sim->n_files_high = index + 1;
         sim->files[index] = (struct sim_file){ .file = file, .end = net_find(sim->net, file->fd) };
+        list_init(&sim->files[index].polls);
         file->index = index;
         return 0;
 }
@@ -431,7 +477,8 @@ static void sim_detach(struct engine *engine, struct engine_file *file) {
         if (file->index < 0)
                 return;
         place = sim_file_of(sim, file);
-        check(!place->ops[0] && !place->ops[1], "a file with a request in flight is detached");
+        check(!place->ops[0] && !place->ops[1] && list_is_empty(&place->polls),
+              "a file with a request in flight is detached");
         if (place->end)
                 net_close(place->end);
         *place = (struct sim_file){ 0 };
@@ -460,6 +507,14 @@ static void sim_start(struct engine *engine, struct op *op) {
         enum direction direction = request_direction(&op->request);
 
         check(place->end, "a transfer is started on something that is no socket");
+        op->request.file->n_in_flight++;
+        sim->counts->n_requests++;
+        if (op->request.kind == REQUEST_POLL) {
+                op->request.is_cancelling = false;
+                list_init(&op->request.link);
+                list_push_back(&place->polls, &op->request.link);
+                return;
+        }
         check(!place->ops[direction], "a second request is started in the same direction of a socket");
         check(op->request.n_parts <= OVL_SLICES_MAX, "a request has more parts than an op may have");
         list_init(&op->request.link);
@@ -467,8 +522,6 @@ static void sim_start(struct engine *engine, struct op *op) {
         place->has_ended[direction] = false;
         place->is_cancelled[direction] = false;
         place->progress[direction] = 0;
-        op->request.file->n_in_flight++;
-        sim->counts->n_requests++;
         if (op->request.kind == REQUEST_RECV || op->request.kind == REQUEST_SEND)
                 sim_lend(&op->request);
         else
@@ -479,6 +532,10 @@ static void sim_cancel(struct engine *engine, struct op *op) {
         struct sim_file *place = sim_file_of(sim_of(engine), op->request.file);
         enum direction direction = request_direction(&op->request);
 
+        if (op->request.kind == REQUEST_POLL) {
+                op->request.is_cancelling = true;
+                return;
+        }
         check(place->ops[direction] == op, "a request that is not in flight is cancelled");
         place->is_cancelled[direction] = true;
 }

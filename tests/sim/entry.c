@@ -255,6 +255,16 @@ static void post_transfer(struct post *post, struct model_op *op, struct ovl_ent
                 entry_spoil(post, op, entry);
 }
 
+static void post_poll(struct post *post, struct model_op *op, struct ovl_entry *entry) {
+        op->code = OVL_OP_POLL;
+        op->flags = (uint32_t) random_below(post->random, 2) * OVL_POLL_IN +
+                    (uint32_t) random_below(post->random, 2) * OVL_POLL_OUT;
+        entry->other = op->flags;
+        op->was_unconnected = op->socket->state != MODEL_CONNECTED;
+        op->is_sound =
+                !op->socket->close_asked && !(op->indication == OVL_INDICATE_ROUTINE && op->socket->was_associated);
+}
+
 static void post_connect(struct model_op *op, struct ovl_entry *entry) {
         op->code = OVL_OP_CONNECT;
         op->socket->is_connecting = true;
@@ -271,7 +281,9 @@ static void post_to_socket(struct post *post, struct model_op *op, struct ovl_en
         entry->socket = socket->id;
         if (socket->is_closed)
                 op->expected = OVL_REASON_UNKNOWN_SOCKET;
-        if (socket->state == MODEL_LISTENING && random_chance(post->random, 90)) {
+        if (random_chance(post->random, 8)) {
+                post_poll(post, op, entry);
+        } else if (socket->state == MODEL_LISTENING && random_chance(post->random, 90)) {
                 op->code = OVL_OP_ACCEPT;
                 op->is_sound = socket_is_sound(op);
         } else if (socket->state == MODEL_OPEN && random_chance(post->random, 80)) {

@@ -111,6 +111,7 @@ struct model_op {
         uint32_t flags;
         uint16_t expected;           /* enum ovl_reason with which it must be refused; 0: none */
         bool is_sound;               /* nothing that was known when it was posted may refuse it */
+        bool was_unconnected;        /* a poll: of a socket that was not known to be connected */
         bool is_optional;            /* its record may have been lost with its reader */
         struct model_region *region; /* borrowed */
         uint32_t n_slices;
@@ -187,6 +188,7 @@ struct tally {
         uint64_t n_entries;
         uint64_t n_done;
         uint64_t n_peeked;
+        uint64_t n_polled;
         uint64_t n_vectors;
         uint64_t n_whole; /* WAITALL */
         uint64_t n_refused;

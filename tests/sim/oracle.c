@@ -121,13 +121,32 @@ static void oracle_check_failure(const struct model_op *op, const struct ovl_rec
                 break;
         case ENOBUFS:
         case ENOMEM:
-                check(op->code == OVL_OP_SEND || op->code == OVL_OP_RECV, "tag %llx: no memory", TAG(op));
+                check(op->code == OVL_OP_SEND || op->code == OVL_OP_RECV || op->code == OVL_OP_POLL,
+                      "tag %llx: no memory", TAG(op));
                 tally->n_wanting++;
                 break;
         default:
                 check(op->code == OVL_OP_CONNECT, "tag %llx: ended with status %d", TAG(op), record->status);
                 break;
         }
+}
+
+/* A poll tells what was asked for, and what always is told; and only what has been there. */
+static void oracle_check_poll(const struct model_op *op, const struct ovl_record *record) {
+        const struct net_end *end = op->socket->end;
+        uint64_t events = record->value;
+
+        op->client->world->tally->n_polled++;
+        check(events != 0, "tag %llx: a poll that found nothing", TAG(op));
+        check((events & ~(uint64_t) (op->flags | OVL_POLL_ERROR | OVL_POLL_HUP)) == 0,
+              "tag %llx: events %llx, and %x were asked for", TAG(op), (unsigned long long) events, op->flags);
+        if (!end || !end->connection || end->is_listening)
+                return;
+        check(!(events & OVL_POLL_IN) || net_in(end)->n_written > 0 || net_in(end)->has_ended,
+              "tag %llx: can be read, and nothing was ever written", TAG(op));
+        check(!(events & OVL_POLL_HUP) || net_in(end)->has_ended || op->socket->state != MODEL_CONNECTED ||
+                      op->was_unconnected,
+              "tag %llx: the end of a connection that goes on", TAG(op));
 }
 
 static void oracle_check_success(const struct model_op *op, const struct ovl_record *record) {
@@ -137,6 +156,8 @@ static void oracle_check_success(const struct model_op *op, const struct ovl_rec
 
         tally->n_done++;
         check(record->reason == OVL_REASON_NONE, "tag %llx: success for a reason", TAG(op));
+        if (op->code == OVL_OP_POLL)
+                oracle_check_poll(op, record);
         if (op->code == OVL_OP_SEND)
                 check(record->bytes == op->len, "tag %llx: sent %llu of %zu bytes", TAG(op),
                       (unsigned long long) record->bytes, op->len);
@@ -232,7 +253,7 @@ static void oracle_end_op(struct channel *channel, struct model_op *op, const st
                 oracle_check_success(op, record);
         if (op->code == OVL_OP_ACCEPT && record->status == 0)
                 oracle_add_socket(client, op, record);
-        else
+        else if (op->code != OVL_OP_POLL || record->status < 0)
                 check(record->value == 0, "tag %llx: a value", TAG(op));
 }
 

@@ -133,6 +133,7 @@ static void sim_report(const struct sim_options *options, const char *program, u
         X(n_entries)                                                                                                   \
         X(n_done)                                                                                                      \
         X(n_peeked)                                                                                                    \
+        X(n_polled)                                                                                                    \
         X(n_vectors)                                                                                                   \
         X(n_whole)                                                                                                     \
         X(n_refused)                                                                                                   \

@@ -140,7 +140,7 @@ static void sockets_refuse_what_their_state_forbids(void **state) {
                                      &overlapped, NULL),
                          -EISCONN);
         assert_int_equal(ovl_listen(client.thread, pair, 5), -EINVAL);
-        assert_int_equal(ovl_socket_open(client.thread, AF_UNIX, SOCK_STREAM, &socket), -EAFNOSUPPORT);
+        assert_int_equal(ovl_socket_open(client.thread, AF_NETLINK, SOCK_STREAM, &socket), -EAFNOSUPPORT);
         assert_int_equal(ovl_socket_open(client.thread, AF_INET, SOCK_RAW, &socket) < 0, 1);
         close(fd);
         client_stop(&client);

@@ -182,6 +182,26 @@ static void address_without_host_keeps_its_family(void **state) {
         }
 }
 
+static void address_relative_paths_are_known(void **state) {
+        static const struct {
+                uint8_t family, path_len;
+                char host[8];
+                bool is_relative;
+        } cases[] = {
+                { OVL_FAMILY_UNIX, 2, "/a", false },    { OVL_FAMILY_UNIX, 2, "a/", true },
+                { OVL_FAMILY_UNIX, 4, "../a", true },   { OVL_FAMILY_UNIX, 2, "\0a", false },
+                { OVL_FAMILY_UNIX, 0, "", false },      { OVL_FAMILY_INET, 0, "abcd", false },
+                { OVL_FAMILY_INET6, 0, "abcd", false },
+        };
+
+        for (size_t i = 0; i < HARNESS_N(cases); i++) {
+                struct ovl_address address = { .family = cases[i].family, .path_len = cases[i].path_len };
+
+                memcpy(address.host, cases[i].host, sizeof(cases[i].host));
+                assert_int_equal(address_is_relative(&address), cases[i].is_relative);
+        }
+}
+
 /* Any bytes at all give a text within its room, without control characters. */
 static void address_text_is_always_harmless(void **state) {
         struct ovl_address address;
@@ -211,6 +231,7 @@ int main(int argc, char **argv) {
                 { "bad-path-is-refused", address_bad_path_is_refused },
                 { "unknown-family-is-refused", address_unknown_family_is_refused },
                 { "without-host-keeps-its-family", address_without_host_keeps_its_family },
+                { "relative-paths-are-known", address_relative_paths_are_known },
                 { "text-is-always-harmless", address_text_is_always_harmless },
         };
 

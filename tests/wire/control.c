@@ -95,9 +95,13 @@ static void control_memory(void **state) {
 }
 
 static void control_sockets(void **state) {
-        Overlapd__Address local = OVERLAPD__ADDRESS__INIT, peer = OVERLAPD__ADDRESS__INIT;
+        Overlapd__Address local = OVERLAPD__ADDRESS__INIT, peer = OVERLAPD__ADDRESS__INIT,
+                          path = OVERLAPD__ADDRESS__INIT;
 
         local.family = OVERLAPD__FAMILY__FAMILY_INET;
+        path.family = OVERLAPD__FAMILY__FAMILY_UNIX;
+        path.host.data = (uint8_t *) "/run/app/s";
+        path.host.len = 10;
         local.port = 8080;
         local.host.data = loopback;
         local.host.len = sizeof(loopback);
@@ -112,6 +116,8 @@ static void control_sockets(void **state) {
                       Overlapd__SocketOpenReply, it.socket = SOCKET);
         COMPARE_REQUEST("socket-bind", 5, socket_bind, SOCKET_BIND, OVERLAPD__SOCKET_BIND__INIT, Overlapd__SocketBind,
                         0, it.socket = SOCKET, it.address = &local);
+        COMPARE_REQUEST("socket-bind-unix", 13, socket_bind, SOCKET_BIND, OVERLAPD__SOCKET_BIND__INIT,
+                        Overlapd__SocketBind, 0, it.socket = SOCKET + 1, it.address = &path);
         COMPARE_REQUEST("socket-listen", 6, socket_listen, SOCKET_LISTEN, OVERLAPD__SOCKET_LISTEN__INIT,
                         Overlapd__SocketListen, 0, it.socket = SOCKET, it.backlog = 128);
         COMPARE_REQUEST("socket-name", 7, socket_name, SOCKET_NAME, OVERLAPD__SOCKET_NAME__INIT, Overlapd__SocketName,
@@ -246,7 +252,7 @@ static void control_every_vector_repacks(void **state) {
         assert_non_null(count.arena);
         message_arena_init(count.arena);
         vector_for_each(control_repack, &count);
-        assert_int_equal(count.n, 37);
+        assert_int_equal(count.n, 38);
         free(count.arena);
 }
 

@@ -97,6 +97,24 @@ static void layouts_one_slot(void **state) {
                 .aux = { .offset = 1024, .len = 2 * sizeof(struct ovl_address), .region = 1 },
         };
 
+        const struct ovl_entry recvfrom = {
+                .tag = 0x1009,
+                .socket = SOCKET,
+                .op = OVL_OP_RECVFROM,
+                .n_slots = 1,
+                .buffer = { .len = 2048, .region = 1 },
+                .aux = { .offset = 2048, .len = sizeof(struct ovl_address), .region = 1 },
+        };
+        const struct ovl_entry poll = {
+                .tag = 0x100c,
+                .socket = SOCKET,
+                .op = OVL_OP_POLL,
+                .n_slots = 1,
+                .other = OVL_POLL_IN | OVL_POLL_OUT,
+        };
+
+        layouts_compare_post("post-recvfrom", &recvfrom, 1, "");
+        layouts_compare_post("post-poll", &poll, 1, "");
         layouts_compare_post("post-recv", &recv, 1, "");
         layouts_compare_post("post-send-verdict", &send, 1, "");
         layouts_compare_post("post-vector", &vector, 1, "");
@@ -121,6 +139,16 @@ static void layouts_two_slots(void **state) {
                 .address = inet6,
         };
 
+        const struct ovl_entry sendto = {
+                .tag = 0x100a,
+                .socket = SOCKET,
+                .op = OVL_OP_SENDTO,
+                .n_slots = 2,
+                .buffer = { .len = 5, .region = 1 },
+                .address = { .family = OVL_FAMILY_INET, .port = 53, .host = { 192, 0, 2, 1 } },
+        };
+
+        layouts_compare_post("post-sendto-inet", &sendto, 1, "");
         layouts_compare_post("post-connect-inet", &connect, 1, "");
         layouts_compare_post("post-connect-inet6", &connect6, 1, "");
 }
@@ -133,10 +161,18 @@ static void layouts_three_slots(void **state) {
                 .n_slots = 3,
                 .address = { .family = OVL_FAMILY_UNIX, .path_len = 100 },
         };
+        const struct ovl_entry sendto = {
+                .tag = 0x100b,
+                .socket = SOCKET2,
+                .op = OVL_OP_SENDTO,
+                .n_slots = 3,
+                .address = { .family = OVL_FAMILY_UNIX, .path_len = 4, .host = "\0log" },
+        };
 
         memset(connect.address.host, 'p', 100);
         memcpy(connect.address.host, "/run/", 5);
         layouts_compare_post("post-connect-unix", &connect, 1, "");
+        layouts_compare_post("post-sendto-unix", &sendto, 1, "");
 }
 
 static void layouts_many_entries(void **state) {
@@ -242,6 +278,27 @@ static void layouts_records(void **state) {
                 .kind = OVL_RECORD_APC,
         };
 
+        const struct ovl_record truncated = {
+                .tag = 0x1009,
+                .thread = 7,
+                .key = SOCKET,
+                .sequence = 10,
+                .bytes = 2048,
+                .status = -90,
+                .flags = OVL_RECORD_TRUNCATED,
+                .op = OVL_OP_RECVFROM,
+        };
+        const struct ovl_record poll = {
+                .tag = 0x100c,
+                .thread = 7,
+                .key = SOCKET,
+                .sequence = 11,
+                .value = OVL_POLL_OUT | OVL_POLL_HUP,
+                .op = OVL_OP_POLL,
+        };
+
+        layouts_compare_records("record-truncated", &truncated, 1, "");
+        layouts_compare_records("record-poll", &poll, 1, "");
         layouts_compare_records("record-recv", &recv, 1, "");
         layouts_compare_records("record-connect", &connect, 1, "");
         layouts_compare_records("record-accept", &accept, 1, "");
@@ -308,7 +365,7 @@ static void assert_vector_address(const char *name, const char *text) {
         vector_read(name, &vector);
         memcpy(&entry, vector.bytes + sizeof(struct ovl_frame_header) + sizeof(struct ovl_post_header),
                vector.len - sizeof(struct ovl_frame_header) - sizeof(struct ovl_post_header));
-        assert_int_equal(entry.op, OVL_OP_CONNECT);
+        assert_true(entry.op == OVL_OP_CONNECT || entry.op == OVL_OP_SENDTO);
         assert_ok(address_to_kernel(&entry.address, &kernel, &len));
         assert_int_equal(strncmp(address_format(&entry.address, formatted), text, strlen(text)), 0);
 }
@@ -317,6 +374,8 @@ static void layouts_addresses(void **state) {
         assert_vector_address("post-connect-inet", "192.0.2.1:80");
         assert_vector_address("post-connect-inet6", "[fe80::1%2]:443");
         assert_vector_address("post-connect-unix", "/run/pppp");
+        assert_vector_address("post-sendto-inet", "192.0.2.1:53");
+        assert_vector_address("post-sendto-unix", "@log");
 }
 
 static void layouts_find_frame(const char *name, void *data) {
@@ -334,7 +393,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 56);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 63);
 }
 
 int main(int argc, char **argv) {

@@ -1,0 +1,71 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Datagrams. Each op is one request and one message of the kernel, so it always goes with a name and comes back with
+ * flags, by which a datagram that was cut is known from one that just fits.
+ *
+ * Names. The kernel's form of an address lies in the scratch of the op, private memory that the request in flight can
+ * use: a destination is put there when the entry is checked, and cannot change after the check. The sender's address
+ * becomes a wire address here and is written to the client's memory whole, once, before the record; it is never read
+ * back.
+ *
+ * Rejected: letting the kernel write the sender's address into the client's memory (it would be the kernel's form, and
+ * its length would have to be believed later), and control data of any kind: descriptors that somebody sends along are
+ * dropped by the kernel, because there is no place for them.
+ */
+
+#include "daemon/worker/datagram.h"
+
+#include <errno.h>
+#include <string.h>
+
+#include "proto/address.h"
+
+struct sockaddr_storage *datagram_name(const struct op *op) {
+        return (struct sockaddr_storage *) ((uint8_t *) op->scratch + OP_PARTS_SIZE);
+}
+
+void datagram_request(struct op *op) {
+        struct msghdr *message = &op->request.message;
+
+        op->request.is_message = true;
+        *message = (struct msghdr){ 0 };
+        if (op->code == OVL_OP_SENDTO) {
+                message->msg_name = datagram_name(op);
+                message->msg_namelen = op->name_len;
+        } else if (op->wants_sender) {
+                message->msg_name = datagram_name(op);
+                message->msg_namelen = sizeof(struct sockaddr_storage);
+        }
+}
+
+/* A sender without a name (a Unix socket may have none) is an address of family 0. */
+static void datagram_tell_sender(struct op *op, uint32_t bytes) {
+        const struct msghdr *message = &op->request.message;
+        struct ovl_address sender = { 0 };
+
+        if (message->msg_namelen > 0 && address_from_kernel(message->msg_name, message->msg_namelen, &sender) < 0)
+                sender = (struct ovl_address){ 0 };
+        if (op->aux) {
+                memcpy(op->aux, &sender, sizeof(sender));
+        } else {
+                payload_put(&op->payload, bytes, &sender, sizeof(sender));
+                op->aux_len = sizeof(sender);
+        }
+}
+
+int datagram_finish(struct op *op, uint32_t bytes) {
+        if (op_sends(op))
+                return 0;
+        if (op->wants_sender)
+                datagram_tell_sender(op, bytes);
+        if (!(op->request.message.msg_flags & MSG_TRUNC))
+                return 0;
+        op->record_flags |= OVL_RECORD_TRUNCATED;
+        return -EMSGSIZE;
+}
+
+int datagram_status(const struct op *op, int status) {
+        /* A Unix socket says that it is not connected where the others say that there is no destination. */
+        return op->code == OVL_OP_SEND && status == -ENOTCONN ? -EDESTADDRREQ : status;
+}
