@@ -101,6 +101,10 @@ static uint32_t conn_len(struct storm_worker *worker, const struct storm_conn *c
         switch (op) {
         case EVENT_OP_ACCEPT:
                 return 0;
+        case EVENT_OP_RECVFROM:
+                return storm_datagram_room(&worker->random);
+        case EVENT_OP_SENDTO:
+                return storm_datagram_size(&worker->random);
         case EVENT_OP_SEND:
                 if (conn->is_narrow)
                         return 1 + storm_pick(&worker->random, STORM_OP_SIZE);
@@ -216,6 +220,11 @@ static void conn_step_listener(struct storm_worker *worker, struct storm_conn *c
 void storm_conn_step(struct storm_worker *worker, struct storm_conn *conn) {
         bool is_over = storm_worker_is_over(worker), may_fail = conn->state >= CONN_OPEN && conn->state < CONN_CLOSED;
 
+        if (conn->is_datagram) {
+                storm_datagram_step(worker, conn);
+                conn_free_if_done(conn);
+                return;
+        }
         if (conn->state == CONN_LISTENING)
                 conn_step_listener(worker, conn);
         if (conn->state == CONN_OPEN && (conn->budget == 0 || is_over) && !conn->has_failed)
@@ -467,6 +476,13 @@ static void conn_tend_listeners(struct storm_worker *worker) {
                 if (!storm_worker_is_over(worker))
                         storm_conn_listen(worker, is_v6);
         }
+        for (unsigned is_v6 = 0; is_v6 < 2; is_v6++) {
+                if (__atomic_load_n(&worker->is_receiving[is_v6], __ATOMIC_RELAXED))
+                        continue;
+                __atomic_store_n(&worker->client->board->datagrams[first + is_v6], 0, __ATOMIC_RELEASE);
+                if (!storm_worker_is_over(worker))
+                        storm_datagram_open(worker, is_v6);
+        }
 }
 
 void storm_conns_tend(struct storm_worker *worker) {
@@ -487,5 +503,8 @@ void storm_conns_tend(struct storm_worker *worker) {
         }
         if (storm_worker_is_over(worker) || storm_conns_count(worker->conns) >= target + 4)
                 return;
-        storm_conn_connect(worker);
+        if (storm_pick(&worker->random, 10) == 0)
+                storm_datagram_open_other(worker);
+        else
+                storm_conn_connect(worker);
 }

@@ -135,6 +135,12 @@ static int storm_op_call(struct storm_worker *worker, struct storm_conn *conn, s
         if (op->mode != worker->mode)
                 flags |= OVL_QUIET;
         op->from_len = 0;
+        if (op->op == EVENT_OP_RECVFROM && storm_pick(&worker->random, 4) > 0)
+                return ovl_recvfrom(worker->thread, conn->socket, op->pieces, op->n_pieces, flags, &op->from,
+                                    &op->from_len, &op->overlapped, routine);
+        if (op->op == EVENT_OP_SENDTO && place != 0)
+                return ovl_sendto(worker->thread, conn->socket, op->pieces, op->n_pieces, flags,
+                                  (struct sockaddr *) &address, address_len, &op->overlapped, routine);
         switch (op->op) {
         case EVENT_OP_RECV:
         case EVENT_OP_RECVFROM:
@@ -265,6 +271,8 @@ void storm_op_done(struct storm_worker *worker, struct storm_op *op, enum event_
                 storm_op_hash(op, bytes, &event);
         if (op->op == EVENT_OP_RECVFROM && op->from_len > 0)
                 event.body.record.from = storm_address_place(&op->from);
+        if (op->overlapped.flags & OVL_TRUNCATED)
+                event.flags = EVENT_FLAG_TRUNCATED;
         journal_add(worker->journal, event);
         __atomic_fetch_add(&worker->client->board->steps[worker->client->slot], 1, __ATOMIC_RELAXED);
         if (!is_first || !conn)

@@ -26,7 +26,8 @@
 #define STORM_OPS 256        /* operations that one worker may have in flight */
 #define STORM_OP_SIZE 16384u /* bytes of one operation at most */
 #define STORM_PIECES 4
-#define STORM_CONNS 64 /* connections of a worker, or of all port workers of a client together */
+#define STORM_DATAGRAM_ROOM (1 << 20) /* of a receiver's buffer in the kernel: as much as that gives */
+#define STORM_CONNS 64                /* connections of a worker, or of all port workers of a client together */
 #define STORM_PACKETS 8
 #define STORM_LEVELS 3
 #define STORM_DEPTH 4 /* routines that wait alertably within another */
