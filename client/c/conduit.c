@@ -166,6 +166,10 @@ static int conduit_take_from_lane(struct conduit *conduit, uint32_t n, uint64_t 
 
         while (r == 0 && n-- > 0 && !session->is_gone && !conduit->is_closed) {
                 lane_take(conduit->lane, &record);
+                if (record.payload_len != 0) {
+                        *ret_problem = "a record with payload in a lane";
+                        return -EPROTO;
+                }
                 r = completion_take(conduit, &record, NULL, by, ret_problem);
                 *n_completions += record.kind == OVL_RECORD_COMPLETION;
         }

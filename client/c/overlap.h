@@ -205,7 +205,9 @@ OVL_API uint64_t ovl_thread_number(const struct ovl_thread *thread);
 /*
  * For embedding in another event loop: a descriptor that becomes readable when there is something to dispatch, also
  * when another thread took a completion of this one in. The loop then calls ovl_dispatch() and, if it uses completion
- * routines, ovl_sleep() with a timeout of 0. Posts under a cork are to be flushed before the loop goes to sleep.
+ * routines, ovl_sleep() with a timeout of 0. Posts under a cork are to be flushed before the loop goes to sleep. At the
+ * level "ring" the first call of this function costs a little of what that level spares: from then on the daemon makes
+ * the descriptor readable for whatever comes after the thread has taken what was there.
  *
  * Returns the descriptor; borrowed, valid as long as the thread.
  */
@@ -300,11 +302,11 @@ enum {
  * Return 0 when the operation is done and its completion already indicated (only with OVL_WANT_VERDICT), OVL_PENDING
  * when exactly one indication follows, success or failure, or -errno when the operation did not start and nothing is
  * indicated: -EFAULT (a buffer that is in no region), -ENOBUFS (no credit left), -EINVAL (also a routine on a socket
- * that has a port, or an event of another session), -EMSGSIZE (more than 64 buffers or 1 GiB), -EBUSY (the overlapped
- * structure is still in use), -ECONNABORTED (the daemon is gone); with OVL_WANT_VERDICT also what the daemon refuses,
- * such as -EBADF (no such socket), -ENOTCONN, -ESHUTDOWN: the structure is then free, its status is that error, and
- * nothing else in it changed. Without OVL_WANT_VERDICT such a refusal is the operation's completion, indicated like any
- * other.
+ * that has a port, or an event of another session), -EMSGSIZE (more than 64 buffers or 1 GiB; at the level "inline" a
+ * send of more than 1 MiB, or an OVL_WAITALL of more than 65,535 bytes), -EBUSY (the overlapped structure is still in
+ * use), -ECONNABORTED (the daemon is gone); with OVL_WANT_VERDICT also what the daemon refuses, such as -EBADF (no such
+ * socket), -ENOTCONN, -ESHUTDOWN: the structure is then free, its status is that error, and nothing else in it changed.
+ * Without OVL_WANT_VERDICT such a refusal is the operation's completion, indicated like any other.
  *
  * A posting call blocks only for a verdict, and while the daemon is so far behind that its connection is full.
  */
@@ -315,8 +317,9 @@ enum {
  *
  * buffers: n of them (1 to 64), filled one after the other. The array is captured, the memory lent.
  *
- * The record, on a stream: bytes received; 0 with status 0 at the end of the stream. A receive of 0 bytes ends when
- * data or the end has arrived, and consumes nothing. On a datagram socket: as ovl_recvfrom(). See recv(2).
+ * The record, on a stream: bytes received (at the level "inline" at most 65,535); 0 with status 0 at the end of the
+ * stream. A receive of 0 bytes ends when data or the end has arrived, and consumes nothing. On a datagram socket: as
+ * ovl_recvfrom(). See recv(2).
  */
 OVL_API int ovl_recv(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
                      unsigned flags, struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));

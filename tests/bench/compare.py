@@ -51,7 +51,7 @@ def compare(options):
 
 
 def client_calls(options):
-    """System calls per message of the process that uses overlapd, in a short run of its own under strace."""
+    """System calls of the process that uses overlapd per message and per operation, in a short run under strace."""
     with tempfile.NamedTemporaryFile(mode="r") as summary:
         server = Server(["strace", "-f", "-c", "-o", summary.name, os.path.join(options.programs, "echo-overlap")])
         child = subprocess.run(["pgrep", "-P", str(server.process.pid)], stdout=subprocess.PIPE, text=True, check=True)
@@ -60,7 +60,8 @@ def client_calls(options):
         for line in summary:
             fields = line.split()
             if fields and fields[-1] == "total":
-                return int(fields[3]) / max(counted["messages"], 1)
+                calls = int(fields[3])
+                return calls / max(counted["messages"], 1), calls / max(counted["entries"], 1)
     raise SystemExit("bench: strace printed no total")
 
 
@@ -92,10 +93,12 @@ def main():
     for name in ("epoll", "uring"):
         print(f"bench: {name}: {counted[name]['calls'] / max(counted[name]['messages'], 1):.2f} system calls per message")
     mine = counted["overlap"]
-    print(f"bench: overlap: {client_calls(options):.2f} system calls per message in the client (under strace, which slows "
-          f"it and so makes its batches larger), {mine['worker_calls'] / max(mine['messages'], 1):.2f} in the worker; a "
+    per_message, per_operation = client_calls(options)
+    print(f"bench: overlap at level {mine['level']}: {per_message:.3f} system calls per message in the client, "
+          f"{per_operation:.3f} per operation (under strace, which slows it and so makes its batches larger), {mine['worker_calls'] / max(mine['messages'], 1):.2f} in the worker; a "
           f"message is {mine['entries'] / max(mine['messages'], 1):.2f} operations; "
-          f"{mine['wakeups'] / max(mine['messages'], 1):.3f} wake-ups of the worker per message")
+          f"{mine['wakeups'] / max(mine['messages'], 1):.3f} wake-ups of the worker per message, {mine['polls'] / max(mine['messages'], 1):.3f} "
+          f"sleeps spared by looking")
     return 0
 
 

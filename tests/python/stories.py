@@ -441,6 +441,23 @@ class Indications(stage.Case):
             task.join()
         self.assertEqual(sorted(got), sorted((key, bytes([index])) for key in range(4) for index in range(50)))
 
+    def test_what_goes_to_a_port_outlives_its_thread(self):
+        session = self.open()
+        port = session.port_open()
+        mine, other = self.connect(session)
+        port.associate(mine, 1)
+
+        def work():
+            with session.thread_open():
+                return mine.recv(5, waitall=True), mine.recv(5, quiet=True)
+
+        plain, quiet = self.thread(work).join()
+        self.assertEqual((quiet.done, quiet.status, plain.done), (True, -errno.ECANCELED, False))
+        other.sendall(b"after")
+        packet = port.wait(stage.PATIENCE_S)[0]
+        self.assertIs(packet.operation, plain)
+        self.assertEqual((plain.status, plain.data), (0, b"after"))
+
     def test_a_port_is_closed_under_its_waiters(self):
         session = self.open()
         port = session.port_open()
@@ -678,39 +695,62 @@ class Wider(stage.Case):
 class Impostors(stage.Case):
     """What speaks is not overlapd: the session ends with an error, and nothing else happens."""
 
-    def impostor(self, answer):
-        """A session with a server that says hello, and then what `answer` gives for the first entry."""
+    HELLO = wire.frame_pack(wire.Frame.CONTROL, overlap.message.pack("FromDaemon", {"reply": {"id": 1, "hello": {
+        "version": 1, "level": 1, "session": 5, "credits": 10, "inline_bytes": 1 << 20}}}))
+
+    def serve(self, *answers):
+        """The path of a server, and the thread in which it answers each thing that it reads with the next of these."""
         path = f"{self.daemon.folder}/impostor"
         server = socket.socket(socket.AF_UNIX)
         self.addCleanup(server.close)
         server.bind(path)
         server.listen()
 
-        def serve():
+        def run():
             with server.accept()[0] as connection:
                 connection.settimeout(stage.PATIENCE_S)
-                connection.recv(65536)
-                hello = {"version": 1, "level": 1, "session": 5, "credits": 10, "inline_bytes": 1 << 20}
-                body = overlap.session.wire.frame_pack(wire.Frame.CONTROL, overlap.message.pack(
-                    "FromDaemon", {"reply": {"id": 1, "hello": hello}}))
-                for at in range(len(body)):
-                    connection.send(body[at:at + 1])
-                connection.recv(65536)
-                connection.sendall(answer)
+                for answer in answers:
+                    connection.recv(65536)
+                    for at in range(0, len(answer), 7):  # a stream has no boundaries
+                        connection.sendall(answer[at:at + 7])
                 while connection.recv(65536):
                     pass
 
-        task = self.thread(serve)
+        return path, self.thread(run)
+
+    def impostor(self, answer):
+        """The error with which a session ends whose server gives this answer to the first entry."""
+        path, task = self.serve(self.HELLO, answer)
         session = overlap.Session(path)
         mine = overlap.Socket(session, 1, socket.AF_INET, socket.SOCK_STREAM)
-        sending = mine.accept()
-        self.assertTrue(sending.wait(stage.PATIENCE_S))
-        self.assertEqual(sending.status, -errno.ECONNABORTED)
+        accepting = mine.accept()
+        self.assertTrue(accepting.wait(stage.PATIENCE_S))
+        self.assertEqual(accepting.status, -errno.ECONNABORTED)
         with self.assertRaises(overlap.OverlapError) as caught:
             mine.accept()
         session.close()
         task.join()
         return caught.exception
+
+    def test_silence_after_the_hello(self):
+        path, task = self.serve(self.HELLO)
+        session = overlap.Session(path)
+        mine = overlap.Socket(session, 1, socket.AF_INET, socket.SOCK_STREAM)
+        waits = [self.thread(session.status), self.thread(mine.accept().wait), self.thread(mine.getsockname)]
+        with self.assertRaises(TimeoutError):
+            session.request("status", {}, timeout=0.1)
+        session.close()
+        for wait in waits[::2]:
+            with self.assertRaises(ConnectionAbortedError):
+                wait.join()
+        self.assertTrue(waits[1].join())
+        task.join()
+
+    def test_silence_instead_of_the_hello(self):
+        path, task = self.serve()
+        with self.assertRaises(TimeoutError):
+            overlap.Session(path, timeout=0.1)
+        task.join()
 
     def record(self, **fields):
         base = {"tag": 1, "thread": 1, "key": 1, "sequence": 1, "op": wire.Op.ACCEPT}

@@ -20,6 +20,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/link.h"
+#include "daemon/worker/lane.h"
 #include "daemon/worker/worker.h"
 #include "proto/channel.h"
 #include "proto/message.h"
@@ -29,6 +30,7 @@
 
 #define REGION_SIZE 65536u
 #define N_OPS 24u
+#define INLINE_LEN 2000u
 
 struct bench {
         struct stats stats;
@@ -119,8 +121,14 @@ static void bench_request(struct bench *bench, Overlapd__Request *request, int f
         bench_send(bench, frame, (size_t) len, fd);
 }
 
+/* Bytes of zeros that go along with an entry. */
+static uint32_t bench_payload_len(const struct ovl_entry *entry) {
+        return entry->op == OVL_OP_SEND && (entry->flags & OVL_ENTRY_INLINE) ? entry->buffer.len : 0;
+}
+
 static void bench_post(struct bench *bench, const struct ovl_entry *entries, uint32_t n) {
-        uint8_t frame[sizeof(struct ovl_frame_header) + sizeof(struct ovl_post_header) + N_OPS * OVL_SLOT_SIZE];
+        uint8_t frame[sizeof(struct ovl_frame_header) + sizeof(struct ovl_post_header) +
+                      N_OPS * (OVL_SLOT_SIZE + INLINE_LEN)] = { 0 };
         struct ovl_post_header post = { .n_slots = n };
         struct ovl_frame_header header = {
                 .body_len = (uint32_t) (sizeof(post) + n * OVL_SLOT_SIZE),
@@ -129,12 +137,14 @@ static void bench_post(struct bench *bench, const struct ovl_entry *entries, uin
         uint8_t *to = frame;
 
         assert_true(n <= N_OPS);
+        for (uint32_t i = 0; i < n; i++)
+                header.body_len += bench_payload_len(&entries[i]);
         memcpy(to, &header, sizeof(header));
         memcpy(to + sizeof(header), &post, sizeof(post));
         to += sizeof(header) + sizeof(post);
         for (uint32_t i = 0; i < n; i++, to += OVL_SLOT_SIZE)
                 memcpy(to, &entries[i], OVL_SLOT_SIZE);
-        bench_send(bench, frame, (size_t) (to - frame), -1);
+        bench_send(bench, frame, sizeof(header) + header.body_len, -1);
 }
 
 /* --- The monitor ----------------------------------------------------------------------------------------------------
@@ -205,7 +215,7 @@ static void bench_hello(struct bench *bench) {
         Overlapd__Hello hello = OVERLAPD__HELLO__INIT;
 
         hello.version_min = hello.version_max = OVL_PROTOCOL_MAX;
-        hello.level = 1;
+        hello.level = 2;
         hello.thread = 1;
         hello.credits = N_OPS;
         request.what_case = OVERLAPD__REQUEST__WHAT_HELLO;
@@ -440,6 +450,88 @@ static void allocation_refused(void **state) {
         bench_free(bench);
 }
 
+/* Payload goes through pieces that are there from the beginning, of several entries and of several pieces, too. */
+static void allocation_inline(void **state) {
+        struct bench *bench = bench_new();
+        struct ovl_entry entries[N_OPS];
+        uint8_t bytes[N_OPS * 100] = { 0 };
+
+        for (uint32_t i = 0; i < N_OPS; i++) {
+                entries[i] = bench_entry(bench, OVL_OP_SEND, i);
+                entries[i].flags = OVL_ENTRY_INLINE;
+                entries[i].buffer = (struct ovl_slice){ .len = INLINE_LEN };
+        }
+        bench_check(bench, entries, N_OPS, true);
+        for (uint32_t i = 0; i < N_OPS; i++) {
+                entries[i].tag = 1;
+                entries[i].flags |= i + 1 < N_OPS ? OVL_ENTRY_MORE : 0;
+        }
+        bench->n_records = 0;
+        bench_post(bench, entries, N_OPS);
+        assert_int_equal(bench_count(bench, 1), 0);
+        assert_int_equal(bench->records[0].bytes, N_OPS * INLINE_LEN);
+        for (uint32_t i = 0; i < N_OPS; i++) {
+                entries[i].op = OVL_OP_RECV;
+                entries[i].flags = OVL_ENTRY_INLINE;
+                entries[i].buffer.len = 100;
+        }
+        assert_int_equal(send(bench->peer_fd, bytes, sizeof(bytes), 0), sizeof(bytes));
+        bench_check(bench, entries, N_OPS, true);
+        for (uint32_t i = 0; i < N_OPS; i++)
+                assert_int_equal(bench->records[i].payload_len, 100);
+        bench_free(bench);
+}
+
+/* The client's half of a lane. The test looks at the daemon's where the worker has it. */
+static struct ovl_lane_client *bench_add_lane(struct bench *bench, struct lane **ret_lane) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__LaneAdd lane_add = OVERLAPD__LANE_ADD__INIT;
+        _cleanup_fd_ int fd = memfd_create("lane", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        struct ovl_lane_client *words;
+
+        assert_ok(fd);
+        assert_int_equal(posix_fallocate(fd, 0, (off_t) ring_size(64)), 0);
+        words = mmap(NULL, ring_size(64), PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        assert_true(words != MAP_FAILED);
+        words->magic = OVL_LANE_MAGIC;
+        words->version = 1;
+        words->n_slots = lane_add.n_slots = 64;
+        request.what_case = OVERLAPD__REQUEST__WHAT_LANE_ADD;
+        request.lane_add = &lane_add;
+        bench_request(bench, &request, fd);
+        bench_await(bench, bench->n_replies + 1, 0, -1);
+        *ret_lane = list_entry(list_first(&bench->worker->peers), struct peer, link)->lane;
+        assert_non_null(*ret_lane);
+        return words;
+}
+
+static void allocation_lane(void **state) {
+        struct bench *bench = bench_new();
+        struct ovl_lane_client *words;
+        struct lane *lane;
+        struct ring slots;
+
+        words = bench_add_lane(bench, &lane);
+        ring_init(&slots, words, 64);
+        for (uint32_t round = 1; round <= 10; round++) {
+                for (uint32_t i = 0; i < N_OPS; i++) {
+                        struct ovl_entry entry = bench_entry(bench, OVL_OP_SEND, i);
+
+                        ring_write(&slots, words->slots_tail + i, &entry, 1);
+                }
+                ring_announce(&words->slots_tail, words->slots_tail + N_OPS);
+                lane_awaken(lane);
+                count_start();
+                while (lane->records_tail < round * N_OPS)
+                        if (worker_turn(bench->worker, false) != 1)
+                                break;
+                assert_int_equal(count_stop(), 0);
+                ring_announce(&words->records_head, lane->records_tail);
+        }
+        munmap(words, ring_size(64));
+        bench_free(bench);
+}
+
 /* Returns how often memory is allocated while a cancel ends n receives. */
 static uint64_t bench_cancel(struct bench *bench, uint32_t n) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
@@ -502,6 +594,8 @@ int main(int argc, char **argv) {
                 { "nothing is allocated for vectors", allocation_vector, 0 },
                 { "nothing is allocated for merged ops", allocation_merged, 0 },
                 { "nothing is allocated for accepts", allocation_accept, 0 },
+                { "nothing is allocated for inline payload", allocation_inline, 0 },
+                { "nothing is allocated in lanes", allocation_lane, 0 },
                 { "nothing is allocated for refused entries", allocation_refused, 0 },
                 { "a cancel allocates the same for one op and for many", allocation_cancel, 0 },
         };

@@ -15,6 +15,7 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -548,6 +549,67 @@ static void lanes_wake_foreign_loops(void **state) {
         client_stop(&client);
 }
 
+/* --- Rest ------------------------------------------------------------------------------------------------------- */
+
+/* Counters of the worker, through a session that has a lane itself. */
+static struct ovl_status lanes_status(struct client *client) {
+        struct ovl_status status;
+
+        assert_ok(ovl_status(client->thread, &status));
+        return status;
+}
+
+/* What this thread has had of the processor. */
+static uint64_t lanes_cpu_ns(void) {
+        struct timespec time;
+
+        assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time), 0);
+        return (uint64_t) time.tv_sec * NS_PER_S + (uint64_t) time.tv_nsec;
+}
+
+/*
+ * A worker that was busy a moment ago, so that looking paid, and then has armed receives and lanes alone, sleeps: it
+ * wakes for the questions of this test, and for nothing else. So does the library's wait.
+ */
+static void lanes_let_the_worker_sleep(void **state) {
+        enum {
+                N = 60,
+                IDLE_MS = 1000
+        };
+        struct ovl_overlapped receiving[N] = { 0 }, sending = { 0 };
+        struct pollfd nothing = { .fd = -1 };
+        struct ovl_status before, after;
+        struct client client;
+        uint64_t sockets[N], cpu_ns;
+        char byte;
+        int fds[N];
+
+        client_start(&client);
+        for (size_t i = 0; i < N; i++) {
+                sockets[i] = client_pair(&client, AF_INET, &fds[i]);
+                assert_ok(client_recv(&client, sockets[i], client.memory + i * 16, 16, 0, &receiving[i]));
+        }
+        for (size_t i = 0; i < 2000; i++) {
+                assert_ok(client_send(&client, sockets[i % N], client.memory + 4096, 1, 0, &sending));
+                client_expect(&client, &sending, 0, 1);
+                peer_read(fds[i % N], &byte, 1);
+        }
+        lanes_status(&client);
+        poll(&nothing, 1, 50); /* what is left of looking is over by then */
+        before = lanes_status(&client);
+        cpu_ns = lanes_cpu_ns();
+        assert_int_equal(ovl_sleep(client.thread, IDLE_MS * NS_PER_MS), 0);
+        cpu_ns = lanes_cpu_ns() - cpu_ns;
+        after = lanes_status(&client);
+        assert_true(before.lanes > 0);
+        assert_true(cpu_ns < IDLE_MS * NS_PER_MS / 20);
+        /* The request itself, its verdicts and bells: a few turns, of which a sleeping worker makes no others. */
+        assert_true(after.wakeups - before.wakeups <= 4);
+        for (size_t i = 0; i < N; i++)
+                close(fds[i]);
+        client_stop(&client);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "entries and records go through the lane", lanes_serve },
@@ -563,6 +625,7 @@ int main(int argc, char **argv) {
                 { "the lanes of ports take no entries", lanes_of_ports_take_no_entries },
                 { "a storm of doorbells", lanes_bear_doorbells },
                 { "foreign loops are woken", lanes_wake_foreign_loops },
+                { "who has nothing to do sleeps", lanes_let_the_worker_sleep },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

@@ -36,12 +36,12 @@ static void control_compare(const char *name, const ProtobufCMessage *message, u
         free(frame);
 }
 
-static void control_compare_reply(const char *name, Overlapd__Reply *reply) {
+static void control_compare_reply(const char *name, Overlapd__Reply *reply, unsigned n_fds) {
         Overlapd__FromDaemon from_daemon = OVERLAPD__FROM_DAEMON__INIT;
 
         from_daemon.what_case = OVERLAPD__FROM_DAEMON__WHAT_REPLY;
         from_daemon.reply = reply;
-        control_compare(name, &from_daemon.base, 0);
+        control_compare(name, &from_daemon.base, n_fds);
 }
 
 /* Builds a Request around one member of its oneof; the rest are assignments to `it`. */
@@ -61,11 +61,12 @@ static void control_compare_reply(const char *name, Overlapd__Reply *reply) {
         do {                                                                                                           \
                 Overlapd__Reply reply = OVERLAPD__REPLY__INIT;                                                         \
                 type it = TYPE_INIT;                                                                                   \
+                unsigned n_fds = 0;                                                                                    \
                 __VA_ARGS__;                                                                                           \
                 reply.id = request_id;                                                                                 \
                 reply.what_case = OVERLAPD__REPLY__WHAT_##MEMBER;                                                      \
                 reply.member = &it;                                                                                    \
-                control_compare_reply(name, &reply);                                                                   \
+                control_compare_reply(name, &reply, n_fds);                                                            \
         } while (0)
 
 static void control_sessions(void **state) {
@@ -90,6 +91,10 @@ static void control_memory(void **state) {
                         it.size = 1 << 20);
         COMPARE_REPLY("region-add-reply", 2, region_add, REGION_ADD, OVERLAPD__REGION_ADD_REPLY__INIT,
                       Overlapd__RegionAddReply, it.region = 1);
+        COMPARE_REQUEST("lane-add", 2, lane_add, LANE_ADD, OVERLAPD__LANE_ADD__INIT, Overlapd__LaneAdd, 1,
+                        it.n_slots = 1024);
+        COMPARE_REPLY("lane-add-reply", 2, lane_add, LANE_ADD, OVERLAPD__LANE_ADD_REPLY__INIT, Overlapd__LaneAddReply,
+                      n_fds = 1, it.n_records = 8192);
         COMPARE_REQUEST("region-remove", 3, region_remove, REGION_REMOVE, OVERLAPD__REGION_REMOVE__INIT,
                         Overlapd__RegionRemove, 0, it.region = 1);
 }
@@ -191,7 +196,7 @@ static void control_compare_failure(const char *name, uint32_t id, int status, u
         reply.status = status;
         reply.reason = reason;
         reply.text = (char *) text;
-        control_compare_reply(name, &reply);
+        control_compare_reply(name, &reply, 0);
 }
 
 static void control_failures(void **state) {
@@ -252,7 +257,7 @@ static void control_every_vector_repacks(void **state) {
         assert_non_null(count.arena);
         message_arena_init(count.arena);
         vector_for_each(control_repack, &count);
-        assert_int_equal(count.n, 38);
+        assert_int_equal(count.n, 40);
         free(count.arena);
 }
 

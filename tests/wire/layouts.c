@@ -200,7 +200,7 @@ static void layouts_many_entries(void **state) {
                         .buffer = { .offset = 8192, .len = 4096, .region = 1 },
                 },
         };
-        const struct ovl_entry inlined[] = {
+        struct ovl_entry inlined[] = {
                 { .tag = 5,
                   .socket = SOCKET,
                   .op = OVL_OP_SEND,
@@ -217,9 +217,14 @@ static void layouts_many_entries(void **state) {
 
         layouts_compare_post("post-three", three, HARNESS_N(three), "");
         layouts_compare_post("post-inline", inlined, HARNESS_N(inlined), "hello");
+        inlined[1] = inlined[0];
+        inlined[1].buffer.len = 6;
+        inlined[0].flags |= OVL_ENTRY_MORE;
+        layouts_compare_post("post-continued", inlined, HARNESS_N(inlined), "hello world");
 }
 
 static void layouts_records(void **state) {
+        const struct ovl_record bell = { .thread = 7, .value = 3, .kind = OVL_RECORD_WAITING };
         const struct ovl_record recv = {
                 .tag = 0x1000,
                 .thread = 7,
@@ -306,6 +311,7 @@ static void layouts_records(void **state) {
         layouts_compare_records("record-cancelled", &cancelled, 1, "");
         layouts_compare_records("record-apc", &apc, 1, "");
         layouts_compare_records("record-inline", &inlined, 1, "hello");
+        layouts_compare_records("record-bell", &bell, 1, "");
 }
 
 static void layouts_many_records(void **state) {
@@ -393,7 +399,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 63);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 67);
 }
 
 int main(int argc, char **argv) {

@@ -25,11 +25,11 @@ from overlap.operation import Operation
 from overlap.options import Option, option_of
 from overlap.port import Packet, Port
 from overlap.region import Buffer, Region
-from overlap.session import Session
+from overlap.session import VERSION, Session
 from overlap.socket import Socket
 from overlap.thread import Thread
 from overlap.wire import Poll, RecordFlags
 
-__version__ = "0.1.0"
+__version__ = VERSION
 __all__ = ["Buffer", "Operation", "Option", "OverlapError", "Packet", "Poll", "Port", "Reason", "RecordFlags", "Region",
            "Session", "Socket", "Thread", "ThreadHandle", "option_of"]

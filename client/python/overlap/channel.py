@@ -64,13 +64,13 @@ class Channel:
         lobby.add(self.socket.fileno(), self.take_in)
 
     def close(self) -> None:
-        """Closes the connection; requests whose replies are outstanding get none."""
+        """Closes the connection; requests that are outstanding are answered with ECONNABORTED."""
         if self.socket.fileno() >= 0:
             self.lobby.remove(self.socket.fileno())
             self.socket.close()
         while self._fds:
             os.close(self._fds.popleft())
-        self._requests.clear()
+        self.lost(error(-errno.ECONNABORTED, Reason.SESSION_ENDED, "the session was closed"))
 
     # --- Out ------------------------------------------------------------------------------------------------------
 
@@ -261,8 +261,7 @@ class Channel:
         self._outbox.clear()
         self._slots, self._payload, self._n_slots = bytearray(), bytearray(), 0
         for on_reply, _ in requests.values():
-            on_reply(({"status": -errno.ECONNABORTED if why.reason == Reason.DAEMON_GONE else -(why.errno or errno.EIO),
-                       "reason": why.reason, "text": why.text}, None))
+            on_reply(({"status": -(why.errno or errno.EIO), "reason": why.reason, "text": why.text}, None))
 
 
 def timed_out(what: str, deadline: float | None) -> OverlapError:

@@ -100,6 +100,10 @@ class Operation:
         elif len(raw) >= wire.ADDRESS_SIZE:
             self.address = addresses.from_wire(raw)
 
+    def goes_to_port(self) -> bool:
+        """Whether its end is a packet of the socket's port."""
+        return self.indication == wire.Indication.PLAIN and self.socket is not None and self.socket.port is not None
+
     def failure(self) -> OverlapError | None:
         """The error that the operation ended with; None if it succeeded or is pending."""
         return error(self.status, self.reason) if self.done and self.status < 0 else None

@@ -50,7 +50,7 @@ class Session:
         name: of the program, for the daemon's journal.
         timeout: seconds until the daemon must have answered.
         Raises OverlapError: ENOENT, ECONNREFUSED, EACCES (no daemon, or no permission), EPROTONOSUPPORT (no protocol
-        version in common), EBUSY, ETIMEDOUT, ECONNABORTED (the daemon hung up).
+        version in common), EBUSY, ETIMEDOUT, ECONNABORTED (the daemon hung up), EPROTO (it granted what was not asked).
         """
         if level not in (0, 1):
             raise ValueError(f"level {level}: this library speaks levels 0 and 1")
@@ -76,11 +76,20 @@ class Session:
                 "tid": threading.get_native_id(), "credits": credits,
                 "client": f"python-overlap {VERSION} {name}".strip(),
             }, timeout=timeout).get("hello", {})
+            self._believe(hello, level)
         except BaseException:
             self._shut()
             raise
         self._granted(hello)
         self.arena = Arena(self)
+
+    @staticmethod
+    def _believe(hello: Message, level: int) -> None:
+        """Raises OverlapError (EPROTO) when the daemon grants what was not asked for."""
+        version, granted = hello.get("version", 0), hello.get("level", 0)
+        if not wire.PROTOCOL_MIN <= version <= wire.PROTOCOL_MAX or granted > level:
+            raise error(-errno.EPROTO, 0, f"overlapd granted version {version} and level {granted}, but was asked for "
+                        f"{wire.PROTOCOL_MIN} to {wire.PROTOCOL_MAX} and level {level}: is this overlapd?")
 
     def _granted(self, hello: Message) -> None:
         self.level: int = hello.get("level", 0)
@@ -355,7 +364,7 @@ class Session:
         if operation.routine is not None:
             routine = operation.routine
             operation.thread.queue(socket, lambda: routine(operation))
-        elif socket is not None and socket.port is not None and operation.indication == wire.Indication.PLAIN:
+        elif socket is not None and socket.port is not None and operation.goes_to_port():
             socket.port.queue(Packet(socket.key, operation, operation.bytes, operation.status))
 
     def _apc(self, record: wire.Record) -> None:

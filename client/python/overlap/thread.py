@@ -20,6 +20,7 @@ from overlap.wait import deadline_of
 
 if TYPE_CHECKING:
     from overlap.handle import ThreadHandle
+    from overlap.operation import Operation
     from overlap.session import Session
 
 
@@ -157,20 +158,34 @@ class Thread:
         reply = self.session.request("thread_handle_open", {"thread": self.number}, thread=self)
         return ThreadHandle(self.session, reply.get("thread_handle", {}).get("handle", b""))
 
+    def _own(self) -> list["Operation"]:
+        """What this thread posted and no port will tell."""
+        return [operation for operation in self.session.pending_of(self) if not operation.goes_to_port()]
+
     def cancel(self) -> int:
-        """Cancels what this thread posted and waits until all has ended. Returns how many ended by that."""
+        """Cancels what this thread posted, but not what goes to a port, and waits until all of that has ended.
+
+        Returns how many ended by that.
+        """
         n_cancelled = 0
         session = self.session
-        for number in {operation.socket.id if operation.socket else 0 for operation in session.pending_of(self)}:
+        requests = {(number, "tag" if socket and socket.port else "thread",
+                     operation.tag if socket and socket.port else self.number)
+                    for operation in self._own() for socket in [operation.socket]
+                    for number in [socket.id if socket else 0]}
+        for number, which, value in requests:
             with contextlib.suppress(FileNotFoundError):
-                reply = session.request("cancel", {"socket": number, "thread": self.number}, thread=self)
+                reply = session.request("cancel", {"socket": number, which: value}, thread=self)
                 n_cancelled += reply.get("cancel", {}).get("cancelled", 0)
-        session.lobby.wait(lambda: True if session.lost or not session.pending_of(self) else None, None)
+        session.lobby.wait(lambda: True if session.lost or not self._own() else None, None)
         return n_cancelled
 
     def close(self) -> None:
-        """Cancels what this thread posted, waits until it has ended, and closes the connection; routines that are
-        queued never run. The session's first thread ends with the session only. Closing twice is fine."""
+        """Cancels what this thread posted (what goes to a port goes on), waits, and closes the connection.
+
+        Routines that are queued never run. The session's first thread ends with the session only. Closing twice is
+        fine.
+        """
         session = self.session
         if session.threads.get(self.number) is not self or self is session.thread:
             return

@@ -21,8 +21,16 @@ static const struct {
 };
 
 int command_features(struct driver *driver, const struct line *line) {
-        driver_say(driver, " level:1 thread port routine verdict peek waitall vector cork option quiet cancel status");
+        driver_say(driver, " level:0 level:1 level:2 thread port routine verdict peek waitall vector cork option quiet "
+                           "cancel status");
         return 0;
+}
+
+static void command_choose_level(const struct line *line, struct ovl_session_options *options) {
+        static const char *const levels[] = { "inline", "shared", "ring" };
+        uint64_t level = line_number(line, "level");
+
+        options->level = level < sizeof(levels) / sizeof(*levels) ? levels[level] : NULL;
 }
 
 int command_open(struct driver *driver, const struct line *line) {
@@ -36,6 +44,7 @@ int command_open(struct driver *driver, const struct line *line) {
         struct ovl_error error;
         int r;
 
+        command_choose_level(line, &options);
         r = ovl_session_open(&options, &session, &error);
         if (r < 0)
                 return driver_fail(driver, r, &error);

@@ -292,7 +292,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
         and would not have itself resumed."""
         if self._protocol_paused and not getattr(self._protocol, "_paused", True):
             self._protocol_paused = False
-        super()._maybe_resume_protocol()
+        super()._maybe_resume_protocol()  # type: ignore[misc]
 
     def write_eof(self) -> None:
         """Sends the end of the stream behind what was written. The other direction stays open."""
