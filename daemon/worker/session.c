@@ -504,6 +504,8 @@ int session_queue_apc(struct session *session, struct thread *thread, uint64_t f
 
         if (session->n_apcs >= SESSION_APCS_MAX)
                 return -ENOBUFS;
+        if (plant_loses_apc(session))
+                return 0;
         op = session_take_any_op(session);
         if (!op)
                 return -ENOBUFS;
@@ -517,7 +519,7 @@ int session_queue_apc(struct session *session, struct thread *thread, uint64_t f
         op->state = OP_ENDED;
         list_push_back(&thread->peer->records, &op->link);
         session_mark_publish(session, thread->peer);
-        return 0;
+        return plant_doubles_apc(session) ? session_queue_apc(session, thread, function, argument) : 0;
 }
 
 void session_indicate_all(struct list *ended) {
