@@ -281,9 +281,9 @@ static uint64_t storm_count_dropped(void) {
 /* --- Judging ---------------------------------------------------------------------------------------------------- */
 
 static void storm_exec_ledger(const struct storm *storm) {
-        static const char *const faults[][2] = { { "lost-record", "lost" },
-                                                 { "doubled-record", "doubled" },
-                                                 { "swapped-bytes", "bytes" } };
+        static const char *const faults[][2] = { { "lost-record", "lost" },    { "doubled-record", "doubled" },
+                                                 { "swapped-bytes", "bytes" }, { "swapped-datagram", "bytes" },
+                                                 { "lost-apc", "lost" },       { "doubled-apc", "doubled" } };
         const char *program = getenv("OVL_TEST_LEDGER");
         const char *line[8] = { program };
         size_t n = 1;
