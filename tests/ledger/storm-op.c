@@ -211,7 +211,12 @@ int storm_op_post(struct storm_worker *worker, struct storm_conn *conn, enum eve
         op->op = kind;
         op->flags = flags;
         op->mode = worker->mode;
-        if (worker->mode == EVENT_MODE_PORT && storm_pick(&worker->random, 16) == 0)
+        /*
+         * Closing a thread cancels a send that its socket's port does not hear of, and none behind it: whoever leaves
+         * with such a send pending tears the stream, by right.
+         */
+        if (worker->mode == EVENT_MODE_PORT && storm_pick(&worker->random, 16) == 0 &&
+            !(kind == EVENT_OP_SEND && worker->client->is_leaver))
                 op->mode = EVENT_MODE_PLAIN;
         storm_op_fill(worker, conn, op, len);
         storm_op_write_post(worker, conn, op, place != 0 ? place : conn->peer);

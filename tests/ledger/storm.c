@@ -112,6 +112,7 @@ static int storm_child(struct storm *storm, unsigned at) {
         client->slot = at;
         client->seed = seed;
         client->level = storm->options.level;
+        client->is_leaver = slot->is_leaver;
         client->patience_s = storm->patience_s;
         return storm_client_run(client);
 }
@@ -120,6 +121,7 @@ static void storm_start(struct storm *storm, unsigned at) {
         struct storm_slot *slot = &storm->slots[at];
 
         *slot = (struct storm_slot){ .client = at == STORM_PEER ? 0 : ++storm->n_clients };
+        slot->is_leaver = at >= STORM_STEADY && at < STORM_PEER && storm->n_doomed++ % 4 == 3;
         slot->n_journals = at == STORM_PEER || at == STORM_RAW ? 1 : STORM_WORKERS;
         for (unsigned i = 0; i < slot->n_journals; i++)
                 storm_open_journal(storm, &slot->journals[i], slot->client);
@@ -142,7 +144,6 @@ static void storm_start_doomed(struct storm *storm, unsigned at) {
 
         unit = unit < 100 ? 100 : unit > 800 ? 800 : unit;
         storm_start(storm, at);
-        storm->slots[at].is_leaver = storm->n_doomed++ % 4 == 3;
         storm->slots[at].limit = unit + storm_random(&storm->random) % (3 * unit);
 }
 

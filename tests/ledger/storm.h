@@ -162,6 +162,7 @@ struct storm_client {
         uint32_t slot;
         uint64_t seed;
         int level; /* the only one; -1: by the client's number */
+        bool is_leaver;
         unsigned patience_s;
         uint32_t n_conns;    /* ever: the next connection's number; atomic */
         uint32_t n_port_out; /* operations in flight that end at the port; atomic */
