@@ -29,7 +29,8 @@ enum link_kind {
         LINK_BIND,           /* fd; body.name */
         LINK_LISTEN,         /* fd; body.listen */
         LINK_CONNECT,        /* fd; body.name; answered when the connection is made, refused or cancelled */
-        LINK_CONNECT_CANCEL, /* ticket of the connect; the connect itself is answered, -ECANCELED unless it was done */
+        LINK_CANCEL,  /* ticket of a connect or resolve, which itself is answered, -ECANCELED unless it was done */
+        LINK_RESOLVE, /* text: the name; body.resolve; answered with body.found, fd: memory that begins with them */
 };
 
 struct link_peer {
@@ -38,8 +39,10 @@ struct link_peer {
         uint32_t uid;
         uint32_t gid;
         int32_t pid;
-        uint8_t may_use_unix; /* the policy lets the client name Unix sockets */
-        uint8_t may_not_open; /* the user has all the sessions that it may have: the connection may only join one */
+        uint8_t may_use_unix;   /* the policy lets the client name Unix sockets */
+        uint8_t may_not_open;   /* the user has all the sessions that it may have: the connection may only join one */
+        uint8_t may_not_adopt;  /* the policy: sockets stay outside */
+        uint8_t may_not_export; /* the policy: sockets stay inside */
 };
 
 struct link_message {
@@ -68,6 +71,15 @@ struct link_message {
                         uint64_t session;
                         uint32_t backlog;
                 } listen;
+                struct {
+                        uint64_t session;
+                        uint16_t port;  /* that the addresses shall have */
+                        uint8_t family; /* enum ovl_family; 0: any */
+                        uint8_t type;   /* SOCK_*; 0: any */
+                } resolve;
+                struct {
+                        uint32_t n_addresses; /* struct ovl_address, at most OVL_RESOLVE_ADDRESSES_MAX */
+                } found;
                 struct {
                         char reason[LINK_TEXT_SIZE]; /* why this engine was chosen */
                         uint8_t is_second_choice;    /* the first was refused */

@@ -7,6 +7,7 @@
  *   overlapd --private [OPTIONS] -- COMMAND...    a daemon for one command and as long as it runs
  *   overlapd --check-config                       reads the settings and says what is wrong
  *   overlapd --worker ...                         internal: how the monitor starts its workers
+ *   overlapd --resolver                           internal: ... and its resolver
  *
  * Settings come from three places: built in, then the file, then the command line. Values on the command line are
  * checked when they are met, so that the error names the option, and applied after the file was read.
@@ -25,6 +26,7 @@
 #include "daemon/monitor/config.h"
 #include "daemon/monitor/monitor.h"
 #include "daemon/monitor/spawn.h"
+#include "daemon/resolver/resolver.h"
 #include "daemon/worker/worker.h"
 
 #define MAIN_USAGE 2 /* exit status: the command line is wrong */
@@ -39,6 +41,7 @@ enum main_option {
         MAIN_CHECK_CONFIG,
         MAIN_PRIVATE,
         MAIN_WORKER,
+        MAIN_RESOLVER,
         MAIN_PLANT,
         MAIN_FEATURES,
         MAIN_VERSION,
@@ -52,6 +55,7 @@ struct main_arguments {
         const char *features;
         bool is_private;
         bool is_worker;
+        bool is_resolver;
         bool is_check;
         char **command; /* NULL: none */
 };
@@ -171,6 +175,9 @@ static int main_take_option(struct main_arguments *arguments, int option) {
         case MAIN_WORKER:
                 arguments->is_worker = true;
                 return 0;
+        case MAIN_RESOLVER:
+                arguments->is_resolver = true;
+                return 0;
         case MAIN_PLANT:
                 return main_take_plant(arguments);
         case MAIN_FEATURES:
@@ -212,6 +219,7 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments) {
                 { "check-config", no_argument, NULL, MAIN_CHECK_CONFIG },
                 { "private", no_argument, NULL, MAIN_PRIVATE },
                 { "worker", no_argument, NULL, MAIN_WORKER },
+                { "resolver", no_argument, NULL, MAIN_RESOLVER },
                 { "plant", required_argument, NULL, MAIN_PLANT },
                 { "features", required_argument, NULL, MAIN_FEATURES },
                 { "version", no_argument, NULL, MAIN_VERSION },
@@ -270,16 +278,31 @@ static int main_load(const struct main_arguments *arguments, struct config *conf
         return 0;
 }
 
+/* Whether the monitor started this process. */
+static bool main_has_link(void) {
+        socklen_t len = sizeof(int);
+        int type;
+
+        return getsockopt(SPAWN_LINK_FD, SOL_SOCKET, SO_TYPE, &type, &len) == 0 && type == SOCK_SEQPACKET;
+}
+
+static int main_run_resolver(void) {
+        if (!main_has_link()) {
+                main_complain("--resolver is internal: overlapd starts its resolver itself");
+                return MAIN_USAGE;
+        }
+        prctl(PR_SET_NAME, "overlapd-names");
+        return resolver_run(SPAWN_LINK_FD);
+}
+
 static int main_run_worker(const struct main_arguments *arguments) {
         struct worker_options options = {
                 .link_fd = SPAWN_LINK_FD,
                 .plant = arguments->plant,
                 .features = arguments->features,
         };
-        socklen_t len = sizeof(int);
-        int type;
 
-        if (getsockopt(SPAWN_LINK_FD, SOL_SOCKET, SO_TYPE, &type, &len) < 0 || type != SOCK_SEQPACKET) {
+        if (!main_has_link()) {
                 main_complain("--worker is internal: overlapd starts its workers itself");
                 return MAIN_USAGE;
         }
@@ -327,5 +350,7 @@ int main(int argc, char **argv) {
                 return MAIN_USAGE;
         if (r > 0)
                 return 0;
+        if (arguments.is_resolver)
+                return main_run_resolver();
         return arguments.is_worker ? main_run_worker(&arguments) : main_run_monitor(&arguments);
 }

@@ -29,6 +29,7 @@
 #include "base/cleanup.h"
 #include "proto/frame.h"
 #include "proto/layout.h"
+#include "proto/text.h"
 
 #define MESSAGE_FIELDS_MAX 256u /* fields of all levels together, the repeated and the unknown included */
 #define MESSAGE_TAG_LEN_MAX 5u
@@ -120,38 +121,6 @@ static int message_read_run(struct message_walk *walk, struct message_bytes *byt
         return 0;
 }
 
-/* The smallest code point that needs a sequence of this length: anything smaller is an overlong encoding. */
-static uint32_t message_utf8_min(unsigned n_more) {
-        return n_more == 1 ? 0x80 : n_more == 2 ? 0x800 : 0x10000;
-}
-
-static bool message_text_is_valid(struct message_bytes text) {
-        while (text.at < text.end) {
-                uint8_t first = *text.at++;
-                unsigned n_more;
-                uint32_t point;
-
-                if (!first)
-                        return false;
-                if (first < 0x80)
-                        continue;
-                if (first < 0xc0 || first > 0xf7)
-                        return false;
-                n_more = first < 0xe0 ? 1 : first < 0xf0 ? 2 : 3;
-                if ((size_t) (text.end - text.at) < n_more)
-                        return false;
-                point = first & (0x3fu >> n_more);
-                for (unsigned i = 0; i < n_more; i++) {
-                        if ((*text.at & 0xc0) != 0x80)
-                                return false;
-                        point = point << 6 | (*text.at++ & 0x3f);
-                }
-                if (point < message_utf8_min(n_more) || point > 0x10ffff || (point >= 0xd800 && point <= 0xdfff))
-                        return false;
-        }
-        return true;
-}
-
 static enum message_wire message_wire_of(ProtobufCType type) {
         switch (type) {
         case PROTOBUF_C_TYPE_FIXED32:
@@ -228,7 +197,7 @@ static int message_check_run(struct message_walk *walk, const ProtobufCFieldDesc
                              unsigned depth) {
         if (field->type == PROTOBUF_C_TYPE_MESSAGE)
                 return message_check(walk, field->descriptor, run, depth + 1);
-        if (field->type == PROTOBUF_C_TYPE_STRING && !message_text_is_valid(run))
+        if (field->type == PROTOBUF_C_TYPE_STRING && !text_is_utf8(run.at, (size_t) (run.end - run.at)))
                 return message_refuse(walk, "a text is not UTF-8, or holds a NUL");
         return 0;
 }

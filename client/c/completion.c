@@ -25,6 +25,7 @@
 #include "client/c/apc.h"
 #include "client/c/conduit.h"
 #include "client/c/event.h"
+#include "client/c/lookup.h"
 #include "client/c/payload.h"
 #include "client/c/port.h"
 #include "client/c/routine.h"
@@ -108,6 +109,8 @@ static void completion_end(struct ovl_session *session, struct pending *pending,
         }
         if (op.vector)
                 vector_release(op.vector, op.vector_slot);
+        if (op.lookup)
+                lookup_release(op.lookup);
         pending_remove(&session->pending, pending);
         if (op.wants_verdict && (end->flags & OVL_RECORD_REFUSED)) {
                 if (op.event)
@@ -148,7 +151,11 @@ static bool completion_has_sender(const struct pending *pending, const struct ov
 
 /* How much must have come with the record. */
 static uint64_t completion_payload_len(const struct pending *pending, const struct ovl_record *record) {
-        if (!pending->is_lent || (record->flags & OVL_RECORD_REFUSED))
+        if (!pending->is_inline || (record->flags & OVL_RECORD_REFUSED))
+                return 0;
+        if (pending->lookup)
+                return record->bytes;
+        if (!pending->is_lent)
                 return 0;
         return record->bytes + (completion_has_sender(pending, record) ? sizeof(struct ovl_address) : 0);
 }
@@ -205,6 +212,21 @@ static const char *completion_tell_sender(const struct pending *pending, const s
         return NULL;
 }
 
+/* Tells the caller of a resolve what was found. Returns NULL, or what is wrong with it. */
+static const char *completion_tell_addresses(const struct pending *pending, struct completion_end *end) {
+        int n;
+
+        if (!pending->lookup)
+                return NULL;
+        if (end->status == 0 && end->payload)
+                lookup_fill(pending->lookup, end->payload, end->bytes);
+        n = lookup_collect(pending->lookup, end->status == 0 ? end->bytes : 0);
+        if (n < 0 || end->value > OVL_RESOLVE_ADDRESSES_MAX || (uint64_t) n > end->value)
+                return "a record of a name with malformed addresses";
+        end->bytes = (uint64_t) n * sizeof(struct sockaddr_storage);
+        return NULL;
+}
+
 static const char *completion_take_end(struct conduit *conduit, const struct ovl_record *record, const uint8_t *payload,
                                        struct ovl_thread *by) {
         struct ovl_session *session = conduit->session;
@@ -215,13 +237,15 @@ static const char *completion_take_end(struct conduit *conduit, const struct ovl
                 .status = record->status,
                 .flags = record->flags,
                 .reason = record->reason,
-                .payload = payload,
+                .payload = pending && pending->is_inline ? payload : NULL,
         };
         const char *problem;
 
         problem = completion_check(conduit, record, pending);
         if (!problem)
                 problem = completion_tell_sender(pending, record, payload);
+        if (!problem)
+                problem = completion_tell_addresses(pending, &end);
         if (problem)
                 return problem;
         if (record->flags & OVL_RECORD_PORT) {

@@ -14,6 +14,9 @@
  *   ending -> closed      what had been queued before is taken in
  *   attached -> closed    the daemon hangs up, or lies: session_abort()
  *
+ * Descriptors are let in only while a request is outstanding whose reply brings one, and only with that reply. All
+ * others are closed, and end the session.
+ *
  * The reply to a request is handed over as bytes: whoever reads it is often not who asked, and the one who asked
  * unpacks it into memory of its own.
  *
@@ -211,6 +214,8 @@ static int conduit_take_reply(struct conduit *conduit, const Overlapd__Reply *re
                               const struct ovl_frame_header *header, const uint8_t *body, struct ovl_thread *by) {
         bool is_awaited;
 
+        if (header->n_fds == 0 && conduit->in_fd >= 0)
+                return conduit_distrust(conduit, by, "a descriptor that no frame announces");
         session_lock(conduit->session);
         is_awaited = conduit->wants_reply && reply->id == conduit->request;
         if (is_awaited) {
@@ -457,7 +462,8 @@ void conduit_awaken(struct conduit *conduit) {
 
 /* Whether the reply to a request brings a descriptor. */
 static bool conduit_wants_fd(const Overlapd__Request *request) {
-        return request->what_case == OVERLAPD__REQUEST__WHAT_LANE_ADD;
+        return request->what_case == OVERLAPD__REQUEST__WHAT_LANE_ADD ||
+               request->what_case == OVERLAPD__REQUEST__WHAT_SOCKET_EXPORT;
 }
 
 void conduit_expect(struct conduit *conduit, Overlapd__Request *request) {
@@ -465,7 +471,12 @@ void conduit_expect(struct conduit *conduit, Overlapd__Request *request) {
         conduit->wants_reply = true;
         conduit->wants_fd = conduit_wants_fd(request);
         conduit->has_reply = false;
+        fd_close(conduit_take_fd(conduit));
         request->id = conduit->request;
+}
+
+int conduit_take_fd(struct conduit *conduit) {
+        return fd_take(&conduit->reply_fd);
 }
 
 int conduit_reply(struct conduit *conduit, struct message_arena *arena, Overlapd__Reply **ret_reply) {

@@ -130,6 +130,9 @@ void conduit_awaken(struct conduit *conduit);
 /* Gives the request the next id and notes that its reply is awaited. Under the lock. */
 void conduit_expect(struct conduit *conduit, Overlapd__Request *request);
 
+/* The descriptor that came with the reply, which is the caller's; -1: none did. Under the lock. */
+int conduit_take_fd(struct conduit *conduit);
+
 /* Unpacks the reply that has arrived. Returns 0 and the reply, which lives in the arena, or -EPROTO. */
 int conduit_reply(struct conduit *conduit, struct message_arena *arena, Overlapd__Reply **ret_reply);
 

@@ -403,6 +403,23 @@ OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct
 OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned flags, struct ovl_overlapped *overlapped,
                        OVL_ROUTINE(routine));
 
+/*
+ * Resolves the name of a host, or reads an address, on the daemon's machine. Operations of this kind have no socket:
+ * their packets go to no port, and they are cancelled by ovl_cancel() with socket 0.
+ *
+ * name:      at most 253 bytes; captured.
+ * family:    AF_INET, AF_INET6 or AF_UNSPEC. type: SOCK_STREAM, SOCK_DGRAM or 0.
+ * port:      that the addresses shall have.
+ * addresses: room for n (1 or more); lent until the completion is indicated.
+ *
+ * The record: value is how many addresses there are, 1 to 64; the first n of them are in the array, and bytes is what
+ * these take there. -ENOENT (no such name, or it has no address of this family), -EAGAIN (try again later), -EIO. No
+ * order among operations of this kind. See getaddrinfo(3).
+ */
+OVL_API int ovl_resolve(struct ovl_thread *thread, const char *name, int family, int type, uint16_t port,
+                        struct sockaddr_storage *addresses, size_t n, unsigned flags, struct ovl_overlapped *overlapped,
+                        OVL_ROUTINE(routine));
+
 /* The state of an operation, as often as one likes and from any thread: -EINPROGRESS, or its status. */
 OVL_API int ovl_result(const struct ovl_overlapped *overlapped);
 
@@ -424,7 +441,8 @@ OVL_API int ovl_wait(struct ovl_thread *thread, struct ovl_overlapped *overlappe
  * Cancels operations on a socket and waits until each has ended, by cancellation or otherwise. Nothing is lost: data
  * that arrived went to an operation or stays in the socket.
  *
- * overlapped: the operation; NULL: all operations on the socket.
+ * socket:     0: on all sockets of the session, and those that have none.
+ * overlapped: the operation; NULL: all operations on the socket. Of an operation that has no socket, with socket 0.
  *
  * Returns how many ended because of this call (0 when all that matched ended by themselves meanwhile), or -ENOENT when
  * nothing matched, or -errno. Those that wait for this very thread have their records taken in when this returns; of
@@ -620,6 +638,51 @@ OVL_API int ovl_socket_open(struct ovl_thread *thread, int family, int type, uin
  * wait for this very thread have their records taken in when this returns. -EBADF when the socket is not there.
  */
 OVL_API int ovl_socket_close(struct ovl_thread *thread, uint64_t socket);
+
+/* Lets another session join a socket: 16 bytes, which are handed over by whatever way the two processes have. */
+struct ovl_ticket {
+        uint8_t bytes[16];
+};
+
+/*
+ * Makes a ticket to a socket. It is good for one ovl_socket_join(), and as long as the socket is open in this session.
+ *
+ * session: the number of the session that may join, as its ovl_session_info() says: of the same user and unit.
+ *
+ * -ESRCH when there is no such session, -EDQUOT when too many tickets were not used.
+ */
+OVL_API int ovl_socket_share(struct ovl_thread *thread, uint64_t socket, uint64_t session,
+                             struct ovl_ticket *ret_ticket);
+
+/*
+ * Joins a socket of another session. Operations of both stand in the same queues: their order is that in which the
+ * daemon takes them. Each session has its own association with a port; who closes the socket ends its own operations,
+ * and the last one closes the kernel's socket.
+ *
+ * Gives the id of the socket in this session. -ENOENT when the ticket is not good (any more) for this session.
+ */
+OVL_API int ovl_socket_join(struct ovl_thread *thread, const struct ovl_ticket *ticket, uint64_t *ret_socket);
+
+/*
+ * Gives the daemon a socket of this process: stream or datagram, Unix, IPv4 or IPv6, in any state but connecting.
+ *
+ * fd: borrowed. The daemon has a duplicate when this returns; close this one, what is done with it disturbs the order
+ *     of operations.
+ *
+ * -EBADFD when it is no such socket: ovl_thread_error() says what it is. -EACCES (policy), -EDQUOT.
+ */
+OVL_API int ovl_socket_adopt(struct ovl_thread *thread, int fd, uint64_t *ret_socket);
+
+/*
+ * Takes a socket out of the daemon. The id is invalid at once; sends that are queued leave first, everything else that
+ * is pending ends with -ECANCELED and is indicated. Data that has arrived and was given to no operation is still in the
+ * socket.
+ *
+ * ret_fd: the descriptor, in blocking mode and close-on-exec. The caller's.
+ *
+ * -EBUSY when another session has joined the socket: it stays open. -EACCES (policy).
+ */
+OVL_API int ovl_socket_export(struct ovl_thread *thread, uint64_t socket, int *ret_fd);
 
 /*
  * Binds. A Unix socket is bound to an absolute path, as overlapd sees the file system (the file stays when the socket

@@ -14,6 +14,7 @@
 struct ovl_event;
 struct ovl_overlapped;
 struct ovl_thread;
+struct lookup;
 struct vector_arena;
 
 /* One operation in flight. */
@@ -27,9 +28,11 @@ struct pending {
         struct vector_arena *vector; /* borrowed: where its array of slices or its address lies; NULL: it has none */
         uint32_t vector_slot;
         struct ovl_event *event;       /* one reference; NULL: none */
+        struct lookup *lookup;         /* borrowed: of a RESOLVE; else NULL */
         struct ovl_slice slice;        /* level 0: the buffer, or the array of slices */
         struct sockaddr_storage *from; /* borrowed: where the caller wants the sender's address; NULL: nowhere */
         socklen_t *from_len;           /* borrowed, goes with `from` */
+        bool is_inline;                /* level 0: what it moves travels in the frames */
         bool is_lent;                  /* level 0: its buffers will be written to */
         bool is_gathered;              /* level 0: the slice is an array of slices */
         uint8_t op;                    /* enum ovl_op */

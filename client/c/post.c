@@ -26,6 +26,7 @@
 #include <stdbool.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "base/time.h"
 #include "client/c/association.h"
 #include "client/c/completion.h"
@@ -33,6 +34,7 @@
 #include "client/c/error.h"
 #include "client/c/event.h"
 #include "client/c/lane.h"
+#include "client/c/lookup.h"
 #include "client/c/payload.h"
 #include "client/c/pending.h"
 #include "client/c/region.h"
@@ -43,6 +45,7 @@
 #include "client/c/wait.h"
 #include "proto/frame.h"
 #include "proto/reason.h"
+#include "proto/text.h"
 
 #define POST_LEN_MAX 129024u               /* bytes of one frame: 126 KiB */
 #define POST_SPIN_NS (20 * UINT64_C(1000)) /* a daemon that is awake answers within this; a wake-up costs more */
@@ -60,6 +63,8 @@ struct post {
         void (*routine)(struct ovl_thread *thread, struct ovl_overlapped *overlapped);
         struct sockaddr_storage *from; /* borrowed: of a receive that asks for the sender */
         socklen_t *from_len;           /* borrowed */
+        struct lookup *lookup;         /* of a resolve: taken once the operation is in flight */
+        struct ovl_buffer name;        /* level 0, of a resolve: what goes along */
         struct ovl_entry entry;
         bool is_gathered; /* level 0: bytes go along, and the entry is appended with them */
         uint64_t len;     /* bytes of all buffers */
@@ -263,6 +268,7 @@ static void post_start(struct ovl_thread *thread, struct post *post, struct pend
         pending->indication = entry->indication;
         /* With a routine the event is the program's own affair. */
         pending->event = post->routine ? NULL : post->overlapped->event;
+        pending->lookup = take_ptr(post->lookup);
         pending->wants_verdict = post->flags & OVL_WANT_VERDICT;
         *private = (struct completion_private){
                 .routine = { .routine = post->routine, .item.socket = entry->socket },
@@ -287,7 +293,14 @@ static void post_make_inline(struct ovl_session *session, struct post *post, str
         pending->slice = entry->buffer;
         entry->buffer = (struct ovl_slice){ 0 };
         entry->flags &= (uint8_t) ~OVL_ENTRY_VECTOR;
-        if (entry->op == OVL_OP_SEND || entry->op == OVL_OP_SENDTO) {
+        pending->is_inline = true;
+        if (post->lookup) {
+                lookup_make_inline(post->lookup, entry, &post->name);
+                entry->flags |= OVL_ENTRY_INLINE;
+                post->buffers = &post->name;
+                post->len = post->name.len;
+                post->is_gathered = true;
+        } else if (entry->op == OVL_OP_SEND || entry->op == OVL_OP_SENDTO) {
                 entry->flags |= OVL_ENTRY_INLINE;
                 post->is_gathered = true;
         } else if (entry->op == OVL_OP_RECV || entry->op == OVL_OP_RECVFROM) {
@@ -368,7 +381,7 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         }
         pending->vector = arena;
         pending->vector_slot = slot;
-        pending->bytes_max = len;
+        pending->bytes_max = post->lookup ? post->entry.aux.len : len;
         pending->from = post->from;
         pending->from_len = post->from_len;
         pending->is_gathered = n > 1;
@@ -627,4 +640,48 @@ OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned fl
         };
 
         return post_submit(thread, &post);
+}
+
+static int post_check_resolve(struct ovl_thread *thread, const char *name, int family, int type, size_t n) {
+        if (!text_is_host_name(name, strlen(name)))
+                return error_set(&thread->error, -EINVAL, OVL_REASON_BAD_NAME,
+                                 "ovl_resolve: '%.64s' (%zu bytes) is no host name or address", name, strlen(name));
+        if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
+                return error_set(&thread->error, -EAFNOSUPPORT, 0,
+                                 "ovl_resolve: family %d is none of AF_UNSPEC, AF_INET and AF_INET6", family);
+        if (type != 0 && type != SOCK_STREAM && type != SOCK_DGRAM)
+                return error_set(&thread->error, -ESOCKTNOSUPPORT, 0,
+                                 "ovl_resolve: type %d is none of 0, SOCK_STREAM and SOCK_DGRAM", type);
+        if (n == 0)
+                return error_set(&thread->error, -EINVAL, 0, "ovl_resolve: no room for an address");
+        return 0;
+}
+
+OVL_API int ovl_resolve(struct ovl_thread *thread, const char *name, int family, int type, uint16_t port,
+                        struct sockaddr_storage *addresses, size_t n, unsigned flags, struct ovl_overlapped *overlapped,
+                        void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_resolve",
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .op = OVL_OP_RESOLVE, .other = OVL_RESOLVE(family, type, port) },
+        };
+        int r;
+
+        r = post_check_resolve(thread, name, family, type, n);
+        if (r < 0)
+                return r;
+        r = lookup_take(thread, post.call, &post.lookup);
+        if (r < 0)
+                return r;
+        lookup_prepare(post.lookup, name, strlen(name), addresses,
+                       n < OVL_RESOLVE_ADDRESSES_MAX ? n : OVL_RESOLVE_ADDRESSES_MAX, &post.entry);
+        r = post_submit(thread, &post);
+        if (post.lookup) {
+                session_lock(thread->session);
+                lookup_release(post.lookup);
+                session_unlock(thread->session);
+        }
+        return r;
 }

@@ -31,6 +31,7 @@
 #include "client/c/conduit.h"
 #include "client/c/error.h"
 #include "client/c/event.h"
+#include "client/c/lookup.h"
 #include "client/c/port.h"
 #include "client/c/vector.h"
 #include "client/c/wait.h"
@@ -107,6 +108,8 @@ static int session_new(struct ovl_session **ret_session) {
         list_init(&session->regions);
         list_init(&session->leaving);
         list_init(&session->vectors);
+        list_init(&session->lookups);
+        list_init(&session->lookup_arenas);
         list_init(&session->waits);
         association_init(&session->associations);
         *ret_session = session;
@@ -258,6 +261,7 @@ OVL_API struct ovl_session *ovl_session_free(struct ovl_session *session) {
                 vector_arena_free(list_entry(link, struct vector_arena, link));
         session_release_events(session);
         apc_table_deinit(&session->apcs);
+        lookup_free_all(session);
         association_deinit(&session->associations);
         pending_deinit(&session->pending);
         pthread_mutex_destroy(&session->lock);

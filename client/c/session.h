@@ -44,7 +44,9 @@ struct ovl_session {
         struct list regions;   /* struct ovl_region: where buffers may lie */
         struct list leaving;   /* struct ovl_region: level 0: where no further buffer may lie */
         struct list vectors;   /* struct vector_arena. Owned */
-        struct list waits;     /* struct wait: threads that wait now, the latest first */
+        struct list lookups;   /* struct lookup: those that are free */
+        struct list lookup_arenas;
+        struct list waits; /* struct wait: threads that wait now, the latest first */
         struct pending_table pending;
         struct association_table associations;
         struct apc_table apcs;

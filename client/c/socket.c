@@ -381,32 +381,36 @@ static void socket_wait_thread_ended(struct ovl_thread *thread, uint64_t socket)
         session_unlock(session);
 }
 
-OVL_API int ovl_cancel_thread(struct ovl_thread *thread, uint64_t socket) {
+/* Asks for the end of what matches, and takes in what has ended. Returns how many ended because of it, or -errno. */
+static int socket_cancel(struct ovl_thread *thread, Overlapd__Cancel *cancel, const char *call) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
-        Overlapd__Cancel cancel = OVERLAPD__CANCEL__INIT;
         Overlapd__Reply *reply;
         int r, n;
+
+        request.what_case = OVERLAPD__REQUEST__WHAT_CANCEL;
+        request.cancel = cancel;
+        r = request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT_CANCEL, call, &reply);
+        n = r < 0 ? 0 : reply->cancel->cancelled < INT32_MAX ? (int) reply->cancel->cancelled : INT32_MAX;
+        conduit_take_in_all(thread->session, false, thread);
+        return r < 0 ? r : n;
+}
+
+OVL_API int ovl_cancel_thread(struct ovl_thread *thread, uint64_t socket) {
+        Overlapd__Cancel cancel = OVERLAPD__CANCEL__INIT;
+        int n;
 
         cancel.socket = socket;
         cancel.which_case = OVERLAPD__CANCEL__WHICH_THREAD;
         cancel.thread = thread->number;
-        request.what_case = OVERLAPD__REQUEST__WHAT_CANCEL;
-        request.cancel = &cancel;
-        r = request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT_CANCEL, "ovl_cancel_thread", &reply);
-        n = r < 0 ? 0 : reply->cancel->cancelled < INT32_MAX ? (int) reply->cancel->cancelled : INT32_MAX;
-        if (r < 0) {
-                conduit_take_in_all(thread->session, true, thread);
-                return r;
-        }
+        n = socket_cancel(thread, &cancel, "ovl_cancel_thread");
         /* Also what came to its end by itself meanwhile has ended when this returns. */
-        socket_wait_thread_ended(thread, socket);
+        if (n >= 0)
+                socket_wait_thread_ended(thread, socket);
         return n;
 }
 
 OVL_API int ovl_cancel(struct ovl_thread *thread, uint64_t socket, struct ovl_overlapped *overlapped) {
-        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__Cancel cancel = OVERLAPD__CANCEL__INIT;
-        Overlapd__Reply *reply;
         int r, n;
 
         r = post_flush(thread, "ovl_cancel");
@@ -422,15 +426,9 @@ OVL_API int ovl_cancel(struct ovl_thread *thread, uint64_t socket, struct ovl_ov
                 cancel.which_case = OVERLAPD__CANCEL__WHICH_ALL;
                 cancel.all = true;
         }
-        request.what_case = OVERLAPD__REQUEST__WHAT_CANCEL;
-        request.cancel = &cancel;
-        r = request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT_CANCEL, "ovl_cancel", &reply);
-        n = r < 0 ? 0 : reply->cancel->cancelled < INT32_MAX ? (int) reply->cancel->cancelled : INT32_MAX;
-        conduit_take_in_all(thread->session, false, thread);
-        if (r < 0)
-                return r;
+        n = socket_cancel(thread, &cancel, "ovl_cancel");
         /* Also one that came to its end by itself meanwhile has ended when this returns. */
-        if (overlapped)
+        if (n >= 0 && overlapped)
                 socket_wait_ended(thread, cancel.tag);
         return n;
 }

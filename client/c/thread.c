@@ -257,8 +257,8 @@ static bool thread_next_cancel(struct ovl_thread *thread, Overlapd__Cancel *canc
                         continue;
                 found = pending;
                 cancel->socket = pending->socket;
-                if (association_find(&thread->session->associations, pending->socket)) {
-                        /* Others of this thread on this socket may go to the port, and live on. */
+                if (pending->socket == 0 || association_find(&thread->session->associations, pending->socket)) {
+                        /* Others of this thread on this socket may go to the port, and live on. 0 means all sockets. */
                         cancel->which_case = OVERLAPD__CANCEL__WHICH_TAG;
                         cancel->tag = pending->tag;
                 } else {

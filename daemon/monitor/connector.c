@@ -12,7 +12,7 @@
  *
  *   (none)      -> in progress  by LINK_CONNECT, when the kernel says that it goes on
  *   in progress -> (answered)   by the kernel: made or refused
- *   in progress -> (answered)   by LINK_CONNECT_CANCEL: the kernel is told to forget it, the answer is -ECANCELED
+ *   in progress -> (answered)   by LINK_CANCEL: the kernel is told to forget it, the answer is -ECANCELED
  *   in progress -> (none)       by the worker's death
  *
  * The monitor must not wait, so the socket is non-blocking while it connects; the flag belongs to the open file, which
@@ -118,7 +118,7 @@ bool connector_wants(uint32_t kind) {
         case LINK_BIND:
         case LINK_LISTEN:
         case LINK_CONNECT:
-        case LINK_CONNECT_CANCEL:
+        case LINK_CANCEL:
                 return true;
         default:
                 return false;
@@ -639,7 +639,7 @@ static int connector_handle_fd(struct connector *connector, const struct link_me
 
 int connector_handle(struct connector *connector, const struct link_message *message, int fd,
                      const struct connector_client *client, const char **ret_problem) {
-        bool needs_fd = message->kind != LINK_SOCKET && message->kind != LINK_CONNECT_CANCEL;
+        bool needs_fd = message->kind != LINK_SOCKET && message->kind != LINK_CANCEL;
         struct connector_result result = { 0 };
         _cleanup_fd_ int opened_fd = -1;
         int r;
@@ -654,7 +654,7 @@ int connector_handle(struct connector *connector, const struct link_message *mes
                 *ret_problem = needs_fd ? "a request without its descriptor" : "a descriptor that nobody asked for";
                 return -EBADMSG;
         }
-        if (message->kind == LINK_CONNECT_CANCEL)
+        if (message->kind == LINK_CANCEL)
                 return connector_cancel(connector, message->ticket);
         if (needs_fd)
                 return connector_handle_fd(connector, message, fd, client, ret_problem);

@@ -46,6 +46,7 @@ void crew_init(struct crew *crew, sd_event *event, struct journal *journal, stru
 
         *crew = (struct crew){ .event = event, .journal = journal, .shards = shards, .n_members = n_members };
         crew->spawn = *spawn;
+        names_init(&crew->names, event, journal);
         crew->n_connects_max = share < CONNECTOR_CONNECTS_MAX ? (unsigned) share : CONNECTOR_CONNECTS_MAX;
         for (unsigned i = 0; i < n_members; i++)
                 crew->members[i] = (struct crew_member){ .crew = crew, .index = i, .link_fd = -1 };
@@ -59,6 +60,8 @@ static unsigned crew_member_clear(struct crew_member *member) {
         member->child_source = sd_event_source_disable_unref(member->child_source);
         member->deadline = sd_event_source_disable_unref(member->deadline);
         connector_deinit(&member->connector);
+        if (crew->names.event)
+                names_forget(&crew->names, &member->outbox);
         outbox_deinit(&member->outbox);
         member->link_fd = fd_close(member->link_fd);
         if (member->state == CREW_READY)
@@ -83,6 +86,7 @@ void crew_deinit(struct crew *crew) {
                 crew_member_clear(member);
         }
         crew->n_members = 0;
+        names_deinit(&crew->names);
 }
 
 __attribute__((format(printf, 2, 3))) static void crew_condemn(struct crew_member *member, const char *format, ...) {
@@ -172,6 +176,8 @@ static uint64_t crew_session_of(const struct link_message *message) {
                 return message->body.name.session;
         case LINK_LISTEN:
                 return message->body.listen.session;
+        case LINK_RESOLVE:
+                return message->body.resolve.session;
         default:
                 return 0;
         }
@@ -189,13 +195,20 @@ static void crew_take_request(struct crew_member *member, const struct link_mess
                 client.uid = session->shard->uid;
                 client.unit = session->shard->unit;
         }
-        r = connector_handle(&member->connector, message, fd, &client, &problem);
+        if (message->kind == LINK_RESOLVE)
+                r = names_ask(&member->crew->names, &member->outbox, message, client.uid, &problem);
+        else
+                r = connector_handle(&member->connector, message, fd, &client, &problem);
+        /* A ticket is that of a connect or of a name: whoever does not know it does nothing. */
+        if (message->kind == LINK_CANCEL)
+                names_cancel(&member->crew->names, &member->outbox, message->ticket);
         if (r == -EBADMSG)
                 crew_condemn(member, "sent %s", problem);
 }
 
 static void crew_take(struct crew_member *member, const struct link_message *message, int fd) {
-        if (connector_wants(message->kind) && member->state == CREW_READY) {
+        if ((connector_wants(message->kind) || (message->kind == LINK_RESOLVE && fd < 0)) &&
+            member->state == CREW_READY) {
                 crew_take_request(member, message, fd);
                 return;
         }

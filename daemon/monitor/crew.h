@@ -10,6 +10,7 @@
 #include "daemon/monitor/config.h"
 #include "daemon/monitor/connector.h"
 #include "daemon/monitor/journal.h"
+#include "daemon/monitor/names.h"
 #include "daemon/monitor/outbox.h"
 #include "daemon/monitor/shards.h"
 #include "daemon/monitor/spawn.h"
@@ -49,6 +50,7 @@ struct crew {
         struct journal *journal; /* borrowed */
         struct shards *shards;   /* borrowed */
         struct spawn_worker spawn;
+        struct names names;
         struct crew_member members[CONFIG_WORKERS_MAX];
         unsigned n_members;
         unsigned n_connects_max; /* of one member */

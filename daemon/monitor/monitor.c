@@ -147,6 +147,12 @@ static void monitor_refuse(struct monitor *monitor, const struct listener_peer *
         listener_refuse(peer->fd, text);
 }
 
+static bool monitor_permits(enum policy_act act, const struct listener_peer *peer) {
+        struct policy_request request = { .act = act, .uid = peer->uid, .unit = peer->unit };
+
+        return policy_allows(&request);
+}
+
 /* Gives the connection to a worker. On success its descriptor is the worker's. Returns -EAGAIN when to ask again. */
 static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer, const char **ret_text) {
         struct link_message message = { .kind = LINK_CHANNEL };
@@ -172,6 +178,8 @@ static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer
                 .pid = peer->pid,
                 .may_use_unix = policy_allows_unix(peer->uid),
                 .may_not_open = !may_open,
+                .may_not_adopt = !monitor_permits(POLICY_ADOPT, peer),
+                .may_not_export = !monitor_permits(POLICY_EXPORT, peer),
         };
         r = crew_give(&monitor->crew, (unsigned) worker, &message, peer->fd);
         if (r < 0) {

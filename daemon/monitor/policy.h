@@ -14,13 +14,17 @@ enum policy_act {
         POLICY_BIND,
         POLICY_LISTEN,
         POLICY_CONNECT,
+        POLICY_ADOPT, /* to bring sockets of its own: asked once for each connection, as the next */
+        POLICY_RESOLVE,
+        POLICY_EXPORT, /* to take sockets out, where nothing counts or limits them any more */
 };
 
 struct policy_request {
         enum policy_act act;
         uid_t uid;
-        const char *unit;                  /* of the client, or NULL. Borrowed. */
-        const struct ovl_address *address; /* what the kernel will be given; NULL for POLICY_OPEN. Borrowed. */
+        const char *unit; /* of the client, or NULL. Borrowed. */
+        const struct ovl_address
+                *address; /* what the kernel will be given; NULL where none belongs to the act. Borrowed. */
 };
 
 /* Whether the request may be carried out. */

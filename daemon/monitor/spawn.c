@@ -1,11 +1,12 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Spawning: how the monitor gets its workers, and a private instance its command.
+ * Spawning: how the monitor gets its workers and its resolver, and a private instance its command.
  *
- * Invariant: a worker starts with exactly four descriptors (nothing, stderr twice, its link), no signal blocked or
- * ignored, in a session of its own (a Ctrl-C at the terminal is the monitor's to handle), and it cannot outlive the
- * monitor. The service manager's variables are not passed on: a worker that was taken over must not speak for the unit.
+ * Invariant: a worker or resolver starts with exactly four descriptors (nothing, stderr twice, its link), no signal
+ * blocked or ignored, in a session of its own (a Ctrl-C at the terminal is the monitor's to handle), and it cannot
+ * outlive the monitor. The service manager's variables are not passed on: a worker that was taken over must not speak
+ * for the unit.
  *
  * A worker is this executable again: fork and exec instead of fork alone, so that it inherits no memory of the monitor
  * (its address-space layout included) and its addresses say nothing about the monitor's.
@@ -44,14 +45,14 @@ static void spawn_reset_signals(void) {
         spawn_unblock_signals();
 }
 
-static void spawn_clean_environment(const struct spawn_worker *worker) {
+static void spawn_clean_environment(const char *killpoint) {
         static const char *const names[] = { "NOTIFY_SOCKET", "WATCHDOG_USEC",  "WATCHDOG_PID",      "LISTEN_FDS",
                                              "LISTEN_PID",    "LISTEN_FDNAMES", "OVL_TEST_KILLPOINT" };
 
         for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++)
                 unsetenv(names[i]);
-        if (worker->killpoint)
-                setenv("OVL_TEST_KILLPOINT", worker->killpoint, 1);
+        if (killpoint)
+                setenv("OVL_TEST_KILLPOINT", killpoint, 1);
 }
 
 /* A worker holds everybody's sockets: it may have as many descriptors as this process is allowed at most. */
@@ -81,21 +82,27 @@ static int spawn_arrange_fds(int link_fd) {
         return close_range(SPAWN_LINK_FD + 1, ~0u, 0) < 0 ? -errno : 0;
 }
 
-static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid_t monitor, int link_fd) {
-        char poll_us[16];
-        char *argv[11] = { "overlapd", "--worker", "--engine", (char *) worker->engine, "--poll-us", poll_us };
-        size_t n = 6;
-
+/* The child becomes this executable again, with its end of a socket and nothing else. */
+static _Noreturn void spawn_become(char *const argv[], pid_t monitor, int link_fd, const char *killpoint) {
         prctl(PR_SET_PDEATHSIG, SIGKILL);
         /* The monitor may have died before the line above. */
         if (getppid() != monitor)
                 _exit(SPAWN_FAILED);
         spawn_reset_signals();
         setsid();
-        spawn_clean_environment(worker);
+        spawn_clean_environment(killpoint);
         spawn_raise_files();
         if (spawn_arrange_fds(link_fd) < 0)
                 _exit(SPAWN_FAILED);
+        execv("/proc/self/exe", argv);
+        _exit(SPAWN_FAILED);
+}
+
+static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid_t monitor, int link_fd) {
+        char poll_us[16];
+        char *argv[11] = { "overlapd", "--worker", "--engine", (char *) worker->engine, "--poll-us", poll_us };
+        size_t n = 6;
+
         snprintf(poll_us, sizeof(poll_us), "%u", worker->poll_us);
         if (worker->plant) {
                 argv[n++] = "--plant";
@@ -105,8 +112,7 @@ static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid
                 argv[n++] = "--features";
                 argv[n++] = (char *) worker->features;
         }
-        execv("/proc/self/exe", argv);
-        _exit(SPAWN_FAILED);
+        spawn_become(argv, monitor, link_fd, worker->killpoint);
 }
 
 /* Reports and requests come in bursts; what does not fit has to be queued by whoever sends. Best effort. */
@@ -135,6 +141,26 @@ int spawn_worker(const struct spawn_worker *worker, pid_t *ret_pid, int *ret_lin
                 spawn_become_worker(worker, monitor, theirs);
         *ret_pid = pid;
         *ret_link_fd = fd_take(&ours);
+        return 0;
+}
+
+int spawn_resolver(pid_t *ret_pid, int *ret_fd) {
+        static char *const argv[] = { "overlapd", "--resolver", NULL };
+        _cleanup_fd_ int ours = -1, theirs = -1;
+        pid_t monitor = getpid(), pid;
+        int pair[2];
+
+        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
+                return -errno;
+        ours = pair[0];
+        theirs = pair[1];
+        pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0)
+                spawn_become(argv, monitor, theirs, NULL);
+        *ret_pid = pid;
+        *ret_fd = fd_take(&ours);
         return 0;
 }
 

@@ -2,12 +2,12 @@
 #ifndef DAEMON_MONITOR_SPAWN_H
 #define DAEMON_MONITOR_SPAWN_H
 
-/* Starts processes: workers, and the command of a private instance. */
+/* Starts processes: workers, the resolver, and the command of a private instance. */
 
 #include <sys/resource.h>
 #include <sys/types.h>
 
-#define SPAWN_LINK_FD 3 /* where a worker finds its end of the link */
+#define SPAWN_LINK_FD 3 /* where a worker finds its end of the link, and the resolver its socket */
 
 struct spawn_worker {
         const char *engine;    /* borrowed */
@@ -23,6 +23,13 @@ struct spawn_worker {
  * Returns 0, the process, and the monitor's end of its link; or -errno.
  */
 int spawn_worker(const struct spawn_worker *worker, pid_t *ret_pid, int *ret_link_fd);
+
+/*
+ * Starts this executable again as the resolver, which dies with the monitor.
+ *
+ * Returns 0, the process, and the monitor's end of the socket on which it is asked; or -errno.
+ */
+int spawn_resolver(pid_t *ret_pid, int *ret_fd);
 
 /*
  * Starts a command as the caller would have found it: signals, their mask and the limit of descriptors as they were.

@@ -77,7 +77,7 @@ static void ask_await_room(struct ask *ask) {
 
 /* Returns whether the ticket has nothing more to say for now. */
 static bool ask_try(struct ask *ask, struct ticket *ticket) {
-        struct link_message cancel = { .kind = LINK_CONNECT_CANCEL, .ticket = ticket->number };
+        struct link_message cancel = { .kind = LINK_CANCEL, .ticket = ticket->number };
 
         if (!ticket->is_sent)
                 ticket->is_sent = ask_link_send(ask, ticket->message, ticket->fd) == 0;

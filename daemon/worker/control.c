@@ -124,6 +124,10 @@ static void serve_request(struct serve *serve) {
                 [OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_CLOSE] = { serve_thread_handle_close, 0 },
                 [OVERLAPD__REQUEST__WHAT_FUNCTION_REGISTER] = { serve_function_register, 0 },
                 [OVERLAPD__REQUEST__WHAT_APC_QUEUE] = { serve_apc_queue, 0 },
+                [OVERLAPD__REQUEST__WHAT_SOCKET_ADOPT] = { serve_socket_adopt, 1 },
+                [OVERLAPD__REQUEST__WHAT_SOCKET_EXPORT] = { serve_socket_export, 0 },
+                [OVERLAPD__REQUEST__WHAT_SOCKET_SHARE] = { serve_socket_share, 0 },
+                [OVERLAPD__REQUEST__WHAT_SOCKET_JOIN] = { serve_socket_join, 0 },
         };
         unsigned what = serve->request->what_case;
         bool is_first = what == OVERLAPD__REQUEST__WHAT_HELLO || what == OVERLAPD__REQUEST__WHAT_ATTACH;
@@ -257,8 +261,11 @@ static bool call_settle(struct control *control, struct call *call) {
                         return false;
                 control_reply(control, call->peer, call->id, 0, 0, "%s", "");
                 return true;
+        case CALL_EXPORT:
+                return call_settle_export(control, call);
         default:
-                if (handle_has_match(call->handle, &call->match))
+                if (call->handle ? handle_has_match(call->handle, &call->match)
+                                 : session_has_match(call->session, &call->match))
                         return false;
                 control_reply_cancel(control, call);
                 return true;

@@ -6,7 +6,8 @@
  * handles stand in the same queues, in the order in which their entries were taken; each belongs to the session that
  * posted it, and may share a request with its neighbours whosever they are.
  *
- *   open -> closing   the client closes it, or its session ends: its own ops are cancelled, those of others go on
+ *   open -> closing   the client closes or exports it, or its session ends: its own ops are cancelled (sends that are
+ *                     exported under leave first), those of others go on
  *   closing -> over   the last of its ops has ended, and no request about it is under way
  *
  * A socket has at least one handle. Once all are closing it is on its way out, and it goes with the last of them, when
@@ -22,6 +23,7 @@
 #include <errno.h>
 #include <stdlib.h>
 
+#include "daemon/worker/invitation.h"
 #include "daemon/worker/session.h"
 
 /* The ops of one handle, and of these perhaps a part. */
@@ -49,31 +51,42 @@ static int handle_new_socket(struct resources *resources, int *take_fd, int fami
         return 0;
 }
 
+/* Never fails: there are as many numbers as charges, and one was taken. */
+static void handle_init(struct handle *handle, struct session *session, struct socket *socket, struct charge *charge) {
+        *handle = (struct handle){ .session = session, .socket = socket, .charge = charge_move(charge) };
+        list_init(&handle->link);
+        if (slots_add(&session->socket_numbers, handle, &handle->number) < 0)
+                abort();
+        list_push_back(&session->handles, &handle->link);
+        socket->n_handles++;
+        socket->n_open++;
+}
+
 int handle_open(struct session *session, int *take_fd, int family, int type, enum socket_state state,
                 struct charge *charge, struct handle **ret_handle) {
-        struct resources *resources = session->resources;
-        struct handle *handle = resources_take_handle(resources);
+        struct handle *handle = resources_take_handle(session->resources);
         struct socket *socket;
         int r;
 
         if (!handle)
                 return -ENFILE;
-        *handle = (struct handle){ .session = session };
-        list_init(&handle->link);
-        r = handle_new_socket(resources, take_fd, family, type, state, &socket);
+        r = handle_new_socket(session->resources, take_fd, family, type, state, &socket);
         if (r < 0) {
-                resources_give_handle(resources, handle);
+                list_init(&handle->link);
+                resources_give_handle(session->resources, handle);
                 return r;
         }
-        handle->socket = socket;
-        socket->n_handles = 1;
-        socket->n_open = 1;
-        handle->charge = charge_move(charge);
-        /* As many numbers as charges: there is one left. */
-        r = slots_add(&session->socket_numbers, handle, &handle->number);
-        if (r < 0)
-                abort();
-        list_push_back(&session->handles, &handle->link);
+        handle_init(handle, session, socket, charge);
+        *ret_handle = handle;
+        return 0;
+}
+
+int handle_join(struct session *session, struct socket *socket, struct charge *charge, struct handle **ret_handle) {
+        struct handle *handle = resources_take_handle(session->resources);
+
+        if (!handle)
+                return -ENFILE;
+        handle_init(handle, session, socket, charge);
         *ret_handle = handle;
         return 0;
 }
@@ -98,18 +111,32 @@ void handle_cancel(struct handle *handle, bool (*matches)(const struct op *op, c
         session_indicate_all(&ended);
 }
 
-void handle_close(struct handle *handle, unsigned reason) {
+static void handle_invalidate(struct handle *handle) {
         struct session *session = handle->session;
-        struct socket *socket = handle->socket;
 
+        invitation_revoke(handle);
         slots_remove(&session->socket_numbers, handle->number);
         handle->number = 0;
         list_unlink(&handle->link);
         list_push_back(&session->closing, &handle->link);
-        if (--socket->n_open == 0)
-                socket->is_closing = true;
-        handle_cancel(handle, NULL, NULL, reason, NULL);
+        handle->socket->n_open--;
         session_touch(session);
+}
+
+void handle_close(struct handle *handle, unsigned reason) {
+        handle_invalidate(handle);
+        if (handle->socket->n_open == 0)
+                handle->socket->is_closing = true;
+        handle_cancel(handle, NULL, NULL, reason, NULL);
+}
+
+static bool op_is_no_send(const struct op *op, const void *argument) {
+        return op->code != OVL_OP_SEND && op->code != OVL_OP_SENDTO && op->code != OVL_OP_SENDMSG;
+}
+
+void handle_drain(struct handle *handle, unsigned reason) {
+        handle_invalidate(handle);
+        handle_cancel(handle, op_is_no_send, NULL, reason, NULL);
 }
 
 bool handle_is_over(const struct handle *handle) {
@@ -129,6 +156,8 @@ void handle_bury(struct handle *handle) {
         if (--socket->n_handles > 0)
                 return;
         list_unlink(&socket->retry);
+        if (socket->is_foreign && socket->file.fd >= 0)
+                reaper_close(resources->reaper, socket_release(socket));
         socket_deinit(socket);
         resources->stats.n_sockets--;
         resources_give_socket(resources, socket);

@@ -38,6 +38,15 @@ struct handle {
 int handle_open(struct session *session, int *take_fd, int family, int type, enum socket_state state,
                 struct charge *charge, struct handle **ret_handle);
 
+/*
+ * Opens a further handle to a socket.
+ *
+ * charge: for one more socket of the session. Taken on success.
+ *
+ * Returns 0 and the handle, or -ENFILE.
+ */
+int handle_join(struct session *session, struct socket *socket, struct charge *charge, struct handle **ret_handle);
+
 /* The open handle with this number, or NULL. */
 struct handle *handle_find(const struct session *session, uint64_t number);
 
@@ -46,6 +55,12 @@ struct handle *handle_find(const struct session *session, uint64_t number);
  * last such op has ended, and the socket with its last handle.
  */
 void handle_close(struct handle *handle, unsigned reason);
+
+/*
+ * The number is invalid at once; sends that were posted leave, everything else ends with this reason. Then, when the
+ * handle has no ops left, the socket can be released. Only of a handle that no other session shares.
+ */
+void handle_drain(struct handle *handle, unsigned reason);
 
 /* As socket_cancel(), of the ops that were posted through the handle. */
 void handle_cancel(struct handle *handle, bool (*matches)(const struct op *op, const void *argument),

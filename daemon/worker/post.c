@@ -24,6 +24,7 @@
 #include "base/killpoint.h"
 #include "daemon/worker/datagram.h"
 #include "daemon/worker/polls.h"
+#include "daemon/worker/resolve.h"
 #include "daemon/worker/session.h"
 #include "proto/address.h"
 #include "proto/shm.h"
@@ -33,9 +34,8 @@ static int refuse(int status, unsigned reason, unsigned *ret_reason) {
         return status;
 }
 
-/* Resolves one slice and pins its region. */
-static int post_take_slice(struct session *session, struct op *op, const struct ovl_slice *slice,
-                           struct iovec *ret_part, unsigned *ret_reason) {
+int post_take_slice(struct session *session, struct op *op, const struct ovl_slice *slice, struct iovec *ret_part,
+                    unsigned *ret_reason) {
         struct region *region;
         uint64_t bit;
 
@@ -169,6 +169,7 @@ static const struct post_form {
                             .has_address = true,
                             .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE },
         [OVL_OP_POLL] = { .is_known = true, .has_events = true },
+        [OVL_OP_RESOLVE] = { .is_known = true }, /* the rest is in resolve.c */
 };
 
 /* NULL: there is no such operation. */
@@ -318,12 +319,23 @@ static int post_charge_accept(struct session *session, struct op *op, unsigned *
         return 0;
 }
 
+static int post_check_resolve(struct session *session, struct op *op, const struct ovl_entry *entry,
+                              unsigned *ret_reason) {
+        if (entry->socket != 0)
+                return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
+        if (session->n_started >= session->n_credits)
+                return refuse(-ENOBUFS, OVL_REASON_CREDITS, ret_reason);
+        return resolve_take(op, entry, ret_reason);
+}
+
 /* Everything that can refuse an entry. Returns 0 when the op can be given to its socket. */
 static int post_check(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
         int r;
 
         if (!post_form(op))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_OP, ret_reason);
+        if (op->code == OVL_OP_RESOLVE)
+                return post_check_resolve(session, op, entry, ret_reason);
         op->handle = handle_find(session, entry->socket);
         if (!op->handle)
                 return refuse(-EBADF, OVL_REASON_UNKNOWN_SOCKET, ret_reason);
@@ -367,9 +379,13 @@ static void post_finish(struct session *session, struct peer *peer, struct op *o
         } else {
                 op->has_credit = true;
                 session->n_started++;
-                op->handle->n_ops++;
                 KILLPOINT("session-post");
-                socket_post(op->socket, op, ended);
+                if (op->handle) {
+                        op->handle->n_ops++;
+                        socket_post(op->socket, op, ended);
+                } else {
+                        resolve_start(op, ended);
+                }
         }
         if (entry->flags & OVL_ENTRY_WANT_VERDICT)
                 post_want_verdict(session, peer);

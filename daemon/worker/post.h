@@ -6,6 +6,9 @@
 
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
+
+#include "daemon/worker/op.h"
 
 struct list;
 struct ovl_entry;
@@ -47,5 +50,8 @@ int post_serve_frame(struct session *session, struct peer *peer, const uint8_t *
  * Returns how many were served, -EAGAIN when the session has no free op (and is held), or -EPROTO and a static text.
  */
 int post_serve_lane(struct session *session, struct peer *peer, unsigned max, const char **ret_problem);
+/* Resolves one slice of an entry and pins its region. Returns 0, or -errno and the reason. */
+int post_take_slice(struct session *session, struct op *op, const struct ovl_slice *slice, struct iovec *ret_part,
+                    unsigned *ret_reason);
 
 #endif

@@ -89,17 +89,6 @@ void serve_hello(struct serve *serve) {
         serve_hello_reply(serve, hello);
 }
 
-/* In constant time: what differs must not show in how long it took. */
-static bool secret_is_equal(const uint8_t *secret, const ProtobufCBinaryData *presented) {
-        uint8_t difference = 0;
-
-        if (presented->len != SESSION_SECRET_SIZE)
-                return false;
-        for (size_t i = 0; i < SESSION_SECRET_SIZE; i++)
-                difference |= secret[i] ^ presented->data[i];
-        return difference == 0;
-}
-
 /* A session of the same shard, by its number and secret. That a session exists at all is not told. */
 static struct session *control_find_session(struct control *control, const struct peer *peer,
                                             const Overlapd__Attach *attach) {
@@ -108,7 +97,8 @@ static struct session *control_find_session(struct control *control, const struc
 
                 if (session->number == attach->session && session->identity.shard == peer->identity.shard &&
                     session->identity.uid == peer->identity.uid && !session->is_ending &&
-                    secret_is_equal(session->secret, &attach->secret))
+                    attach->secret.len == SESSION_SECRET_SIZE &&
+                    session_secret_is_equal(session->secret, attach->secret.data))
                         return session;
         }
         return NULL;

@@ -10,7 +10,7 @@
 #include "daemon/worker/serve.h"
 #include "proto/address.h"
 
-static struct handle *serve_handle(struct serve *serve, uint64_t number) {
+struct handle *serve_handle(struct serve *serve, uint64_t number) {
         struct handle *handle = handle_find(serve->session, number);
 
         if (!handle)
@@ -459,28 +459,57 @@ static int cancel_match(const Overlapd__Cancel *cancel, uint64_t serial, struct 
         return 0;
 }
 
-void serve_cancel(struct serve *serve) {
-        const Overlapd__Cancel *cancel = serve->request->cancel;
-        struct handle *handle = serve_handle(serve, cancel->socket);
-        struct match match;
+static bool handles_have_match(const struct list *handles, const struct match *match) {
+        list_for_each(link, handles) {
+                if (handle_has_match(list_entry(link, struct handle, link), match))
+                        return true;
+        }
+        return false;
+}
+
+bool session_has_match(const struct session *session, const struct match *match) {
+        list_for_each(link, &session->resolving) {
+                if (op_matches(list_entry(link, struct op, link), match))
+                        return true;
+        }
+        return handles_have_match(&session->handles, match) || handles_have_match(&session->closing, match);
+}
+
+/* Asks for the end of what matches: of one handle, or, where that is NULL, of the whole session. */
+static void serve_cancel_matches(struct serve *serve, struct handle *handle, const struct match *match) {
         struct call *call;
 
-        if (!handle)
-                return;
-        if (cancel_match(cancel, serve->control->resources->op_serial, &match) < 0) {
-                serve_refuse(serve, -EINVAL, OVL_REASON_BAD_FRAME,
-                             "the cancel says neither a tag, nor a thread, nor all");
-                return;
-        }
-        if (!handle_has_match(handle, &match)) {
+        if (handle ? !handle_has_match(handle, match) : !session_has_match(serve->session, match)) {
                 serve_refuse(serve, -ENOENT, OVL_REASON_NOT_FOUND,
-                             "no operation that is pending on this socket matches: it has ended already");
+                             "no operation that is pending %s matches: it has ended already",
+                             handle ? "on this socket" : "in this session");
                 return;
         }
         call = call_new(serve, CALL_CANCEL, handle);
         if (!call)
                 return;
-        call->match = match;
-        handle_cancel(handle, op_matches, &match, OVL_REASON_CANCELLED, &call->n_cancelled);
+        call->match = *match;
+        if (handle)
+                handle_cancel(handle, op_matches, match, OVL_REASON_CANCELLED, &call->n_cancelled);
+        else
+                session_cancel(serve->session, op_matches, match, OVL_REASON_CANCELLED, &call->n_cancelled);
         call_wait(serve, call);
+}
+
+void serve_cancel(struct serve *serve) {
+        const Overlapd__Cancel *cancel = serve->request->cancel;
+        struct handle *handle = NULL;
+        struct match match;
+
+        if (cancel->socket != 0) {
+                handle = serve_handle(serve, cancel->socket);
+                if (!handle)
+                        return;
+        }
+        if (cancel_match(cancel, serve->control->resources->op_serial, &match) < 0) {
+                serve_refuse(serve, -EINVAL, OVL_REASON_BAD_FRAME,
+                             "the cancel says neither a tag, nor a thread, nor all");
+                return;
+        }
+        serve_cancel_matches(serve, handle, &match);
 }

@@ -20,6 +20,7 @@ enum call_kind {
         CALL_REGION_REMOVE,
         CALL_CLOSE,
         CALL_CANCEL,
+        CALL_EXPORT,
 };
 
 enum match_kind {
@@ -77,6 +78,9 @@ __attribute__((format(printf, 6, 7))) void control_reply(struct control *control
 #define serve_refuse(serve, status, reason, ...)                                                                       \
         control_reply((serve)->control, (serve)->peer, (serve)->request->id, status, reason, __VA_ARGS__)
 
+/* The handle with this number; NULL when there is none, which the client has then been told. */
+struct handle *serve_handle(struct serve *serve, uint64_t number);
+
 void serve_ok(struct serve *serve);
 void serve_send(struct serve *serve, Overlapd__Reply *reply);
 
@@ -103,6 +107,7 @@ void call_wait(struct serve *serve, struct call *call);
 
 /* Whether an op that was posted through the handle, and is pending, is one of those that a cancel is for. */
 bool handle_has_match(const struct handle *handle, const struct match *match);
+bool session_has_match(const struct session *session, const struct match *match);
 
 /* --- One function for each message ------------------------------------------------------------------------------ */
 
@@ -129,5 +134,13 @@ void serve_socket_shutdown(struct serve *serve);
 void serve_socket_close(struct serve *serve);
 void serve_port_associate(struct serve *serve);
 void serve_cancel(struct serve *serve);
+
+void serve_socket_share(struct serve *serve);
+void serve_socket_join(struct serve *serve);
+void serve_socket_adopt(struct serve *serve);
+void serve_socket_export(struct serve *serve);
+
+/* Replies with the descriptor of a socket that is exported, once it is drained. Returns whether it is. */
+bool call_settle_export(struct control *control, struct call *call);
 
 #endif

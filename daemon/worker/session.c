@@ -29,6 +29,7 @@
 
 #include "base/cleanup.h"
 #include "base/killpoint.h"
+#include "daemon/worker/invitation.h"
 #include "daemon/worker/lane.h"
 #include "daemon/worker/plant.h"
 
@@ -80,6 +81,8 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
         list_init(&session->ports);
         list_init(&session->handles);
         list_init(&session->closing);
+        list_init(&session->invitations);
+        list_init(&session->resolving);
         list_init(&session->free_ops);
         apc_party_init(&session->apcs);
         r = session_init_ops(session, credits);
@@ -114,6 +117,8 @@ struct session *session_free(struct session *session) {
                 free(list_entry(link, struct port, link));
         for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
                 region_deinit(&session->regions[i]);
+        while (session->invitations.next && !list_is_empty(&session->invitations))
+                invitation_free(list_entry(session->invitations.next, struct invitation, link));
         slots_deinit(&session->socket_numbers);
         payload_pool_deinit(&session->payloads);
         if (session->ops)
@@ -122,6 +127,14 @@ struct session *session_free(struct session *session) {
                 munmap(session->scratch, session_n_places(session) * OP_SCRATCH_SIZE);
         free(session);
         return NULL;
+}
+
+bool session_secret_is_equal(const uint8_t *secret, const uint8_t *presented) {
+        uint8_t difference = 0;
+
+        for (size_t i = 0; i < SESSION_SECRET_SIZE; i++)
+                difference |= secret[i] ^ presented[i];
+        return difference == 0;
 }
 
 void session_touch(struct session *session) {
@@ -203,6 +216,21 @@ static bool op_ends_with(const struct op *op, const void *argument) {
         return op->peer == argument && !op_sends(op);
 }
 
+/* Their end comes from the monitor in any case. */
+static void session_cancel_resolving(struct session *session,
+                                     bool (*matches)(const struct op *op, const void *argument), const void *argument,
+                                     unsigned reason, uint32_t *cancelled) {
+        list_for_each(link, &session->resolving) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if (op->cancel != 0 || (matches && !matches(op, argument)))
+                        continue;
+                op->cancel = (uint16_t) reason;
+                op->cancelled = cancelled;
+                ask_cancel(&session->resources->ask, &op->ticket);
+        }
+}
+
 /* What a thread posted ends with it; sends, and ops that will be indicated at a port, go on. */
 static void session_end_thread(struct session *session, struct peer *peer) {
         list_for_each_safe(link, &session->handles) {
@@ -212,6 +240,7 @@ static void session_end_thread(struct session *session, struct peer *peer) {
                         handle_cancel(handle, op_ends_with, peer, OVL_REASON_THREAD_ENDED, NULL);
         }
         apc_forget_thread(&session->apcs, peer->thread);
+        session_cancel_resolving(session, op_ends_with, peer, OVL_REASON_THREAD_ENDED, NULL);
         list_unlink(&peer->thread->link);
         free(peer->thread);
         peer->thread = NULL;
@@ -306,9 +335,24 @@ static void session_move_lane(struct session *session, struct peer *peer) {
         session->resources->stats.n_lanes--;
 }
 
+static void handles_cancel(struct list *handles, bool (*matches)(const struct op *op, const void *argument),
+                           const void *argument, unsigned reason, uint32_t *cancelled) {
+        list_for_each_safe(link, handles)
+                handle_cancel(list_entry(link, struct handle, link), matches, argument, reason, cancelled);
+}
+
+void session_cancel(struct session *session, bool (*matches)(const struct op *op, const void *argument),
+                    const void *argument, unsigned reason, uint32_t *cancelled) {
+        handles_cancel(&session->handles, matches, argument, reason, cancelled);
+        handles_cancel(&session->closing, matches, argument, reason, cancelled);
+        session_cancel_resolving(session, matches, argument, reason, cancelled);
+}
+
 static void session_begin_end(struct session *session) {
         session->is_ending = true;
         apc_party_deinit(&session->apcs);
+        invitation_forget(session);
+        session_cancel(session, NULL, NULL, OVL_REASON_SESSION_ENDED, NULL);
         list_for_each_safe(link, &session->handles)
                 handle_close(list_entry(link, struct handle, link), OVL_REASON_SESSION_ENDED);
 }
@@ -452,7 +496,7 @@ static struct peer *session_route(struct op *op) {
 
 /* What was received goes with the record; what was sent has left. */
 static void session_keep_payload(struct op *op) {
-        if (op->payload.pool && op_receives(op) && !(op->record_flags & OVL_RECORD_REFUSED))
+        if (op->payload.pool && !op_sends(op) && !(op->record_flags & OVL_RECORD_REFUSED))
                 op->payload_len = (uint32_t) op->bytes + op->aux_len;
         if (op->payload_len == 0)
                 payload_release(&op->payload);
@@ -467,7 +511,7 @@ static void session_return_credit(struct session *session, struct op *op) {
                 return;
         op->has_credit = false;
         session->n_started--;
-        if (--handle->n_ops == 0 && handle->number == 0)
+        if (handle && --handle->n_ops == 0 && handle->number == 0)
                 session_touch(session);
 }
 

@@ -49,8 +49,11 @@ struct session {
         struct region regions[SESSION_REGIONS_MAX]; /* number n is at n - 1 */
         struct quota region_bytes;
         struct slots socket_numbers;
-        struct list handles; /* that are open */
-        struct list closing; /* handles whose number is gone, and of which ops have not ended */
+        struct list handles;     /* that are open */
+        struct list closing;     /* handles whose number is gone, and of which ops have not ended */
+        struct list resolving;   /* ops that have no socket */
+        struct list invitations; /* to sockets of this session */
+        uint32_t n_invitations;
         struct quota n_sockets;
         struct apc_party apcs;
 
@@ -83,6 +86,9 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
 
 /* All is over: no op is in flight, no peer and no socket is left. Returns NULL. */
 struct session *session_free(struct session *session);
+
+/* Compares secrets of SESSION_SECRET_SIZE bytes in constant time: what differs must not show in how long it took. */
+bool session_secret_is_equal(const uint8_t *secret, const uint8_t *presented);
 
 /* Makes a connection the channel of a new thread or port. Returns 0, -EEXIST when the number is in use, -ENOMEM. */
 int session_add_thread(struct session *session, struct peer *peer, uint64_t number, uint32_t tid);
@@ -121,6 +127,10 @@ void session_drop_continued(struct peer *peer);
 
 /* Gives back an op whose record was sent. */
 void session_recycle(struct op *op);
+
+/* As socket_cancel(), of all ops of the session. */
+void session_cancel(struct session *session, bool (*matches)(const struct op *op, const void *argument),
+                    const void *argument, unsigned reason, uint32_t *cancelled);
 
 /* As socket_retry(). */
 void session_retry(struct resources *resources, struct socket *socket, uint64_t now);

@@ -93,11 +93,17 @@ int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, i
         return 0;
 }
 
-void socket_deinit(struct socket *socket) {
+int socket_release(struct socket *socket) {
         assert(socket_is_idle(socket)); /* the kernel would go on with a file that is somebody else's number */
         socket->engine->ops->detach(socket->engine, &socket->file);
+        return fd_take(&socket->file.fd);
+}
+
+void socket_deinit(struct socket *socket) {
+        if (socket->file.fd < 0)
+                return;
         socket->engine->stats->system_calls++;
-        socket->file.fd = fd_close(socket->file.fd);
+        fd_close(socket_release(socket));
 }
 
 /* --- Checks ----------------------------------------------------------------------------------------------------- */

@@ -46,6 +46,7 @@ struct socket {
         bool has_name;          /* a datagram socket: it has an address, or an op that was taken will give it one */
         int lent_error;         /* a datagram socket: what a send met and the next receive ends with; 0: nothing */
         bool is_closing;        /* no handle is open any more */
+        bool is_foreign;        /* it was adopted: closing it may take as long as a client likes */
         uint64_t bytes_received;
         uint64_t bytes_sent;
 };
@@ -60,8 +61,11 @@ struct socket {
 int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, int *take_fd, int family, int type,
                 enum socket_state state);
 
-/* Closes the kernel socket. Nothing is in flight. */
+/* Closes the kernel socket, unless it was released. Nothing is in flight. */
 void socket_deinit(struct socket *socket);
+
+/* Lets go of the kernel socket, of which nothing is in flight. Returns its descriptor, which is the caller's. */
+int socket_release(struct socket *socket);
 
 /* Whether an op can start in the socket's present state. Returns 0, or -errno and the reason. */
 int socket_check(const struct socket *socket, const struct op *op, unsigned *ret_reason);

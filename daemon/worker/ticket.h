@@ -14,6 +14,7 @@ struct link_message;
 enum ticket_owner {
         TICKET_OP,
         TICKET_CALL,
+        TICKET_RESOLVE, /* an op, too, but one without a socket */
 };
 
 struct ticket {

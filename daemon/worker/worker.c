@@ -21,6 +21,7 @@
 #include "base/time.h"
 #include "daemon/worker/lane.h"
 #include "daemon/worker/post.h"
+#include "daemon/worker/resolve.h"
 #include "daemon/worker/session.h"
 
 #define WORKER_HELLO_NS (5 * NS_PER_S)
@@ -89,7 +90,10 @@ static void worker_drop_session(struct session *session) {
                 if (--socket->n_handles > 0)
                         continue;
                 list_unlink(&socket->retry);
-                fd_close(socket->file.fd);
+                if (socket->is_foreign)
+                        reaper_close(session->resources->reaper, socket->file.fd);
+                else
+                        fd_close(socket->file.fd);
         }
         for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
                 session->regions[i].n_loans = 0;
@@ -339,6 +343,9 @@ static void worker_answer(struct worker *worker, struct ticket *ticket, const st
 
                 fd_close(fd);
                 session_finish(op, message->status, message->reason);
+        } else if (ticket->owner == TICKET_RESOLVE) {
+                resolve_finish(list_entry(ticket, struct op, ticket), message, fd);
+                fd_close(fd);
         } else {
                 control_answer(&worker->control, ticket, message, fd);
         }

@@ -14,6 +14,7 @@
 
 #include "base/time.h"
 #include "proto/frame.h"
+#include "proto/message.h"
 #include "tests/client/fake.h"
 
 #define HOSTILE_SOCKET 5u
@@ -485,6 +486,112 @@ static void hostile_gone_waits(void **state) {
         }
 }
 
+/* --- Descriptors ------------------------------------------------------------------------------------------------ */
+
+/* How an export is answered. */
+struct hostile_export {
+        struct hostile_case *c;
+        unsigned n_announced;
+        unsigned n_fds; /* that come */
+        int status;
+};
+
+/* Sends a frame with any number of descriptors, of which nothing is kept here. */
+static void hostile_send_fds(struct fake *fake, const void *frame, size_t len, unsigned n_fds) {
+        union {
+                char bytes[CMSG_SPACE(4 * sizeof(int))];
+                struct cmsghdr align;
+        } control = { 0 };
+        struct iovec part = { (void *) frame, len };
+        struct msghdr message = { .msg_iov = &part, .msg_iovlen = 1 };
+        int fds[4];
+
+        for (unsigned i = 0; i < n_fds; i++)
+                fds[i] = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        if (n_fds > 0) {
+                message.msg_control = control.bytes;
+                message.msg_controllen = CMSG_SPACE(n_fds * sizeof(int));
+                CMSG_FIRSTHDR(&message)->cmsg_level = SOL_SOCKET;
+                CMSG_FIRSTHDR(&message)->cmsg_type = SCM_RIGHTS;
+                CMSG_FIRSTHDR(&message)->cmsg_len = CMSG_LEN(n_fds * sizeof(int));
+                memcpy(CMSG_DATA(CMSG_FIRSTHDR(&message)), fds, n_fds * sizeof(int));
+        }
+        assert_int_equal(sendmsg(fake->connections[0]->fd, &message, MSG_NOSIGNAL), len);
+        for (unsigned i = 0; i < n_fds; i++)
+                close(fds[i]);
+}
+
+static void *hostile_answer_export(void *argument) {
+        struct hostile_export *answer = argument;
+        Overlapd__FromDaemon from_daemon = OVERLAPD__FROM_DAEMON__INIT;
+        Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
+        ssize_t len;
+        void *frame;
+
+        fake_wait_requests(&answer->c->fake, OVERLAPD__REQUEST__WHAT_SOCKET_EXPORT, 1);
+        from_daemon.what_case = OVERLAPD__FROM_DAEMON__WHAT_REPLY;
+        from_daemon.reply = &reply;
+        reply.id = 4; /* after the hello, the region and the association */
+        reply.status = answer->status;
+        len = message_pack_frame(&from_daemon.base, answer->n_announced, &frame);
+        assert_ok(len);
+        hostile_send_fds(&answer->c->fake, frame, (size_t) len, answer->n_fds);
+        free(frame);
+        return NULL;
+}
+
+static int hostile_export(struct hostile_case *c, unsigned n_announced, unsigned n_fds, int status, int *ret_fd) {
+        struct hostile_export answer = { c, n_announced, n_fds, status };
+        pthread_t thread;
+        int r;
+
+        hostile_start(c);
+        fake_set(&c->fake, &c->fake.mute, OVERLAPD__REQUEST__WHAT_SOCKET_EXPORT);
+        pthread_create(&thread, NULL, hostile_answer_export, &answer);
+        r = ovl_socket_export(c->thread, 1, ret_fd);
+        pthread_join(thread, NULL);
+        return r;
+}
+
+/* The harness counts what is left open. */
+static void hostile_descriptors(void **state) {
+        static const struct { unsigned n_announced, n_fds; } lies[] = { { 0, 1 }, { 1, 0 }, { 1, 2 }, { 0, 2 } };
+        uint8_t settled[8 + 8 + 64] = { 72, 0, 0, 0, OVL_FRAME_RECORDS, 0, 0, 0, 1, [8 + 8 + 56] = OVL_RECORD_SETTLED };
+        struct hostile_case c;
+        struct ovl_status status;
+        int fd = -1;
+
+        assert_int_equal(hostile_export(&c, 1, 1, 0, &fd), 0);
+        assert_true(fd >= 0);
+        close(fd);
+        assert_ok(ovl_status(c.thread, &status));
+        hostile_send_fds(&c.fake, settled, sizeof(settled), 1);
+        hostile_check_gone(&c);
+        hostile_stop(&c);
+        for (size_t i = 0; i < HARNESS_N(lies); i++) {
+                assert_int_equal(hostile_export(&c, lies[i].n_announced, lies[i].n_fds, 0, &fd), -ECONNABORTED);
+                hostile_check_gone(&c);
+                hostile_stop(&c);
+        }
+}
+
+static void hostile_no_descriptor(void **state) {
+        struct hostile_case c;
+        int fd = -1;
+
+        /* A refusal, and an answer without a descriptor, are errors of the call alone. */
+        assert_int_equal(hostile_export(&c, 0, 0, 0, &fd), -EPROTO);
+        assert_ok(ovl_status(c.thread, &(struct ovl_status){ 0 }));
+        fake_hang_up(&c.fake, 0);
+        hostile_check_gone(&c);
+        hostile_stop(&c);
+        assert_int_equal(hostile_export(&c, 1, 1, -EBUSY, &fd), -EBUSY);
+        assert_ok(ovl_status(c.thread, &(struct ovl_status){ 0 }));
+        fake_hang_up(&c.fake, 0);
+        hostile_check_gone(&c);
+        hostile_stop(&c);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "records", hostile_records, 0 },
@@ -499,6 +606,8 @@ int main(int argc, char **argv) {
                 { "gone-request", hostile_gone_request, 0 },
                 { "replies", hostile_replies, 60 },
                 { "gone-waits", hostile_gone_waits, 60 },
+                { "descriptors", hostile_descriptors, 0 },
+                { "no-descriptor", hostile_no_descriptor, 0 },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

@@ -116,7 +116,7 @@ static void connector_make_address(struct connector_fixture *fixture, struct ovl
 
 static void connector_make_message(struct connector_fixture *fixture, uint64_t ticket,
                                    struct link_message *ret_message) {
-        static const uint32_t kinds[] = { LINK_SOCKET, LINK_BIND, LINK_LISTEN, LINK_CONNECT, LINK_CONNECT_CANCEL };
+        static const uint32_t kinds[] = { LINK_SOCKET, LINK_BIND, LINK_LISTEN, LINK_CONNECT, LINK_CANCEL };
 
         memset(ret_message, 0, sizeof(*ret_message));
         ret_message->kind = kinds[rand_r(&fixture->seed) % 5];
@@ -146,11 +146,11 @@ static void connector_answers_each_request_once(void **state) {
                 connector_make_message(&fixture, ticket, &message);
                 if (rand_r(&fixture.seed) % 8 != 0)
                         fd = connector_make_fd(rand_r(&fixture.seed) % (CONNECTOR_KINDS * 2) % CONNECTOR_KINDS);
-                if (fd >= 0 && (message.kind == LINK_SOCKET || message.kind == LINK_CONNECT_CANCEL))
+                if (fd >= 0 && (message.kind == LINK_SOCKET || message.kind == LINK_CANCEL))
                         fd = rand_r(&fixture.seed) % 4 ? fd_close(fd) : fd;
                 r = connector_handle(&fixture.connector, &message, fd, &client, &problem);
                 connector_collect_answers(&fixture);
-                before = r == 0 && message.kind != LINK_CONNECT_CANCEL;
+                before = r == 0 && message.kind != LINK_CANCEL;
                 after = fixture.answers[ticket];
                 assert_true(r == 0 || r == -EBADMSG);
                 if (message.kind == LINK_CONNECT && before && after == 0)
@@ -252,7 +252,7 @@ static void connector_limits_connects(void **state) {
         assert_int_equal(process_count_fds(getpid()), n_fds + 5);
         connector_collect_answers(&fixture);
         assert_int_equal(fixture.answers[5], 1);
-        message.kind = LINK_CONNECT_CANCEL;
+        message.kind = LINK_CANCEL;
         for (message.ticket = 0; message.ticket < 3; message.ticket++)
                 assert_ok(connector_handle(&fixture.connector, &message, -1, &client, &problem));
         connector_collect_answers(&fixture);

@@ -195,7 +195,7 @@ static void double_open(struct double_worker *worker, struct double_channel *cha
 }
 
 static void double_cancel(struct double_worker *worker, struct double_channel *channel) {
-        struct link_message message = { .kind = LINK_CONNECT_CANCEL, .ticket = channel->ticket };
+        struct link_message message = { .kind = LINK_CANCEL, .ticket = channel->ticket };
 
         double_tell(worker, &message, -1);
 }

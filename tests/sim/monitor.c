@@ -91,7 +91,7 @@ void monitor_read(struct world *world) {
                         world_trace(world, "monitor: connection %llu was closed: %s",
                                     (unsigned long long) message.body.channel.channel, message.text);
                         break;
-                case LINK_CONNECT_CANCEL:
+                case LINK_CANCEL:
                         monitor_cancel(world, message.ticket);
                         break;
                 default:

@@ -318,8 +318,8 @@ static void datagrams_of_too_many_bytes_do_not_leave(void **state) {
         halves[0] = halves[1] = (struct ovl_buffer){ udp.client.memory, 35000 };
         /* Where the bytes would have to travel in a frame the call itself refuses them. */
         r = udp_sendto(&udp, &udp.peer, udp.client.memory, 70000, &sending[0]);
-        assert_true(r == 0 || r == -EMSGSIZE);
-        if (r == 0)
+        assert_true(r >= 0 || r == -EMSGSIZE);
+        if (r >= 0)
                 client_expect(&udp.client, &sending[0], -EMSGSIZE, 0);
         assert_int_equal(sending[0].flags & OVL_TRUNCATED, 0);
         udp_connect(&udp, &udp.peer);

@@ -138,6 +138,26 @@ static void control_sockets(void **state) {
                         Overlapd__PortAssociate, 0, it.socket = SOCKET, it.port = 1, it.key = 0xbeef);
 }
 
+static void control_moves(void **state) {
+        Overlapd__Reply exported = OVERLAPD__REPLY__INIT;
+
+        COMPARE_REQUEST("socket-share", 18, socket_share, SOCKET_SHARE, OVERLAPD__SOCKET_SHARE__INIT,
+                        Overlapd__SocketShare, 0, it.socket = SOCKET, it.session = SESSION + 1);
+        COMPARE_REPLY("socket-share-reply", 18, socket_share, SOCKET_SHARE, OVERLAPD__SOCKET_SHARE_REPLY__INIT,
+                      Overlapd__SocketShareReply, it.ticket.data = secret, it.ticket.len = sizeof(secret));
+        COMPARE_REQUEST("socket-join", 19, socket_join, SOCKET_JOIN, OVERLAPD__SOCKET_JOIN__INIT, Overlapd__SocketJoin,
+                        0, it.ticket.data = secret, it.ticket.len = sizeof(secret));
+        COMPARE_REQUEST("socket-adopt", 20, socket_adopt, SOCKET_ADOPT, OVERLAPD__SOCKET_ADOPT__INIT,
+                        Overlapd__SocketAdopt, 1, (void) it);
+        COMPARE_REPLY("socket-taken", 20, socket_taken, SOCKET_TAKEN, OVERLAPD__SOCKET_TAKEN_REPLY__INIT,
+                      Overlapd__SocketTakenReply, it.socket = SOCKET, it.family = OVERLAPD__FAMILY__FAMILY_INET,
+                      it.type = OVERLAPD__TYPE__TYPE_STREAM, it.listens = 1);
+        COMPARE_REQUEST("socket-export", 21, socket_export, SOCKET_EXPORT, OVERLAPD__SOCKET_EXPORT__INIT,
+                        Overlapd__SocketExport, 0, it.socket = SOCKET);
+        exported.id = 21;
+        control_compare_reply("socket-exported", &exported, 1);
+}
+
 static void control_options(void **state) {
         COMPARE_REQUEST("socket-option-set", 8, socket_option_set, SOCKET_OPTION_SET, OVERLAPD__SOCKET_OPTION_SET__INIT,
                         Overlapd__SocketOptionSet, 0, it.socket = SOCKET, it.option = OVERLAPD__OPTION__OPTION_NO_DELAY,
@@ -155,6 +175,8 @@ static void control_operations(void **state) {
                         it.socket = SOCKET, it.which_case = OVERLAPD__CANCEL__WHICH_THREAD, it.thread = 7);
         COMPARE_REQUEST("cancel-all", 15, cancel, CANCEL, OVERLAPD__CANCEL__INIT, Overlapd__Cancel, 0,
                         it.socket = SOCKET, it.which_case = OVERLAPD__CANCEL__WHICH_ALL, it.all = 1);
+        COMPARE_REQUEST("cancel-everything", 22, cancel, CANCEL, OVERLAPD__CANCEL__INIT, Overlapd__Cancel, 0,
+                        it.which_case = OVERLAPD__CANCEL__WHICH_ALL, it.all = 1);
         COMPARE_REPLY("cancel-reply", 15, cancel, CANCEL, OVERLAPD__CANCEL_REPLY__INIT, Overlapd__CancelReply,
                       it.cancelled = 3);
 }
@@ -257,21 +279,17 @@ static void control_every_vector_repacks(void **state) {
         assert_non_null(count.arena);
         message_arena_init(count.arena);
         vector_for_each(control_repack, &count);
-        assert_int_equal(count.n, 40);
+        assert_int_equal(count.n, 48);
         free(count.arena);
 }
 
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
-                { "sessions", control_sessions },
-                { "memory", control_memory },
-                { "sockets", control_sockets },
-                { "options", control_options },
-                { "operations", control_operations },
-                { "status", control_status },
-                { "apcs", control_apcs },
-                { "failures", control_failures },
-                { "every-vector-repacks", control_every_vector_repacks },
+                { "sessions", control_sessions }, { "memory", control_memory },
+                { "sockets", control_sockets },   { "moves", control_moves },
+                { "options", control_options },   { "operations", control_operations },
+                { "status", control_status },     { "apcs", control_apcs },
+                { "failures", control_failures }, { "every-vector-repacks", control_every_vector_repacks },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

@@ -175,6 +175,28 @@ static void layouts_three_slots(void **state) {
         layouts_compare_post("post-sendto-unix", &sendto, 1, "");
 }
 
+static void layouts_names(void **state) {
+        const struct ovl_entry resolve = {
+                .tag = 0x1005,
+                .op = OVL_OP_RESOLVE,
+                .n_slots = 1,
+                .buffer = { .offset = 131072, .len = 15, .region = 1 },
+                .other = OVL_RESOLVE(OVL_FAMILY_NONE, 1, 443),
+                .aux = { .offset = 131328, .len = 4 * sizeof(struct ovl_address), .region = 1 },
+        };
+        const struct ovl_record found = {
+                .tag = 0x1005,
+                .thread = 7,
+                .sequence = 4,
+                .bytes = 2 * sizeof(struct ovl_address),
+                .value = 2,
+                .op = OVL_OP_RESOLVE,
+        };
+
+        layouts_compare_post("post-resolve", &resolve, 1, "");
+        layouts_compare_records("record-resolve", &found, 1, "");
+}
+
 static void layouts_many_entries(void **state) {
         const struct ovl_entry three[] = {
                 {
@@ -399,7 +421,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 67);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 77);
 }
 
 int main(int argc, char **argv) {
@@ -407,6 +429,7 @@ int main(int argc, char **argv) {
                 { "one-slot", layouts_one_slot },
                 { "two-slots", layouts_two_slots },
                 { "three-slots", layouts_three_slots },
+                { "names", layouts_names },
                 { "many-entries", layouts_many_entries },
                 { "records", layouts_records },
                 { "many-records", layouts_many_records },

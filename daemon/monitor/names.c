@@ -1,0 +1,417 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/*
+ * Names are resolved by a process that may hang or die; the monitor does neither. It keeps the queries, gives the
+ * resolver no more than it has threads for, and no user more than half of these: whoever asks for names whose servers
+ * do not answer holds up itself.
+ *
+ * Invariant: each request is answered exactly once, unless its worker is gone; a query that the resolver has stays
+ * until the resolver is done with it, also when nobody waits for it any more.
+ *
+ *   waiting -> running   the resolver has a thread for it
+ *   waiting -> (gone)    cancelled, its worker died, or it is late
+ *   running -> (gone)    the resolver answered, or died
+ *
+ * The resolver is started by the first query and after its death by the next one. What it had then is answered with
+ * NAME_TRY_AGAIN, and is not asked again: it may be what killed it. An address as one writes it is read here, without
+ * it.
+ */
+
+#include "daemon/monitor/names.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/epoll.h>
+#include <sys/mman.h>
+#include <sys/socket.h>
+#include <sys/wait.h>
+
+#include "base/cleanup.h"
+#include "base/time.h"
+#include "daemon/monitor/policy.h"
+#include "daemon/monitor/spawn.h"
+#include "daemon/resolver/query.h"
+#include "proto/address.h"
+#include "proto/text.h"
+
+#define NAMES_OF_USER_MAX (RESOLVER_THREADS / 2) /* that run at once */
+#define NAMES_TICK_US UINT64_C(1000000)
+
+struct names_query {
+        struct list link;
+        struct outbox *outbox; /* borrowed; NULL: nobody waits for the answer */
+        uint64_t ticket;
+        uid_t uid;
+        uint64_t since_ns;
+        struct resolver_query query;
+};
+
+static void names_dispatch(struct names *names);
+
+void names_init(struct names *names, sd_event *event, struct journal *journal) {
+        *names = (struct names){ .event = event, .journal = journal, .fd = -1 };
+        list_init(&names->waiting);
+        list_init(&names->running);
+}
+
+/* --- Answers ---------------------------------------------------------------------------------------------------- */
+
+static int names_push(struct outbox *outbox, struct link_message *answer, int take_fd) {
+        int r;
+
+        r = outbox_push(outbox, answer, take_fd, OUTBOX_MAX);
+        if (r < 0)
+                outbox_fail(outbox);
+        return r;
+}
+
+static int names_refuse(struct outbox *outbox, uint64_t ticket, int status, uint32_t reason) {
+        struct link_message answer = { .kind = LINK_ANSWER, .ticket = ticket, .status = status, .reason = reason };
+
+        return outbox ? names_push(outbox, &answer, -1) : 0;
+}
+
+/* The addresses travel as memory: a message is too short for them. */
+static int names_pack(const struct ovl_address *addresses, uint32_t n, int *ret_fd) {
+        _cleanup_fd_ int fd = memfd_create("addresses", MFD_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        if (pwrite(fd, addresses, n * sizeof(*addresses), 0) != (ssize_t) (n * sizeof(*addresses)))
+                return -EIO;
+        *ret_fd = fd_take(&fd);
+        return 0;
+}
+
+static int names_give(struct outbox *outbox, uint64_t ticket, const struct ovl_address *addresses, uint32_t n) {
+        struct link_message answer = { .kind = LINK_ANSWER, .ticket = ticket };
+        _cleanup_fd_ int fd = -1;
+        int r;
+
+        if (!outbox)
+                return 0;
+        r = names_pack(addresses, n, &fd);
+        if (r < 0)
+                return names_refuse(outbox, ticket, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
+        answer.body.found.n_addresses = n;
+        r = names_push(outbox, &answer, fd);
+        if (r == 0)
+                fd = -1;
+        return r;
+}
+
+static void names_query_free(struct names *names, struct names_query *query) {
+        list_unlink(&query->link);
+        names->n_pending--;
+        free(query);
+}
+
+/* --- The resolver ----------------------------------------------------------------------------------------------- */
+
+static struct names_query *names_find_running(struct names *names, uint64_t number) {
+        list_for_each(link, &names->running) {
+                struct names_query *query = list_entry(link, struct names_query, link);
+
+                if (query->query.number == number)
+                        return query;
+        }
+        return NULL;
+}
+
+/* Whether the addresses are some, and of the kind that was asked for. */
+static bool names_check_answer(const struct resolver_answer *answer, const struct resolver_query *query) {
+        if (answer->status > 0 || answer->n_addresses > OVL_RESOLVE_ADDRESSES_MAX ||
+            (answer->status == 0) != (answer->n_addresses > 0))
+                return false;
+        for (uint32_t i = 0; i < answer->n_addresses; i++) {
+                const struct ovl_address *address = &answer->addresses[i];
+                struct sockaddr_storage kernel;
+                socklen_t len;
+
+                if (address_to_kernel(address, &kernel, &len) < 0 || address->family == OVL_FAMILY_UNIX ||
+                    (query->family != 0 && address->family != query->family) || address->port != query->port)
+                        return false;
+        }
+        return true;
+}
+
+static void names_kill(struct names *names, const char *why) {
+        journal_write(names->journal, LOG_WARNING, NULL, "the resolver is killed: %s", why);
+        names->answer_source = sd_event_source_disable_unref(names->answer_source);
+        kill(names->pid, SIGKILL);
+}
+
+static int names_on_answer(sd_event_source *source, int fd, uint32_t events, void *data) {
+        struct names *names = data;
+        struct resolver_answer answer;
+        struct names_query *query;
+        ssize_t n;
+
+        n = recv(fd, &answer, sizeof(answer), MSG_DONTWAIT);
+        if (n < 0 && (errno == EAGAIN || errno == EINTR))
+                return 0;
+        if (n <= 0) {
+                /* It has ended: its exit says the rest. */
+                names->answer_source = sd_event_source_disable_unref(names->answer_source);
+                return 0;
+        }
+        query = n == sizeof(answer) ? names_find_running(names, answer.number) : NULL;
+        if (!query || !names_check_answer(&answer, &query->query)) {
+                names_kill(names, "it answered what nobody asked");
+                return 0;
+        }
+        if (answer.status == 0)
+                names_give(query->outbox, query->ticket, answer.addresses, answer.n_addresses);
+        else
+                names_refuse(query->outbox, query->ticket, answer.status, answer.reason);
+        names->n_running--;
+        names_query_free(names, query);
+        names_dispatch(names);
+        return 0;
+}
+
+/* Everything of the process but the process. */
+static void names_clear(struct names *names) {
+        names->answer_source = sd_event_source_disable_unref(names->answer_source);
+        names->child_source = sd_event_source_disable_unref(names->child_source);
+        names->fd = fd_close(names->fd);
+        names->pid = 0;
+}
+
+static void names_fail_running(struct names *names) {
+        while (!list_is_empty(&names->running)) {
+                struct names_query *query = list_entry(names->running.next, struct names_query, link);
+
+                names_refuse(query->outbox, query->ticket, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
+                names->n_running--;
+                names_query_free(names, query);
+        }
+}
+
+static int names_on_child(sd_event_source *source, const siginfo_t *info, void *data) {
+        struct names *names = data;
+
+        journal_write(names->journal, LOG_WARNING, NULL,
+                      "the resolver ended (%s %d) with %u names that it had: they are to be asked for again",
+                      info->si_code == CLD_EXITED ? "status" : "signal", info->si_status, names->n_running);
+        names_clear(names);
+        names_fail_running(names);
+        names_dispatch(names);
+        return 0;
+}
+
+static int names_start(struct names *names) {
+        int r;
+
+        r = spawn_resolver(&names->pid, &names->fd);
+        if (r < 0)
+                return r;
+        r = sd_event_add_io(names->event, &names->answer_source, names->fd, EPOLLIN, names_on_answer, names);
+        if (r >= 0)
+                r = sd_event_add_child(names->event, &names->child_source, names->pid, WEXITED, names_on_child, names);
+        if (r < 0) {
+                kill(names->pid, SIGKILL);
+                waitpid(names->pid, NULL, 0);
+                names_clear(names);
+        }
+        return r < 0 ? r : 0;
+}
+
+/* --- Dispatch --------------------------------------------------------------------------------------------------- */
+
+static unsigned names_count_running(const struct names *names, uid_t uid) {
+        unsigned n = 0;
+
+        list_for_each(link, &names->running)
+                n += list_entry(link, struct names_query, link)->uid == uid;
+        return n;
+}
+
+/* The first query whose user may have one more running. */
+static struct names_query *names_choose(struct names *names) {
+        list_for_each(link, &names->waiting) {
+                struct names_query *query = list_entry(link, struct names_query, link);
+
+                if (names_count_running(names, query->uid) < NAMES_OF_USER_MAX)
+                        return query;
+        }
+        return NULL;
+}
+
+static void names_dispatch(struct names *names) {
+        struct names_query *query;
+        int r;
+
+        while (names->n_running < RESOLVER_THREADS && (query = names_choose(names))) {
+                r = names->pid == 0 ? names_start(names) : 0;
+                if (r < 0) {
+                        journal_write(names->journal, LOG_ERR, NULL, "the resolver cannot be started: %s",
+                                      strerror(-r));
+                        names_refuse(query->outbox, query->ticket, -EIO, OVL_REASON_NAME_FAILED);
+                        names_query_free(names, query);
+                        continue;
+                }
+                /* A resolver that has ended, or is about to, is not asked: its successor is. */
+                if (send(names->fd, &query->query, sizeof(query->query), MSG_DONTWAIT | MSG_NOSIGNAL) < 0)
+                        return;
+                list_unlink(&query->link);
+                list_push_back(&names->running, &query->link);
+                names->n_running++;
+        }
+}
+
+/* Tells those that have waited too long, and ends a resolver that is stuck. */
+static int names_on_tick(sd_event_source *source, uint64_t now, void *data) {
+        struct names *names = data;
+        uint64_t now_is_ns = now_ns();
+
+        list_for_each_safe(link, &names->waiting) {
+                struct names_query *query = list_entry(link, struct names_query, link);
+
+                if (now_is_ns - query->since_ns < NAMES_LATE_S * NS_PER_S)
+                        continue;
+                names_refuse(query->outbox, query->ticket, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
+                names_query_free(names, query);
+        }
+        list_for_each(link, &names->running) {
+                struct names_query *query = list_entry(link, struct names_query, link);
+
+                if (query->outbox && now_is_ns - query->since_ns >= NAMES_LATE_S * NS_PER_S) {
+                        names_refuse(query->outbox, query->ticket, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
+                        query->outbox = NULL;
+                }
+                if (names->answer_source && now_is_ns - query->since_ns >= NAMES_STUCK_S * NS_PER_S)
+                        names_kill(names, "it did not answer for two minutes");
+        }
+        names->tick = sd_event_source_disable_unref(names->tick);
+        if (names->n_pending > 0)
+                sd_event_add_time_relative(names->event, &names->tick, CLOCK_MONOTONIC, NAMES_TICK_US, 0, names_on_tick,
+                                           names);
+        return 0;
+}
+
+/* --- Requests --------------------------------------------------------------------------------------------------- */
+
+/* Reads an address as one writes it. Returns whether it is one, and how many addresses it gives: 0 of another family.
+ */
+static bool names_read_address(const struct resolver_query *query, struct ovl_address *ret_address, uint32_t *ret_n) {
+        struct ovl_address address = { .port = query->port };
+
+        if (inet_pton(AF_INET, query->name, address.host) == 1)
+                address.family = OVL_FAMILY_INET;
+        else if (inet_pton(AF_INET6, query->name, address.host) == 1)
+                address.family = OVL_FAMILY_INET6;
+        else
+                return false;
+        *ret_n = query->family == 0 || query->family == address.family ? 1 : 0;
+        *ret_address = address;
+        return true;
+}
+
+static int names_check(const struct link_message *message, struct resolver_query *ret_query, const char **ret_problem) {
+        uint8_t family = message->body.resolve.family, type = message->body.resolve.type;
+        size_t len = strnlen(message->text, sizeof(message->text));
+
+        if (!text_is_host_name(message->text, len) ||
+            (family != 0 && family != OVL_FAMILY_INET && family != OVL_FAMILY_INET6) ||
+            (type != 0 && type != SOCK_STREAM && type != SOCK_DGRAM)) {
+                *ret_problem = "a name that is none";
+                return -EBADMSG;
+        }
+        *ret_query = (struct resolver_query){ .port = message->body.resolve.port, .family = family, .type = type };
+        memcpy(ret_query->name, message->text, len);
+        return 0;
+}
+
+static int names_enqueue(struct names *names, struct outbox *outbox, uint64_t ticket, uid_t uid,
+                         const struct resolver_query *asked) {
+        struct names_query *query;
+
+        if (names->n_pending >= NAMES_PENDING_MAX)
+                return names_refuse(outbox, ticket, -ENOBUFS, OVL_REASON_QUOTA);
+        query = calloc(1, sizeof(*query));
+        if (!query)
+                return names_refuse(outbox, ticket, -ENOMEM, OVL_REASON_NONE);
+        query->outbox = outbox;
+        query->ticket = ticket;
+        query->uid = uid;
+        query->since_ns = now_ns();
+        query->query = *asked;
+        query->query.number = ++names->n_queries;
+        list_init(&query->link);
+        list_push_back(&names->waiting, &query->link);
+        names->n_pending++;
+        if (!names->tick)
+                sd_event_add_time_relative(names->event, &names->tick, CLOCK_MONOTONIC, NAMES_TICK_US, 0, names_on_tick,
+                                           names);
+        names_dispatch(names);
+        return 0;
+}
+
+int names_ask(struct names *names, struct outbox *outbox, const struct link_message *message, uid_t uid,
+              const char **ret_problem) {
+        struct policy_request request = { .act = POLICY_RESOLVE, .uid = uid };
+        struct resolver_query query;
+        struct ovl_address address;
+        uint32_t n;
+        int r;
+
+        r = names_check(message, &query, ret_problem);
+        if (r < 0)
+                return r;
+        if (names_read_address(&query, &address, &n))
+                return n > 0 ? names_give(outbox, message->ticket, &address, n)
+                             : names_refuse(outbox, message->ticket, -ENOENT, OVL_REASON_NAME_NOT_FOUND);
+        if (!policy_allows(&request))
+                return names_refuse(outbox, message->ticket, -EACCES, OVL_REASON_DENIED);
+        return names_enqueue(names, outbox, message->ticket, uid, &query);
+}
+
+/* Takes back those of an outbox: one ticket, or all. answer: whether they are answered. */
+static void names_take_back(struct names *names, const struct outbox *outbox, const uint64_t *ticket, bool answer) {
+        list_for_each(link, &names->running) {
+                struct names_query *query = list_entry(link, struct names_query, link);
+
+                if (query->outbox != outbox || (ticket && query->ticket != *ticket))
+                        continue;
+                if (answer)
+                        names_refuse(query->outbox, query->ticket, -ECANCELED, OVL_REASON_CANCELLED);
+                query->outbox = NULL;
+        }
+        list_for_each_safe(link, &names->waiting) {
+                struct names_query *query = list_entry(link, struct names_query, link);
+
+                if (query->outbox != outbox || (ticket && query->ticket != *ticket))
+                        continue;
+                if (answer)
+                        names_refuse(query->outbox, query->ticket, -ECANCELED, OVL_REASON_CANCELLED);
+                names_query_free(names, query);
+        }
+}
+
+void names_cancel(struct names *names, struct outbox *outbox, uint64_t ticket) {
+        names_take_back(names, outbox, &ticket, true);
+}
+
+void names_forget(struct names *names, const struct outbox *outbox) {
+        names_take_back(names, outbox, NULL, false);
+}
+
+void names_deinit(struct names *names) {
+        if (!names->event)
+                return;
+        if (names->pid > 0) {
+                kill(names->pid, SIGKILL);
+                waitpid(names->pid, NULL, 0);
+        }
+        names_clear(names);
+        names->tick = sd_event_source_disable_unref(names->tick);
+        while (!list_is_empty(&names->waiting))
+                names_query_free(names, list_entry(names->waiting.next, struct names_query, link));
+        while (!list_is_empty(&names->running))
+                names_query_free(names, list_entry(names->running.next, struct names_query, link));
+}

@@ -1,0 +1,57 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_MONITOR_NAMES_H
+#define DAEMON_MONITOR_NAMES_H
+
+/* Names: what clients want to have resolved, and the resolver process that is asked for it. */
+
+#include <stdbool.h>
+#include <systemd/sd-event.h>
+
+#include "base/list.h"
+#include "daemon/link.h"
+#include "daemon/monitor/journal.h"
+#include "daemon/monitor/outbox.h"
+
+#define NAMES_PENDING_MAX 1024u /* queries of all clients */
+#define NAMES_LATE_S 30u        /* until a client is told to try again */
+#define NAMES_STUCK_S 120u      /* until a resolver that does not answer is killed */
+
+struct names {
+        sd_event *event;         /* borrowed */
+        struct journal *journal; /* borrowed */
+        struct list waiting;     /* queries that the resolver does not have yet, in order */
+        struct list running;     /* that it has */
+        unsigned n_pending;      /* of both */
+        unsigned n_running;
+        uint64_t n_queries; /* ever made: their numbers */
+        pid_t pid;          /* of the resolver; 0: it does not run */
+        int fd;             /* on which it is asked; -1 */
+        sd_event_source *answer_source;
+        sd_event_source *child_source;
+        sd_event_source *tick; /* while queries are pending */
+};
+
+void names_init(struct names *names, sd_event *event, struct journal *journal);
+
+/* Kills the resolver and waits for its end; nobody is answered. Takes a zeroed structure. */
+void names_deinit(struct names *names);
+
+/*
+ * Resolves a name on behalf of a worker's client.
+ *
+ * outbox:  where the answer goes, now or later. Borrowed until then, or until names_forget().
+ * message: a LINK_RESOLVE.
+ *
+ * Returns 0; -EBADMSG and a static text when no honest worker would have sent this; or another -errno when the answer
+ * could not be given.
+ */
+int names_ask(struct names *names, struct outbox *outbox, const struct link_message *message, uid_t uid,
+              const char **ret_problem);
+
+/* Ends a query: it is answered with -ECANCELED. A ticket that names nothing was answered already. */
+void names_cancel(struct names *names, struct outbox *outbox, uint64_t ticket);
+
+/* The worker is gone: nobody waits for its answers. */
+void names_forget(struct names *names, const struct outbox *outbox);
+
+#endif

@@ -1,0 +1,19 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef PROTO_TEXT_H
+#define PROTO_TEXT_H
+
+/* Text that somebody else wrote. */
+
+#include <stdbool.h>
+#include <stddef.h>
+
+/* Whether the bytes are UTF-8 without NUL. */
+bool text_is_utf8(const void *bytes, size_t len);
+
+/*
+ * Whether the bytes can be the name of a host or an address as one writes it: 1 to OVL_RESOLVE_NAME_MAX of UTF-8, in
+ * ASCII only letters, digits and "-._:%". Whether there is such a host is another question.
+ */
+bool text_is_host_name(const void *bytes, size_t len);
+
+#endif
