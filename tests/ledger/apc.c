@@ -205,6 +205,15 @@ void apc_check(const struct books *books, struct report *report, struct apc_tota
         *ret_totals = totals;
 }
 
+void apc_mix(const struct apc_totals *totals, uint64_t n_ops, struct report *report) {
+        if (totals->n_run[0] * 100 < n_ops || totals->n_run[1] * 500 < n_ops)
+                report_add(
+                        report, REPORT_MIX,
+                        "only %llu APCs ran within their process and %llu through the daemon; 1 %% and 0.2 %% of the "
+                        "operations are demanded",
+                        (unsigned long long) totals->n_run[0], (unsigned long long) totals->n_run[1]);
+}
+
 void apc_print(const struct apc_totals *totals) {
         printf("  %-44s %10llu\n", "APCs queued within a process", (unsigned long long) totals->n_queued[0]);
         printf("  %-44s %10llu\n", "APCs queued through the daemon", (unsigned long long) totals->n_queued[1]);

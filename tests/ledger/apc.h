@@ -16,6 +16,9 @@ struct apc_totals {
 
 void apc_check(const struct books *books, struct report *report, struct apc_totals *ret_totals);
 
+/* Demands so many that ran, within processes and through the daemon, for the operations of the storm. */
+void apc_mix(const struct apc_totals *totals, uint64_t n_ops, struct report *report);
+
 void apc_print(const struct apc_totals *totals);
 
 #endif

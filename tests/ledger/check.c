@@ -134,6 +134,14 @@ static void check_status(const struct books *books, const struct book_op *op, st
 }
 
 /*
+ * What another session does to a shared socket comes at any time, and what is refused or cancelled for it may be told
+ * before what is still in flight.
+ */
+static bool check_may_come_early(const struct book_conn *conn, const struct book_op *op) {
+        return conn->shared_with != 0 && (op->status == -ESHUTDOWN || op->status == -ECANCELED);
+}
+
+/*
  * Posts are numbered without gaps; routines of one socket and direction run in posting order, unless one was picked out
  * to be cancelled, or the session was lost and the library ended what was pending.
  */
@@ -151,7 +159,7 @@ static void check_order(const struct books *books, const struct book_conn *conn,
                         return;
                 }
                 if (conn->cancel_ns != 0 || op->n_records == 0 || !check_started(op) || op->status == -ECONNABORTED ||
-                    (op->mode != EVENT_MODE_ROUTINE && op->mode != EVENT_MODE_RAW))
+                    check_may_come_early(conn, op) || (op->mode != EVENT_MODE_ROUTINE && op->mode != EVENT_MODE_RAW))
                         continue;
                 if (last && last->seen_journal == op->seen_journal && last->seen_place > op->seen_place)
                         report_add(report, REPORT_ORDER,
@@ -232,11 +240,16 @@ void check_mix(const struct check_totals *totals, struct report *report) {
                 { "were closed under", totals->n_closed_under, 5 },
                 { "were shut down under", totals->n_shut_under, 5 },
                 { "were posted by a client that was killed", totals->n_killed, 5 },
+                { "waited for an event", totals->n_mode[EVENT_MODE_EVENT], 4 },
+                { "were to receive datagrams", totals->n_ops[EVENT_OP_RECVFROM], 3 },
+                { "were to send datagrams", totals->n_ops[EVENT_OP_SENDTO], 3 },
+                { "were on sockets of two sessions", totals->n_shared, 0.5 },
+                { "were cancelled", totals->n_cancelled, 0.1 },
         };
 
         for (size_t i = 0; i < sizeof(demands) / sizeof(demands[0]); i++)
                 if (check_share(demands[i].n, totals->n_all) < demands[i].share)
-                        report_add(report, REPORT_MIX, "only %.2f %% of the operations %s; %.0f %% are demanded",
+                        report_add(report, REPORT_MIX, "only %.2f %% of the operations %s; %.1f %% are demanded",
                                    check_share(demands[i].n, totals->n_all), demands[i].name, demands[i].share);
 }
 

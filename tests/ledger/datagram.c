@@ -290,6 +290,20 @@ void datagram_check(struct books *books, struct report *report, struct datagram_
         *ret_totals = totals;
 }
 
+void datagram_mix(const struct datagram_totals *totals, struct report *report) {
+        if (totals->n_taken * 2 < totals->n_sent)
+                report_add(report, REPORT_MIX, "only %llu of %llu datagrams were received; half of them are demanded",
+                           (unsigned long long) totals->n_taken, (unsigned long long) totals->n_sent);
+        if (totals->n_truncated * 50 < totals->n_taken || totals->n_peeked * 100 < totals->n_taken ||
+            totals->n_empty * 100 < totals->n_taken)
+                report_add(
+                        report, REPORT_MIX,
+                        "of %llu datagrams only %llu were cut, %llu looked at and %llu empty; 2 %%, 1 %% and 1 %% are "
+                        "demanded",
+                        (unsigned long long) totals->n_taken, (unsigned long long) totals->n_truncated,
+                        (unsigned long long) totals->n_peeked, (unsigned long long) totals->n_empty);
+}
+
 void datagram_print(const struct datagram_totals *totals) {
         printf("  %-44s %10llu\n", "datagrams sent", (unsigned long long) totals->n_sent);
         printf("  %-44s %10llu\n", "datagrams received", (unsigned long long) totals->n_taken);

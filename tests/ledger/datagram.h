@@ -22,6 +22,9 @@ struct datagram_totals {
 /* Counts on the way how often each datagram was received: the books' n_taken. */
 void datagram_check(struct books *books, struct report *report, struct datagram_totals *ret_totals);
 
+/* Demands that most datagrams arrive, and that some are cut, empty or looked at. */
+void datagram_mix(const struct datagram_totals *totals, struct report *report);
+
 void datagram_print(const struct datagram_totals *totals);
 
 #endif

@@ -385,6 +385,31 @@ static void shared_and_cancelled(struct synthetic *synthetic) {
         shared_receive(synthetic, EVENT_CANCEL, SHARER, -ECANCELED);
 }
 
+/* Two receives of client 2, the later one told first, with this status. */
+static void shared_receives(struct synthetic *synthetic, int status) {
+        struct event receive = { .op = EVENT_OP_RECV, .mode = EVENT_MODE_ROUTINE };
+        uint64_t ids[2];
+
+        synthetic_mark(synthetic, 3, EVENT_SHARED, 0, RECEIVER, SHARER);
+        synthetic_mark(synthetic, 2, EVENT_SHUTDOWN, 0, SHARER, 0);
+        receive.body.post.conn = RECEIVER;
+        receive.body.post.len = SIZE;
+        for (uint32_t i = 0; i < 2; i++) {
+                receive.body.post.order = i;
+                ids[i] = synthetic_post(synthetic, 3, receive);
+        }
+        synthetic_record(synthetic, 3, ids[1], status, 0);
+        synthetic_record(synthetic, 3, ids[0], 0, 0);
+}
+
+static void shared_and_refused_early(struct synthetic *synthetic) {
+        shared_receives(synthetic, -ESHUTDOWN);
+}
+
+static void shared_and_out_of_order(struct synthetic *synthetic) {
+        shared_receives(synthetic, 0);
+}
+
 /* --- Cases ------------------------------------------------------------------------------------------------------ */
 
 #define KIND_CASE(function, kind)                                                                                      \
@@ -398,12 +423,19 @@ static void kind_run(const struct kind_case *kind_case, struct synthetic *ret_sy
 
 static void test_right(void **state) {
         static const struct kind_case cases[] = {
-                KIND_CASE(datagrams_right, REPORT_KINDS),    KIND_CASE(datagrams_lost, REPORT_KINDS),
-                KIND_CASE(datagram_of_killed, REPORT_KINDS), KIND_CASE(datagram_refused_by_peer, REPORT_KINDS),
-                KIND_CASE(event_right, REPORT_KINDS),        KIND_CASE(event_seen_by_another_thread, REPORT_KINDS),
-                KIND_CASE(event_at_once, REPORT_KINDS),      KIND_CASE(apcs_right, REPORT_KINDS),
-                KIND_CASE(apc_to_killed, REPORT_KINDS),      KIND_CASE(apc_to_ended, REPORT_KINDS),
-                KIND_CASE(apc_of_killed, REPORT_KINDS),      KIND_CASE(shared_and_shut, REPORT_KINDS),
+                KIND_CASE(datagrams_right, REPORT_KINDS),
+                KIND_CASE(datagrams_lost, REPORT_KINDS),
+                KIND_CASE(datagram_of_killed, REPORT_KINDS),
+                KIND_CASE(datagram_refused_by_peer, REPORT_KINDS),
+                KIND_CASE(event_right, REPORT_KINDS),
+                KIND_CASE(event_seen_by_another_thread, REPORT_KINDS),
+                KIND_CASE(event_at_once, REPORT_KINDS),
+                KIND_CASE(apcs_right, REPORT_KINDS),
+                KIND_CASE(apc_to_killed, REPORT_KINDS),
+                KIND_CASE(apc_to_ended, REPORT_KINDS),
+                KIND_CASE(apc_of_killed, REPORT_KINDS),
+                KIND_CASE(shared_and_shut, REPORT_KINDS),
+                KIND_CASE(shared_and_refused_early, REPORT_KINDS),
         };
         struct synthetic synthetic;
 
@@ -445,6 +477,7 @@ static void test_off(void **state) {
                 KIND_CASE(apc_in_another_thread, REPORT_THREAD),
                 KIND_CASE(apcs_out_of_order, REPORT_ORDER),
                 KIND_CASE(not_shared_and_shut, REPORT_STATUS),
+                KIND_CASE(shared_and_out_of_order, REPORT_ORDER),
                 KIND_CASE(shared_and_closed, REPORT_STATUS),
                 KIND_CASE(shared_and_cancelled, REPORT_STATUS),
         };
