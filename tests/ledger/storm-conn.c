@@ -255,6 +255,8 @@ static bool conn_is_of(const struct storm_worker *worker, const struct storm_con
 
 static void conn_open(struct storm_worker *worker, struct storm_conn *conn) {
         conn_enter(conn, CONN_OPEN);
+        if (!conn->is_datagram)
+                storm_share_offer(worker, conn);
 }
 
 void storm_conn_op_ended(struct storm_worker *worker, struct storm_conn *conn, enum event_op op, int status,
@@ -507,4 +509,5 @@ void storm_conns_tend(struct storm_worker *worker) {
                 storm_datagram_open_other(worker);
         else
                 storm_conn_connect(worker);
+        storm_share_join(worker);
 }
