@@ -125,14 +125,17 @@ static int main_take_value(struct main_arguments *arguments, enum config_key key
 
 static int main_take_plant(struct main_arguments *arguments) {
 #ifdef OVL_TEST_HOOKS
-        static const char *const plants[] = { "lost-record", "doubled-record", "swapped-bytes" };
+        static const char *const plants[] = { "lost-record",      "doubled-record", "swapped-bytes",
+                                              "swapped-datagram", "lost-apc",       "doubled-apc" };
 
         for (size_t i = 0; i < sizeof(plants) / sizeof(plants[0]); i++)
                 if (strcmp(optarg, plants[i]) == 0) {
                         arguments->plant = plants[i];
                         return 0;
                 }
-        return main_complain("--plant %s: must be lost-record, doubled-record or swapped-bytes", optarg);
+        return main_complain("--plant %s: must be lost-record, doubled-record, swapped-bytes, swapped-datagram, "
+                             "lost-apc or doubled-apc",
+                             optarg);
 #else
         return main_complain("--plant: only builds with test hooks have it");
 #endif

@@ -15,11 +15,15 @@ struct session;
 /* Whether the record of this op is to be lost. */
 bool plant_loses(struct session *session, const struct op *op);
 
-/* Appends the record of this op to its peer a first time. */
+/* Appends the record of this op to its peer once more; where the first brings payload, the second has none. */
 void plant_doubles(struct session *session, const struct op *op);
 
 /* Exchanges two bytes of what this op received. */
 void plant_swaps(struct session *session, const struct op *op);
+
+/* Whether an APC that is queued to this session is to be lost, or to be queued twice. */
+bool plant_loses_apc(struct session *session);
+bool plant_doubles_apc(struct session *session);
 #else
 static inline bool plant_loses(struct session *session, const struct op *op) {
         return false;
@@ -29,6 +33,14 @@ static inline void plant_doubles(struct session *session, const struct op *op) {
 }
 
 static inline void plant_swaps(struct session *session, const struct op *op) {
+}
+
+static inline bool plant_loses_apc(struct session *session) {
+        return false;
+}
+
+static inline bool plant_doubles_apc(struct session *session) {
+        return false;
 }
 #endif
 

@@ -22,6 +22,9 @@ enum plant {
         PLANT_LOST_RECORD,
         PLANT_DOUBLED_RECORD,
         PLANT_SWAPPED_BYTES,
+        PLANT_SWAPPED_DATAGRAM,
+        PLANT_LOST_APC,
+        PLANT_DOUBLED_APC,
 };
 
 struct resources {

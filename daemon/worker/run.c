@@ -13,14 +13,18 @@
 #include "daemon/worker/worker.h"
 
 static enum plant plant_parse(const char *name) {
-        if (!name)
-                return PLANT_NONE;
-        if (strcmp(name, "lost-record") == 0)
-                return PLANT_LOST_RECORD;
-        if (strcmp(name, "doubled-record") == 0)
-                return PLANT_DOUBLED_RECORD;
-        if (strcmp(name, "swapped-bytes") == 0)
-                return PLANT_SWAPPED_BYTES;
+        static const struct {
+                const char *name;
+                enum plant plant;
+        } plants[] = {
+                { "lost-record", PLANT_LOST_RECORD },           { "doubled-record", PLANT_DOUBLED_RECORD },
+                { "swapped-bytes", PLANT_SWAPPED_BYTES },       { "lost-apc", PLANT_LOST_APC },
+                { "swapped-datagram", PLANT_SWAPPED_DATAGRAM }, { "doubled-apc", PLANT_DOUBLED_APC },
+        };
+
+        for (size_t i = 0; name && i < sizeof(plants) / sizeof(plants[0]); i++)
+                if (strcmp(name, plants[i].name) == 0)
+                        return plants[i].plant;
         return PLANT_NONE;
 }
 

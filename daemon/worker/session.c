@@ -538,8 +538,8 @@ static void session_indicate(struct session *session, struct op *op) {
                 session_recycle(op);
                 return;
         }
-        plant_doubles(session, op);
         list_push_back(&peer->records, &op->link);
+        plant_doubles(session, op);
         session_mark_publish(session, peer);
 }
 
@@ -548,6 +548,8 @@ int session_queue_apc(struct session *session, struct thread *thread, uint64_t f
 
         if (session->n_apcs >= SESSION_APCS_MAX)
                 return -ENOBUFS;
+        if (plant_loses_apc(session))
+                return 0;
         op = session_take_any_op(session);
         if (!op)
                 return -ENOBUFS;
@@ -561,7 +563,7 @@ int session_queue_apc(struct session *session, struct thread *thread, uint64_t f
         op->state = OP_ENDED;
         list_push_back(&thread->peer->records, &op->link);
         session_mark_publish(session, thread->peer);
-        return 0;
+        return plant_doubles_apc(session) ? session_queue_apc(session, thread, function, argument) : 0;
 }
 
 void session_indicate_all(struct list *ended) {

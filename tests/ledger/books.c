@@ -154,6 +154,7 @@ static int books_open_account(struct books *books, struct book_journal *file, co
                 .id = event->id,
                 .offset = event->body.post.offset,
                 .posted_ns = event->time_ns,
+                .to = event->body.post.to,
                 .journal = journal,
                 .order = event->body.post.order,
                 .len = event->body.post.len,
@@ -225,6 +226,8 @@ static void books_enter_record(struct books *books, struct book_journal *file, u
         op->hash = event->body.record.hash;
         op->head = event->body.record.head;
         op->key = event->body.record.key;
+        op->from = event->body.record.from;
+        op->was_truncated = event->flags & EVENT_FLAG_TRUNCATED;
 }
 
 /* Of several marks the earliest counts: two threads may write one each, and either file may be read first. */
@@ -233,12 +236,19 @@ static void books_enter_time(uint64_t *mark_ns, uint64_t time_ns) {
                 *mark_ns = time_ns;
 }
 
-static void books_enter_mark(struct books *books, const struct event *event) {
-        struct book_conn *conn = books_find_conn(books, event->body.mark.conn);
+/* A mark may be all that is known of a connection on which nothing was ever posted. */
+static int books_enter_mark(struct books *books, struct book_journal *file, const struct event *event) {
         uint64_t how = event->body.mark.detail;
+        struct book_conn *conn;
+        uint32_t place;
+        int r;
 
-        if (!conn)
-                return;
+        if (event->body.mark.conn == 0)
+                return 0;
+        r = books_conn(books, event->body.mark.conn, file->client, &place);
+        if (r < 0)
+                return r;
+        conn = &books->conns[place];
         if (event->kind == EVENT_CLOSE)
                 books_enter_time(&conn->close_ns, event->time_ns);
         if (event->kind == EVENT_CANCEL)
@@ -246,6 +256,28 @@ static void books_enter_mark(struct books *books, const struct event *event) {
         for (uint64_t side = 0; event->kind == EVENT_SHUTDOWN && side < 2; side++)
                 if (how == side || how == 2)
                         books_enter_time(&conn->shutdown_ns[side], event->time_ns);
+        if (event->kind == EVENT_NAME) {
+                conn->name = event->body.mark.detail;
+                conn->name_ns = event->time_ns;
+        }
+        if (event->kind == EVENT_SHARED)
+                conn->shared_with = event->body.mark.detail;
+        return 0;
+}
+
+/* Two sessions that share a socket shut the same one down; each closes, and cancels, only for itself. */
+static void books_join(struct books *books) {
+        for (size_t i = 0; i < books->n_conns; i++) {
+                struct book_conn *conn = &books->conns[i], *other = books_find_conn(books, conn->shared_with);
+
+                for (unsigned side = 0; other && side < 2; side++) {
+                        if (conn->shutdown_ns[side] != 0)
+                                books_enter_time(&other->shutdown_ns[side], conn->shutdown_ns[side]);
+                        conn->shutdown_ns[side] = other->shutdown_ns[side];
+                }
+                if (other)
+                        other->shared_with = conn->number;
+        }
 }
 
 static int books_enter_client(struct books *books, struct book_journal *file, const struct event *event,
@@ -289,6 +321,11 @@ static int books_enter(struct books *books, struct book_journal *file, uint64_t 
         switch (event->kind) {
         case EVENT_POST:
         case EVENT_END:
+        case EVENT_ENDING:
+        case EVENT_WITHDRAWN:
+        case EVENT_APC:
+        case EVENT_QUEUED:
+        case EVENT_RUN:
                 return 0;
         case EVENT_RESULT:
                 op = books_find_op(books, event->id);
@@ -299,6 +336,10 @@ static int books_enter(struct books *books, struct book_journal *file, uint64_t 
                 }
                 op->has_result = true;
                 op->result = event->status;
+                op->was_set = event->flags & EVENT_FLAG_SET;
+                return 0;
+        case EVENT_DROPPED:
+                books->n_dropped = event->body.mark.detail;
                 return 0;
         case EVENT_RECORD:
                 books_enter_record(books, file, place, event, report);
@@ -306,8 +347,9 @@ static int books_enter(struct books *books, struct book_journal *file, uint64_t 
         case EVENT_CLOSE:
         case EVENT_SHUTDOWN:
         case EVENT_CANCEL:
-                books_enter_mark(books, event);
-                return 0;
+        case EVENT_NAME:
+        case EVENT_SHARED:
+                return books_enter_mark(books, file, event);
         case EVENT_NESTED:
                 report_add(report, REPORT_INDICATION, "a routine of connection %llx ran within another",
                            (unsigned long long) event->body.mark.conn);
@@ -395,6 +437,7 @@ int books_load(struct books *books, const char *directory, struct report *report
                                 return r;
                 }
         }
+        books_join(books);
         return books_sort(books);
 }
 
@@ -415,7 +458,7 @@ void books_close(struct books *books) {
 }
 
 const char *books_describe(const struct book_op *op, char text[64]) {
-        static const char *const names[BOOKS_OPS] = { "?", "recv", "send", "accept", "connect" };
+        static const char *const names[BOOKS_OPS] = { "?", "recv", "send", "accept", "connect", "recvfrom", "sendto" };
 
         snprintf(text, 64, "%s %u:%llu", names[op->op], op->journal, (unsigned long long) event_id_place(op->id));
         return text;

@@ -11,7 +11,7 @@
 #include "tests/ledger/journal.h"
 #include "tests/ledger/report.h"
 
-#define BOOKS_OPS 5 /* enum event_op, and its 0 */
+#define BOOKS_OPS EVENT_OPS /* enum event_op, and its 0 */
 
 struct book_client {
         uint32_t number;
@@ -31,6 +31,8 @@ struct book_op {
         uint64_t hash;
         uint64_t head;
         uint64_t key;
+        uint64_t to;      /* datagrams that are sent: the destination's place */
+        uint64_t from;    /* datagrams that arrived: the sender's place, or 0 */
         uint32_t conn;    /* index into books.conns */
         uint32_t journal; /* in which it was posted */
         uint32_t order;
@@ -38,14 +40,17 @@ struct book_op {
         uint32_t seen_journal;
         uint32_t seen_place; /* of the record in that file */
         uint32_t n_records;
-        int32_t status; /* of the first record */
-        int32_t result; /* of the call, if it has one */
+        uint32_t n_taken; /* datagrams that are sent: how often they were received */
+        int32_t status;   /* of the first record */
+        int32_t result;   /* of the call, if it has one */
         uint8_t op;
         uint8_t mode;
         uint8_t flags;
         uint8_t seen_mode;
         bool has_result;
         bool has_record;
+        bool was_set;       /* its event, when its call had returned */
+        bool was_truncated; /* as its record said */
 };
 
 /* The operations of one connection and kind, in posting order. */
@@ -60,6 +65,9 @@ struct book_conn {
         uint64_t close_ns;
         uint64_t shutdown_ns[2]; /* of the receiving and of the sending side */
         uint64_t cancel_ns;
+        uint64_t name; /* datagrams: its place, where it has told; else 0 */
+        uint64_t name_ns;
+        uint64_t shared_with; /* the number under which another session has the same socket, or 0 */
         struct book_group groups[BOOKS_OPS];
 };
 
@@ -92,6 +100,7 @@ struct books {
         struct book_op **sorted;
         size_t n_ops;
         size_t n_events;
+        uint64_t n_dropped; /* datagrams for which the kernel had no room, at most */
 };
 
 /*

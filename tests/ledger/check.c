@@ -34,7 +34,10 @@ static void check_records(const struct book_op *op, const struct book_client *cl
                            op->mode, op->order, op->len);
 }
 
-/* Routines and raw records belong to the thread that posted; ports and results to any thread of the same client. */
+/*
+ * Routines and raw records belong to the thread that posted; ports, events and results to any thread of the same
+ * client.
+ */
 static void check_thread(const struct books *books, const struct book_op *op, struct report *report) {
         const struct book_journal *posted = &books->journals[op->journal], *seen = &books->journals[op->seen_journal];
         char text[64];
@@ -42,7 +45,7 @@ static void check_thread(const struct books *books, const struct book_op *op, st
         if (seen->client != posted->client)
                 report_add(report, REPORT_THREAD, "%s: posted by client %u, seen by client %u",
                            books_describe(op, text), posted->journal.header->client, seen->journal.header->client);
-        else if (op->mode != EVENT_MODE_PORT && op->mode != EVENT_MODE_PLAIN &&
+        else if (op->mode != EVENT_MODE_PORT && op->mode != EVENT_MODE_PLAIN && op->mode != EVENT_MODE_EVENT &&
                  seen->journal.header->tid != posted->journal.header->tid)
                 report_add(report, REPORT_THREAD, "%s: posted by thread %u, indicated in thread %u",
                            books_describe(op, text), posted->journal.header->tid, seen->journal.header->tid);
@@ -54,6 +57,20 @@ static void check_thread(const struct books *books, const struct book_op *op, st
                            (unsigned long long) op->key, (unsigned long long) books->conns[op->conn].number);
 }
 
+/* A call that says that the operation is done was asked for a verdict, and its event is set. */
+static void check_at_once(const struct book_op *op, struct report *report) {
+        char text[64];
+
+        if (op->mode == EVENT_MODE_KERNEL || !op->has_result || op->result < 0)
+                return;
+        if (!(op->flags & EVENT_FLAG_VERDICT))
+                report_add(report, REPORT_INDICATION, "%s: its call returned %d, and nobody asked for a verdict",
+                           books_describe(op, text), op->result);
+        if (op->mode == EVENT_MODE_EVENT && !op->was_set)
+                report_add(report, REPORT_INDICATION, "%s: its call said that it is done, and its event was not set",
+                           books_describe(op, text));
+}
+
 static bool check_before(uint64_t mark_ns, const struct book_op *op) {
         return mark_ns != 0 && mark_ns <= op->seen_ns;
 }
@@ -62,6 +79,7 @@ static bool check_explained(const struct books *books, const struct book_op *op,
         const struct book_conn *conn = &books->conns[op->conn];
         const struct book_client *client = &books->clients[conn->client];
         bool moves = op->op == EVENT_OP_RECV || op->op == EVENT_OP_SEND;
+        bool is_datagram = op->op == EVENT_OP_RECVFROM || op->op == EVENT_OP_SENDTO;
         unsigned side = op->op == EVENT_OP_SEND;
 
         switch (status) {
@@ -77,7 +95,10 @@ static bool check_explained(const struct books *books, const struct book_op *op,
                 return op->op == EVENT_OP_SEND;
         case -ECONNRESET:
                 return moves || op->op == EVENT_OP_CONNECT;
-        case -ECONNREFUSED:
+        case -EMSGSIZE:
+                return op->op == EVENT_OP_RECVFROM && op->was_truncated && op->bytes == op->len;
+        case -ECONNREFUSED: /* of a datagram socket that has a peer */
+                return op->op == EVENT_OP_CONNECT || (is_datagram && conn->groups[EVENT_OP_CONNECT].n_ops > 0);
         case -EADDRNOTAVAIL:
         case -ETIMEDOUT:
                 return op->op == EVENT_OP_CONNECT;
@@ -89,7 +110,7 @@ static bool check_explained(const struct books *books, const struct book_op *op,
 }
 
 static void check_status(const struct books *books, const struct book_op *op, struct report *report) {
-        bool is_peek = op->flags & EVENT_FLAG_PEEK;
+        bool is_peek = op->flags & EVENT_FLAG_PEEK, is_send = op->op == EVENT_OP_SEND || op->op == EVENT_OP_SENDTO;
         char text[64];
 
         if (!check_explained(books, op, op->status))
@@ -98,12 +119,26 @@ static void check_status(const struct books *books, const struct book_op *op, st
         if (op->bytes > op->len)
                 report_add(report, REPORT_BYTES, "%s: %llu bytes in a buffer of %u", books_describe(op, text),
                            (unsigned long long) op->bytes, op->len);
-        if (op->op == EVENT_OP_SEND && op->status == 0 && op->bytes != op->len)
+        if (is_send && op->status == 0 && op->bytes != op->len)
                 report_add(report, REPORT_BYTES, "%s: ended well with %llu of %u bytes", books_describe(op, text),
                            (unsigned long long) op->bytes, op->len);
         if (op->op == EVENT_OP_RECV && op->status < 0 && op->bytes > 0 && (is_peek || op->status == -EBADF))
                 report_add(report, REPORT_STATUS, "%s: status %d and yet %llu bytes", books_describe(op, text),
                            op->status, (unsigned long long) op->bytes);
+        if (op->op == EVENT_OP_RECVFROM && op->status < 0 && op->status != -EMSGSIZE && op->bytes > 0)
+                report_add(report, REPORT_STATUS, "%s: status %d and yet %llu bytes", books_describe(op, text),
+                           op->status, (unsigned long long) op->bytes);
+        if (op->was_truncated && op->status != -EMSGSIZE)
+                report_add(report, REPORT_STATUS, "%s: status %d, and said to be truncated", books_describe(op, text),
+                           op->status);
+}
+
+/*
+ * What another session does to a shared socket comes at any time, and what is refused or cancelled for it may be told
+ * before what is still in flight.
+ */
+static bool check_may_come_early(const struct book_conn *conn, const struct book_op *op) {
+        return conn->shared_with != 0 && (op->status == -ESHUTDOWN || op->status == -ECANCELED);
 }
 
 /*
@@ -124,7 +159,7 @@ static void check_order(const struct books *books, const struct book_conn *conn,
                         return;
                 }
                 if (conn->cancel_ns != 0 || op->n_records == 0 || !check_started(op) || op->status == -ECONNABORTED ||
-                    (op->mode != EVENT_MODE_ROUTINE && op->mode != EVENT_MODE_RAW))
+                    check_may_come_early(conn, op) || (op->mode != EVENT_MODE_ROUTINE && op->mode != EVENT_MODE_RAW))
                         continue;
                 if (last && last->seen_journal == op->seen_journal && last->seen_place > op->seen_place)
                         report_add(report, REPORT_ORDER,
@@ -154,6 +189,8 @@ static void check_count(const struct books *books, const struct book_op *op, str
         totals->n_ops[op->op]++;
         totals->n_mode[op->mode]++;
         totals->n_records += op->n_records;
+        totals->n_at_once += op->has_result && op->result == 0;
+        totals->n_shared += conn->shared_with != 0;
         totals->n_moved += op->bytes > 0;
         totals->n_closed_under += cancelled && check_before(conn->close_ns, op) && op->posted_ns < conn->close_ns;
         totals->n_cancelled += cancelled && !check_before(conn->close_ns, op);
@@ -175,6 +212,7 @@ void check_ops(const struct books *books, struct report *report, struct check_to
 
                         check_count(books, op, &totals);
                         check_records(op, &books->clients[file->client], report);
+                        check_at_once(op, report);
                         if (op->n_records == 0)
                                 continue;
                         check_thread(books, op, report);
@@ -202,11 +240,16 @@ void check_mix(const struct check_totals *totals, struct report *report) {
                 { "were closed under", totals->n_closed_under, 5 },
                 { "were shut down under", totals->n_shut_under, 5 },
                 { "were posted by a client that was killed", totals->n_killed, 5 },
+                { "waited for an event", totals->n_mode[EVENT_MODE_EVENT], 4 },
+                { "were to receive datagrams", totals->n_ops[EVENT_OP_RECVFROM], 3 },
+                { "were to send datagrams", totals->n_ops[EVENT_OP_SENDTO], 3 },
+                { "were on sockets of two sessions", totals->n_shared, 0.5 },
+                { "were cancelled", totals->n_cancelled, 0.1 },
         };
 
         for (size_t i = 0; i < sizeof(demands) / sizeof(demands[0]); i++)
                 if (check_share(demands[i].n, totals->n_all) < demands[i].share)
-                        report_add(report, REPORT_MIX, "only %.2f %% of the operations %s; %.0f %% are demanded",
+                        report_add(report, REPORT_MIX, "only %.2f %% of the operations %s; %.1f %% are demanded",
                                    check_share(demands[i].n, totals->n_all), demands[i].name, demands[i].share);
 }
 
@@ -228,10 +271,15 @@ void check_print(const struct books *books, const struct check_totals *totals) {
         check_print_line("  sends", totals->n_ops[EVENT_OP_SEND], totals->n_all);
         check_print_line("  accepts", totals->n_ops[EVENT_OP_ACCEPT], totals->n_all);
         check_print_line("  connects", totals->n_ops[EVENT_OP_CONNECT], totals->n_all);
+        check_print_line("  datagrams to receive", totals->n_ops[EVENT_OP_RECVFROM], totals->n_all);
+        check_print_line("  datagrams to send", totals->n_ops[EVENT_OP_SENDTO], totals->n_all);
         check_print_line("  by routine", totals->n_mode[EVENT_MODE_ROUTINE], totals->n_all);
         check_print_line("  by port", totals->n_mode[EVENT_MODE_PORT], totals->n_all);
+        check_print_line("  by event", totals->n_mode[EVENT_MODE_EVENT], totals->n_all);
         check_print_line("  polled or waited for", totals->n_mode[EVENT_MODE_PLAIN], totals->n_all);
         check_print_line("  raw, without the library", totals->n_mode[EVENT_MODE_RAW], totals->n_all);
+        check_print_line("on sockets of two sessions", totals->n_shared, totals->n_all);
+        check_print_line("ended within their call", totals->n_at_once, totals->n_all);
         check_print_line("records", totals->n_records, totals->n_all);
         check_print_line("moved data", totals->n_moved, totals->n_all);
         check_print_line("closed under (ended by it)", totals->n_closed_under, totals->n_all);

@@ -21,7 +21,9 @@ struct check_totals {
         uint64_t n_killed;         /* posted by a client that was killed */
         uint64_t n_killed_pending; /* of these: without a record when it was killed */
         uint64_t n_left_pending;   /* without a record when their session was freed */
-        uint64_t n_mode[6];        /* enum event_mode */
+        uint64_t n_mode[EVENT_MODES];
+        uint64_t n_at_once; /* ended within their call */
+        uint64_t n_shared;  /* on sockets that two sessions share */
 };
 
 void check_ops(const struct books *books, struct report *report, struct check_totals *ret_totals);

@@ -131,6 +131,15 @@ uint64_t journal_post(struct journal *journal, struct event event) {
         return event.id;
 }
 
+uint64_t journal_apc(struct journal *journal, uint32_t target, bool is_remote) {
+        uint64_t id = event_id(journal->header->index, journal->n_apcs++);
+
+        journal_add(journal, (struct event){ .kind = EVENT_APC,
+                                             .id = id,
+                                             .body.apc = { .target = target, .is_remote = is_remote } });
+        return id;
+}
+
 uint64_t journal_n_events(const struct journal *journal) {
         return __atomic_load_n(&journal->header->tail, __ATOMIC_ACQUIRE);
 }

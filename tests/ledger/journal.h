@@ -4,6 +4,7 @@
 
 /* The file in which one thread of a storm writes its events, and from which the ledger reads them. */
 
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
@@ -27,6 +28,7 @@ struct journal {
         struct event *events;
         size_t size;      /* bytes that are mapped */
         uint64_t n_posts; /* EVENT_POST among the events: the place of the next operation */
+        uint64_t n_apcs;  /* EVENT_APC among the events */
         uint64_t n_max;
 };
 
@@ -49,6 +51,9 @@ void journal_add(struct journal *journal, struct event event);
 
 /* Writes the EVENT_POST of a new operation, and returns its number. */
 uint64_t journal_post(struct journal *journal, struct event event);
+
+/* Writes the EVENT_APC of an APC that is about to be queued to the thread of file `target`, and returns its number. */
+uint64_t journal_apc(struct journal *journal, uint32_t target, bool is_remote);
 
 /* How many events are there; they may be read. */
 uint64_t journal_n_events(const struct journal *journal);

@@ -18,8 +18,10 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "tests/ledger/apc.h"
 #include "tests/ledger/books.h"
 #include "tests/ledger/check.h"
+#include "tests/ledger/datagram.h"
 #include "tests/ledger/report.h"
 #include "tests/ledger/stream.h"
 
@@ -54,10 +56,12 @@ static void ledger_show(const struct books *books, uint64_t number) {
                 for (size_t i = 0; i < conn->groups[op].n_ops; i++)
                         if (start_ns == 0 || conn->groups[op].ops[i]->posted_ns < start_ns)
                                 start_ns = conn->groups[op].ops[i]->posted_ns;
-        printf("connection %llx of client %u: closed %.6f, shut %.6f %.6f, cancelled %.6f, from %llu ns\n",
+        printf("connection %llx of client %u: closed %.6f, shut %.6f %.6f, cancelled %.6f, shared with %llx, from %llu "
+               "ns\n",
                (unsigned long long) number, books->clients[conn->client].number, ledger_after(conn->close_ns, start_ns),
                ledger_after(conn->shutdown_ns[0], start_ns), ledger_after(conn->shutdown_ns[1], start_ns),
-               ledger_after(conn->cancel_ns, start_ns), (unsigned long long) start_ns);
+               ledger_after(conn->cancel_ns, start_ns), (unsigned long long) conn->shared_with,
+               (unsigned long long) start_ns);
         for (unsigned op = 1; op < BOOKS_OPS; op++)
                 for (size_t i = 0; i < conn->groups[op].n_ops; i++)
                         ledger_show_op(conn->groups[op].ops[i], start_ns);
@@ -65,8 +69,10 @@ static void ledger_show(const struct books *books, uint64_t number) {
 
 static int ledger_judge(const char *directory, int mix, uint64_t show, struct report *report) {
         cleanup(books_close) struct books books = {};
+        struct datagram_totals datagrams;
         struct stream_totals streams;
         struct check_totals totals;
+        struct apc_totals apcs;
         int r;
 
         r = books_load(&books, directory, report);
@@ -77,12 +83,19 @@ static int ledger_judge(const char *directory, int mix, uint64_t show, struct re
         }
         check_ops(&books, report, &totals);
         stream_check(&books, report, &streams);
-        if (mix)
+        datagram_check(&books, report, &datagrams);
+        apc_check(&books, report, &apcs);
+        if (mix) {
                 check_mix(&totals, report);
+                datagram_mix(&datagrams, report);
+                apc_mix(&apcs, totals.n_all, report);
+        }
         if (show > 0)
                 ledger_show(&books, show);
         check_print(&books, &totals);
         stream_print(&streams);
+        datagram_print(&datagrams);
+        apc_print(&apcs);
         report_print(report);
         return 0;
 }

@@ -22,6 +22,18 @@ static inline uint64_t pattern_word(uint64_t stream, uint64_t index) {
         return x ^ (x >> 32);
 }
 
+/*
+ * Datagrams have patterns of their own: their first eight bytes name the connection that sent them, and which of its
+ * datagrams they are. The connection's number has at most 43 bits.
+ */
+#define PATTERN_SERIAL_BITS 20
+#define PATTERN_SERIAL_MASK ((UINT64_C(1) << PATTERN_SERIAL_BITS) - 1)
+#define PATTERN_DATAGRAM (UINT64_C(1) << 63)
+
+static inline uint64_t pattern_datagram(uint64_t conn, uint64_t serial) {
+        return PATTERN_DATAGRAM | conn << PATTERN_SERIAL_BITS | (serial & PATTERN_SERIAL_MASK);
+}
+
 static inline void pattern_fill(uint64_t stream, uint64_t offset, void *to, size_t len) {
         uint8_t *place = to;
 

@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * One client of a storm: a session with five threads, each of which waits in its own way: two run completion routines,
- * one polls and waits for results, two take packets from a port.
+ * One client of a storm: a session with six threads, each of which waits in its own way: two run completion routines,
+ * one polls and waits for results, two take packets from a port, one waits for events.
  *
  * Invariant: a worker leaves in order only when nothing that it posted is in flight; a client that is told to leave
  * does so with whatever is in flight, and says so first. One that is killed says nothing.
@@ -61,7 +61,7 @@ socklen_t storm_place_address(uint32_t place, struct sockaddr_storage *ret_addre
         struct sockaddr_in6 *v6 = (struct sockaddr_in6 *) ret_address;
 
         memset(ret_address, 0, sizeof(*ret_address));
-        if (place & STORM_PLACE_V6) {
+        if (place & EVENT_PLACE_V6) {
                 v6->sin6_family = AF_INET6;
                 v6->sin6_port = htons((uint16_t) place);
                 v6->sin6_addr = in6addr_loopback;
@@ -73,13 +73,22 @@ socklen_t storm_place_address(uint32_t place, struct sockaddr_storage *ret_addre
         return sizeof(*v4);
 }
 
-uint32_t storm_board_pick(struct storm_board *board, struct storm_random *random) {
+uint32_t storm_address_place(const struct sockaddr_storage *address) {
+        /* sin_port and sin6_port lie at the same place. */
+        uint32_t port = ntohs(((const struct sockaddr_in *) address)->sin_port);
+
+        if (address->ss_family != AF_INET && address->ss_family != AF_INET6)
+                return 0;
+        return port | (address->ss_family == AF_INET6 ? EVENT_PLACE_V6 : 0);
+}
+
+uint32_t storm_board_pick(const uint32_t places[STORM_PLACES], int family, struct storm_random *random) {
         unsigned start = storm_pick(random, STORM_PLACES);
 
         for (unsigned i = 0; i < STORM_PLACES; i++) {
-                uint32_t place = __atomic_load_n(&board->places[(start + i) % STORM_PLACES], __ATOMIC_ACQUIRE);
+                uint32_t place = __atomic_load_n(&places[(start + i) % STORM_PLACES], __ATOMIC_ACQUIRE);
 
-                if (place != 0)
+                if (place != 0 && (family == 0 || (family == AF_INET6) == ((place & EVENT_PLACE_V6) != 0)))
                         return place;
         }
         return 0;
@@ -144,6 +153,10 @@ static void worker_wait_results(struct storm_worker *worker) {
 
         if (worker_poll(worker, &pending) > 0)
                 return;
+        if (storm_pick(&worker->random, 3) == 0) {
+                storm_events_wait_foreign(worker);
+                return;
+        }
         if (!pending || storm_pick(&worker->random, 2) == 0) {
                 poll(&ready, 1, CLIENT_WAIT_NS / NS_PER_MS);
                 return;
@@ -190,17 +203,29 @@ static bool worker_is_done(struct storm_worker *worker) {
         return true;
 }
 
+static void worker_wait(struct storm_worker *worker) {
+        switch (worker->mode) {
+        case EVENT_MODE_ROUTINE:
+                worker_wait_routines(worker);
+                return;
+        case EVENT_MODE_PLAIN:
+                worker_wait_results(worker);
+                return;
+        case EVENT_MODE_EVENT:
+                storm_events_wait(worker);
+                return;
+        default:
+                worker_wait_packets(worker);
+        }
+}
+
 static void worker_loop(struct storm_worker *worker) {
         while (!__atomic_load_n(&worker->client->is_leaving, __ATOMIC_RELAXED)) {
                 if (storm_worker_is_over(worker) && worker_is_done(worker))
                         return;
                 storm_conns_tend(worker);
-                if (worker->mode == EVENT_MODE_ROUTINE)
-                        worker_wait_routines(worker);
-                else if (worker->mode == EVENT_MODE_PLAIN)
-                        worker_wait_results(worker);
-                else
-                        worker_wait_packets(worker);
+                storm_apc_tend(worker);
+                worker_wait(worker);
                 if (__atomic_load_n(&worker->client->board->leave[worker->client->slot], __ATOMIC_RELAXED))
                         __atomic_store_n(&worker->client->is_leaving, 1, __ATOMIC_RELAXED);
         }
@@ -216,6 +241,10 @@ static void *worker_main(void *data) {
         r = ovl_thread_open(client->session, &worker->thread, &error);
         if (r == 0)
                 r = ovl_region_open(worker->thread, (size_t) STORM_OPS * STORM_OP_SIZE, &worker->region);
+        if (r == 0 && worker->mode == EVENT_MODE_EVENT)
+                r = storm_events_open(worker);
+        if (r == 0)
+                r = storm_apc_open(worker);
         if (r < 0) {
                 fprintf(stderr, "storm: client %u: cannot start worker %u: %s (%s)\n", client->number, worker->index,
                         strerror(-r), error.text);
@@ -228,6 +257,7 @@ static void *worker_main(void *data) {
                 return NULL;
         if (__atomic_load_n(&client->is_leaving, __ATOMIC_RELAXED))
                 storm_mark(worker->journal, EVENT_LEFT, client->number, 0, 0, 0);
+        storm_apc_close(worker);
         worker->thread = ovl_thread_close(worker->thread);
         storm_mark(worker->journal, EVENT_END, 0, 0, 0, 0);
         return NULL;
@@ -236,8 +266,10 @@ static void *worker_main(void *data) {
 /* --- The process ------------------------------------------------------------------------------------------------ */
 
 static void client_init_worker(struct storm_client *client, unsigned index) {
-        static const enum event_mode modes[STORM_WORKERS] = { EVENT_MODE_ROUTINE, EVENT_MODE_ROUTINE, EVENT_MODE_PLAIN,
-                                                              EVENT_MODE_PORT, EVENT_MODE_PORT };
+        static const enum event_mode modes[STORM_WORKERS] = {
+                EVENT_MODE_ROUTINE, EVENT_MODE_ROUTINE, EVENT_MODE_PLAIN,
+                EVENT_MODE_PORT,    EVENT_MODE_PORT,    EVENT_MODE_EVENT
+        };
         struct storm_worker *worker = &client->workers[index];
 
         worker->client = client;
@@ -247,6 +279,7 @@ static void client_init_worker(struct storm_client *client, unsigned index) {
         worker->random.state = client->seed * STORM_WORKERS + index;
         worker->conns = worker->mode == EVENT_MODE_PORT ? &client->port_conns : &worker->own_conns;
         pthread_mutex_init(&worker->lock, NULL);
+        pthread_mutex_init(&worker->thread_lock, NULL);
         for (unsigned i = 0; i < STORM_CONNS; i++)
                 pthread_mutex_init(&worker->own_conns.all[i].lock, NULL);
 }
@@ -267,6 +300,7 @@ static int client_leave(struct storm_client *client) {
                         ovl_socket_close(thread, conn->socket);
         }
         for (unsigned i = 0; i < STORM_WORKERS; i++) {
+                storm_events_close(&client->workers[i]);
                 if (!client->workers[i].region)
                         continue;
                 r = ovl_region_close(thread, client->workers[i].region);
@@ -280,20 +314,30 @@ static int client_leave(struct storm_client *client) {
 }
 
 static int client_open(struct storm_client *client) {
-        struct ovl_session_options options = { .path = client->path, .name = "storm" };
+        static const char *const levels[STORM_LEVELS] = { "inline", "shared", "ring" };
+        unsigned level = client->level < 0 ? client->number % STORM_LEVELS : (unsigned) client->level;
+        struct ovl_session_options options = { .path = client->path, .name = "storm", .level = levels[level] };
+        struct ovl_session_info info;
         struct ovl_error error = {};
         int r;
 
         /* Some have so few credits that posts are refused now and then. */
-        if (client->slot >= STORM_STEADY && client->number % 3 == 0)
+        if (client->slot >= STORM_STEADY && client->number % 5 == 0)
                 options.credits = 200;
+        /* Some of those that might look for completions before they sleep do not. */
+        if (client->number % 4 == 0)
+                options.poll_us = OVL_POLL_NEVER;
         r = ovl_session_open(&options, &client->session, &error);
         if (r == 0)
                 r = ovl_port_open(client->session, 2, &client->port, &error);
-        if (r < 0)
+        if (r < 0) {
                 fprintf(stderr, "storm: client %u: cannot open a session: %s (%s)\n", client->number, strerror(-r),
                         error.text);
-        return r;
+                return r;
+        }
+        ovl_session_info(client->session, &info);
+        __atomic_store_n(&client->board->sessions[client->slot], info.session, __ATOMIC_RELEASE);
+        return info.level == level ? 0 : -EPROTO;
 }
 
 int storm_client_run(struct storm_client *client) {

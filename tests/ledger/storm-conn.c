@@ -41,7 +41,7 @@ static void conn_enter(struct storm_conn *conn, enum storm_conn_state state) {
 static unsigned conn_n_out(const struct storm_conn *conn) {
         unsigned n = 0;
 
-        for (unsigned op = 1; op < 5; op++)
+        for (unsigned op = 1; op < EVENT_OPS; op++)
                 n += conn->n_out[op];
         return n;
 }
@@ -51,15 +51,15 @@ static void conn_free_if_done(struct storm_conn *conn) {
                 conn_enter(conn, CONN_FREE);
 }
 
-static void conn_close(struct storm_worker *worker, struct storm_conn *conn) {
+void storm_conn_close(struct storm_worker *worker, struct storm_conn *conn) {
         int r;
 
         if (conn->state == CONN_CLOSED || conn->state == CONN_FREE)
                 return;
         storm_mark(worker->journal, EVENT_CLOSE, 0, conn->number, 0, 0);
         conn_enter(conn, CONN_CLOSED);
-        if (conn->is_listening)
-                __atomic_store_n(conn->is_listening, 0, __ATOMIC_RELAXED);
+        if (conn->presence)
+                __atomic_store_n(conn->presence, 0, __ATOMIC_RELAXED);
         r = ovl_socket_close(worker->thread, conn->socket);
         if (r < 0)
                 storm_worker_failed(worker, "ovl_socket_close", r);
@@ -90,21 +90,44 @@ static unsigned conn_flags(struct storm_worker *worker, const struct storm_conn 
                 flags |= EVENT_FLAG_VERDICT;
         if (op == EVENT_OP_RECV && storm_pick(&worker->random, 32) == 0)
                 flags |= EVENT_FLAG_WAITALL;
+        else if (op == EVENT_OP_RECVFROM && storm_pick(&worker->random, 16) == 0)
+                flags |= EVENT_FLAG_PEEK;
         else if (op == EVENT_OP_RECV && storm_pick(&worker->random, 64) == 0)
                 flags |= EVENT_FLAG_PEEK;
         return flags;
 }
 
+static uint32_t conn_len(struct storm_worker *worker, const struct storm_conn *conn, enum event_op op) {
+        switch (op) {
+        case EVENT_OP_ACCEPT:
+                return 0;
+        case EVENT_OP_RECVFROM:
+                return storm_datagram_room(&worker->random);
+        case EVENT_OP_SENDTO:
+                return storm_datagram_size(&worker->random);
+        case EVENT_OP_SEND:
+                if (conn->is_narrow)
+                        return 1 + storm_pick(&worker->random, STORM_OP_SIZE);
+                return storm_size(&worker->random);
+        default:
+                return storm_size(&worker->random);
+        }
+}
+
 /* Returns whether one more was posted. */
 static bool conn_post(struct storm_worker *worker, struct storm_conn *conn, enum event_op op) {
-        uint32_t len = op == EVENT_OP_ACCEPT ? 0 : storm_size(&worker->random);
+        uint32_t place = 0;
         int r;
 
-        if (op == EVENT_OP_SEND && conn->is_narrow)
-                len = 1 + storm_pick(&worker->random, STORM_OP_SIZE);
         if (!conn_may_post(worker, conn, op))
                 return false;
-        r = storm_op_post(worker, conn, op, len, conn_flags(worker, conn, op), NULL, 0);
+        if (op == EVENT_OP_SENDTO && (conn->peer == 0 || storm_pick(&worker->random, 4) == 0)) {
+                place = storm_board_pick(worker->client->board->datagrams, conn->is_v6 ? AF_INET6 : AF_INET,
+                                         &worker->random);
+                if (place == 0)
+                        return false;
+        }
+        r = storm_op_post(worker, conn, op, conn_len(worker, conn, op), conn_flags(worker, conn, op), place);
         if (r == 0)
                 return true;
         if (r == -EPIPE || r == -ECONNRESET || r == -ESHUTDOWN || r == -ENOTCONN)
@@ -114,7 +137,7 @@ static bool conn_post(struct storm_worker *worker, struct storm_conn *conn, enum
         return false;
 }
 
-static void conn_feed(struct storm_worker *worker, struct storm_conn *conn, enum event_op op) {
+void storm_conn_feed(struct storm_worker *worker, struct storm_conn *conn, enum event_op op) {
         bool is_corked = storm_pick(&worker->random, 4) == 0;
         int r;
 
@@ -131,21 +154,25 @@ static void conn_feed(struct storm_worker *worker, struct storm_conn *conn, enum
                 storm_worker_failed(worker, "ovl_uncork", r);
 }
 
+static bool conn_is_wanted(const struct storm_conn *conn, enum event_op op) {
+        return conn->want[op] > 0 && !conn->has_failed && !(op == EVENT_OP_RECV && conn->has_ended);
+}
+
 /* More than the other side will ever fill: so that much is pending in a moment. */
 static void conn_pile(struct storm_worker *worker, struct storm_conn *conn) {
         unsigned n_receives = 12 + storm_pick(&worker->random, 20), n_sends = storm_pick(&worker->random, 4);
 
-        for (unsigned i = 0; i < n_receives && !conn->has_ended && !conn->has_failed; i++)
+        for (unsigned i = 0; i < n_receives && conn_is_wanted(conn, EVENT_OP_RECV); i++)
                 if (!conn_post(worker, conn, EVENT_OP_RECV))
                         break;
-        for (unsigned i = 0; i < n_sends && !conn->has_failed; i++)
+        for (unsigned i = 0; i < n_sends && conn_is_wanted(conn, EVENT_OP_SEND); i++)
                 if (!conn_post(worker, conn, EVENT_OP_SEND))
                         break;
 }
 
 /* --- Ending ----------------------------------------------------------------------------------------------------- */
 
-static void conn_cancel(struct storm_worker *worker, struct storm_conn *conn) {
+void storm_conn_cancel(struct storm_worker *worker, struct storm_conn *conn) {
         struct storm_op *op = storm_pick(&worker->random, 2) == 0 ? storm_op_find(worker, conn) : NULL;
         int r;
 
@@ -161,7 +188,7 @@ static void conn_shut_under(struct storm_worker *worker, struct storm_conn *conn
 
         conn_pile(worker, conn);
         conn_shutdown(worker, conn, how);
-        conn_enter(conn, how == 1 ? CONN_HALF : CONN_SHUT);
+        conn_enter(conn, how == 1 && !conn->is_shared ? CONN_HALF : CONN_SHUT);
 }
 
 static void conn_end(struct storm_worker *worker, struct storm_conn *conn) {
@@ -169,20 +196,20 @@ static void conn_end(struct storm_worker *worker, struct storm_conn *conn) {
 
         if (way < 36) {
                 conn_pile(worker, conn);
-                conn_close(worker, conn);
+                storm_conn_close(worker, conn);
         } else if (way < 76) {
                 conn_shut_under(worker, conn);
         } else if (way < 90) {
                 conn_enter(conn, CONN_FLUSHING);
         } else {
-                conn_cancel(worker, conn);
+                storm_conn_cancel(worker, conn);
                 conn->budget = 5 + storm_pick(&worker->random, 20);
         }
 }
 
 static void conn_step_listener(struct storm_worker *worker, struct storm_conn *conn) {
         if (storm_worker_is_over(worker) || conn->order[EVENT_OP_ACCEPT] >= CONN_LISTENER_BUDGET) {
-                conn_close(worker, conn);
+                storm_conn_close(worker, conn);
                 return;
         }
         while (conn->n_out[EVENT_OP_ACCEPT] < 4)
@@ -190,31 +217,46 @@ static void conn_step_listener(struct storm_worker *worker, struct storm_conn *c
                         return;
 }
 
-/* Does what is due; the caller holds the lock. */
-static void conn_step(struct storm_worker *worker, struct storm_conn *conn) {
+void storm_conn_step(struct storm_worker *worker, struct storm_conn *conn) {
         bool is_over = storm_worker_is_over(worker), may_fail = conn->state >= CONN_OPEN && conn->state < CONN_CLOSED;
 
+        if (conn->is_datagram) {
+                storm_datagram_step(worker, conn);
+                conn_free_if_done(conn);
+                return;
+        }
         if (conn->state == CONN_LISTENING)
                 conn_step_listener(worker, conn);
         if (conn->state == CONN_OPEN && (conn->budget == 0 || is_over) && !conn->has_failed)
                 conn_end(worker, conn);
         if (conn->state == CONN_OPEN || conn->state == CONN_FLUSHING || conn->state == CONN_HALF)
-                conn_feed(worker, conn, EVENT_OP_RECV);
+                storm_conn_feed(worker, conn, EVENT_OP_RECV);
         if (conn->state == CONN_OPEN)
-                conn_feed(worker, conn, EVENT_OP_SEND);
+                storm_conn_feed(worker, conn, EVENT_OP_SEND);
         if (conn->state == CONN_FLUSHING && conn->n_out[EVENT_OP_SEND] == 0) {
                 conn_shutdown(worker, conn, 1);
-                conn_enter(conn, CONN_HALF);
+                conn_enter(conn, conn->is_shared ? CONN_SHUT : CONN_HALF);
         }
         if (conn->state == CONN_OPEN && conn->has_ended && conn->n_out[EVENT_OP_SEND] == 0)
-                conn_close(worker, conn);
+                storm_conn_close(worker, conn);
         if (conn->state == CONN_HALF && conn->has_ended && conn->n_out[EVENT_OP_SEND] == 0)
-                conn_close(worker, conn);
+                storm_conn_close(worker, conn);
         if (conn->state == CONN_SHUT && conn_n_out(conn) == 0)
-                conn_close(worker, conn);
+                storm_conn_close(worker, conn);
         if (may_fail && conn->has_failed)
-                conn_close(worker, conn);
+                storm_conn_close(worker, conn);
         conn_free_if_done(conn);
+}
+
+/* Whether the worker posts on this connection: who only waited for its event must not. */
+static bool conn_is_of(const struct storm_worker *worker, const struct storm_conn *conn) {
+        return conn >= worker->conns->all && conn < worker->conns->all + STORM_CONNS;
+}
+
+static void conn_open(struct storm_worker *worker, struct storm_conn *conn) {
+        conn_enter(conn, CONN_OPEN);
+        if (!conn->is_datagram)
+                storm_share_offer(worker, conn);
 }
 
 void storm_conn_op_ended(struct storm_worker *worker, struct storm_conn *conn, enum event_op op, int status,
@@ -222,20 +264,23 @@ void storm_conn_op_ended(struct storm_worker *worker, struct storm_conn *conn, e
         conn->has_ended |= is_end;
         if (op == EVENT_OP_CONNECT && conn->state == CONN_CONNECTING) {
                 if (status == 0)
-                        conn_enter(conn, CONN_OPEN);
+                        conn_open(worker, conn);
                 else
-                        conn_close(worker, conn);
+                        storm_conn_close(worker, conn);
         }
-        if (status < 0 && status != -ECANCELED)
+        /* A datagram socket goes on after a datagram that was cut, or not taken at its peer. */
+        if (status < 0 && status != -ECANCELED &&
+            !(conn->is_datagram && (status == -EMSGSIZE || status == -ECONNREFUSED)))
                 conn->has_failed = true;
-        if (!__atomic_load_n(&worker->client->is_leaving, __ATOMIC_RELAXED))
-                conn_step(worker, conn);
+        if (conn_is_of(worker, conn) && !__atomic_load_n(&worker->client->is_leaving, __ATOMIC_RELAXED))
+                storm_conn_step(worker, conn);
+        else
+                conn_free_if_done(conn);
 }
 
 /* --- Opening ---------------------------------------------------------------------------------------------------- */
 
-/* Finds a free place and returns it locked, or NULL. */
-static struct storm_conn *conn_take(struct storm_worker *worker) {
+struct storm_conn *storm_conn_take(struct storm_worker *worker) {
         unsigned start = storm_pick(&worker->random, STORM_CONNS);
 
         for (unsigned i = 0; i < STORM_CONNS; i++) {
@@ -269,27 +314,34 @@ static void conn_init_options(struct storm_worker *worker, struct storm_conn *co
                 conn_set(worker, conn, IPPROTO_TCP, TCP_NODELAY, 1);
 }
 
-/* Fills a place; the caller holds the lock. */
-static int conn_init(struct storm_worker *worker, struct storm_conn *conn, uint64_t socket,
-                     enum storm_conn_state state) {
+int storm_conn_init(struct storm_worker *worker, struct storm_conn *conn, uint64_t socket, int type,
+                    enum storm_conn_state state) {
         struct storm_client *client = worker->client;
         int r;
 
         conn->number = ((uint64_t) client->number << 24) + __atomic_add_fetch(&client->n_conns, 1, __ATOMIC_RELAXED);
         conn->socket = socket;
         conn_enter(conn, state);
-        conn->is_listening = NULL;
+        conn->presence = NULL;
         conn->offset = 0;
         memset(conn->order, 0, sizeof(conn->order));
         memset(conn->last, 0, sizeof(conn->last));
+        memset(conn->want, 0, sizeof(conn->want));
+        conn->is_datagram = type == SOCK_DGRAM;
+        conn->is_narrow = false;
+        conn->peer = 0;
+        conn->is_v6 = false;
+        conn->is_shared = false;
         conn->moved_ns = now_ns();
         conn->budget = 20 + storm_pick(&worker->random, 60);
-        conn->want[EVENT_OP_RECV] = (uint8_t) (1 + storm_pick(&worker->random, 6));
-        conn->want[EVENT_OP_SEND] = (uint8_t) (1 + storm_pick(&worker->random, 4));
+        conn->want[conn->is_datagram ? EVENT_OP_RECVFROM : EVENT_OP_RECV] =
+                (uint8_t) (1 + storm_pick(&worker->random, 6));
+        conn->want[conn->is_datagram ? EVENT_OP_SENDTO : EVENT_OP_SEND] =
+                (uint8_t) (1 + storm_pick(&worker->random, 4));
         conn->is_settled = worker->mode == EVENT_MODE_PORT && storm_pick(&worker->random, 3) == 0;
         conn->has_ended = false;
         conn->has_failed = false;
-        if (state != CONN_LISTENING)
+        if (state != CONN_LISTENING && !conn->is_datagram)
                 conn_init_options(worker, conn);
         if (worker->mode != EVENT_MODE_PORT)
                 return 0;
@@ -300,7 +352,7 @@ static int conn_init(struct storm_worker *worker, struct storm_conn *conn, uint6
 }
 
 void storm_conn_adopt(struct storm_worker *worker, uint64_t socket) {
-        struct storm_conn *conn = conn_take(worker);
+        struct storm_conn *conn = storm_conn_take(worker);
         int r;
 
         if (!conn) {
@@ -309,9 +361,11 @@ void storm_conn_adopt(struct storm_worker *worker, uint64_t socket) {
                         storm_worker_failed(worker, "ovl_socket_close", r);
                 return;
         }
-        r = conn_init(worker, conn, socket, CONN_OPEN);
+        r = storm_conn_init(worker, conn, socket, SOCK_STREAM, CONN_OPEN);
+        if (r == 0)
+                conn_open(worker, conn);
         if (r == 0 && !__atomic_load_n(&worker->client->is_leaving, __ATOMIC_RELAXED))
-                conn_step(worker, conn);
+                storm_conn_step(worker, conn);
         pthread_mutex_unlock(&conn->lock);
 }
 
@@ -325,26 +379,25 @@ static int conn_open_socket(struct storm_worker *worker, int family, uint64_t *r
 }
 
 int storm_conn_connect(struct storm_worker *worker) {
-        uint32_t place = storm_board_pick(worker->client->board, &worker->random);
+        uint32_t place = storm_board_pick(worker->client->board->places, 0, &worker->random);
         struct sockaddr_storage address;
         struct storm_conn *conn;
-        socklen_t len;
         uint64_t socket;
         int r;
 
-        conn = place ? conn_take(worker) : NULL;
+        conn = place ? storm_conn_take(worker) : NULL;
         if (!conn)
                 return -EAGAIN;
-        len = storm_place_address(place, &address);
+        storm_place_address(place, &address);
         r = conn_open_socket(worker, address.ss_family, &socket);
         if (r == 0)
-                r = conn_init(worker, conn, socket, CONN_CONNECTING);
+                r = storm_conn_init(worker, conn, socket, SOCK_STREAM, CONN_CONNECTING);
         if (r == 0) {
-                r = storm_op_post(worker, conn, EVENT_OP_CONNECT, 0, 0, (struct sockaddr *) &address, len);
+                r = storm_op_post(worker, conn, EVENT_OP_CONNECT, 0, 0, place);
                 if (r < 0 || storm_pick(&worker->random, 40) == 0)
-                        conn_close(worker, conn);
+                        storm_conn_close(worker, conn);
                 else if (storm_pick(&worker->random, 40) == 0)
-                        conn_cancel(worker, conn);
+                        storm_conn_cancel(worker, conn);
         }
         pthread_mutex_unlock(&conn->lock);
         return r;
@@ -355,7 +408,7 @@ static int conn_publish(struct storm_worker *worker, uint64_t socket, bool is_v6
         socklen_t len;
         int r;
 
-        len = storm_place_address(is_v6 ? STORM_PLACE_V6 : 0, &address);
+        len = storm_place_address(is_v6 ? EVENT_PLACE_V6 : 0, &address);
         r = ovl_bind(worker->thread, socket, (struct sockaddr *) &address, len);
         if (r == 0)
                 r = ovl_listen(worker->thread, socket, 64);
@@ -366,16 +419,13 @@ static int conn_publish(struct storm_worker *worker, uint64_t socket, bool is_v6
                 storm_worker_failed(worker, "opening a listener", r);
                 return r;
         }
-        /* sin_port and sin6_port lie at the same place. */
-        __atomic_store_n(&worker->client->board->places[at],
-                         ntohs(((struct sockaddr_in *) &address)->sin_port) | (is_v6 ? STORM_PLACE_V6 : 0),
-                         __ATOMIC_RELEASE);
+        __atomic_store_n(&worker->client->board->places[at], storm_address_place(&address), __ATOMIC_RELEASE);
         return 0;
 }
 
 int storm_conn_listen(struct storm_worker *worker, bool is_v6) {
         unsigned at = (worker->client->slot * STORM_WORKERS + worker->index) * 2 + is_v6;
-        struct storm_conn *conn = conn_take(worker);
+        struct storm_conn *conn = storm_conn_take(worker);
         uint64_t socket;
         int r;
 
@@ -385,12 +435,12 @@ int storm_conn_listen(struct storm_worker *worker, bool is_v6) {
         if (r == 0)
                 r = conn_publish(worker, socket, is_v6, at);
         if (r == 0)
-                r = conn_init(worker, conn, socket, CONN_LISTENING);
+                r = storm_conn_init(worker, conn, socket, SOCK_STREAM, CONN_LISTENING);
         if (r == 0) {
-                conn->is_listening = &worker->is_listening[is_v6];
-                __atomic_store_n(conn->is_listening, 1, __ATOMIC_RELAXED);
+                conn->presence = &worker->is_listening[is_v6];
+                __atomic_store_n(conn->presence, 1, __ATOMIC_RELAXED);
                 conn->is_settled = worker->mode == EVENT_MODE_PORT;
-                conn_step(worker, conn);
+                storm_conn_step(worker, conn);
         }
         pthread_mutex_unlock(&conn->lock);
         return r;
@@ -412,12 +462,12 @@ static void conn_tend(struct storm_worker *worker, struct storm_conn *conn, uint
         if (conn->state == CONN_FREE || conn->state == CONN_CLOSED)
                 return;
         if (conn->state != CONN_LISTENING && now > conn->moved_ns + silence_ns)
-                conn_close(worker, conn);
+                storm_conn_close(worker, conn);
         else
-                conn_step(worker, conn);
+                storm_conn_step(worker, conn);
 }
 
-/* Two listeners a worker, one an address family; each is replaced once it has been closed. */
+/* Listeners and receivers of datagrams, one an address family; each is replaced once it has been closed. */
 static void conn_tend_listeners(struct storm_worker *worker) {
         unsigned first = (worker->client->slot * STORM_WORKERS + worker->index) * 2;
 
@@ -427,6 +477,13 @@ static void conn_tend_listeners(struct storm_worker *worker) {
                 __atomic_store_n(&worker->client->board->places[first + is_v6], 0, __ATOMIC_RELEASE);
                 if (!storm_worker_is_over(worker))
                         storm_conn_listen(worker, is_v6);
+        }
+        for (unsigned is_v6 = 0; is_v6 < 2; is_v6++) {
+                if (__atomic_load_n(&worker->is_receiving[is_v6], __ATOMIC_RELAXED))
+                        continue;
+                __atomic_store_n(&worker->client->board->datagrams[first + is_v6], 0, __ATOMIC_RELEASE);
+                if (!storm_worker_is_over(worker))
+                        storm_datagram_open(worker, is_v6);
         }
 }
 
@@ -446,6 +503,11 @@ void storm_conns_tend(struct storm_worker *worker) {
                 conn_tend(worker, conn, now);
                 pthread_mutex_unlock(&conn->lock);
         }
-        if (!storm_worker_is_over(worker) && storm_conns_count(worker->conns) < target + 2)
+        if (storm_worker_is_over(worker) || storm_conns_count(worker->conns) >= target + 4)
+                return;
+        if (storm_pick(&worker->random, 10) == 0)
+                storm_datagram_open_other(worker);
+        else
                 storm_conn_connect(worker);
+        storm_share_join(worker);
 }

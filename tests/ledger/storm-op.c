@@ -35,7 +35,7 @@ static struct storm_op *storm_op_take(struct storm_worker *worker) {
 static void storm_op_give(struct storm_op *op) {
         struct storm_worker *worker = op->worker;
 
-        op->in_flight = false;
+        __atomic_store_n(&op->in_flight, false, __ATOMIC_RELAXED);
         __atomic_store_n(&op->conn, NULL, __ATOMIC_RELAXED);
         __atomic_fetch_sub(&worker->n_out, 1, __ATOMIC_RELAXED);
         if (worker->mode == EVENT_MODE_PORT)
@@ -98,15 +98,19 @@ static void storm_op_enter(struct storm_worker *worker, const struct storm_op *o
         worker->running[worker->depth++] = number;
 }
 
-static void storm_op_routine(struct ovl_thread *thread, struct ovl_overlapped *overlapped) {
-        struct storm_op *op = overlapped->user;
-        struct storm_worker *worker = op->worker;
+struct storm_worker *storm_worker_self(struct storm_worker *worker) {
         uint32_t tid = (uint32_t) gettid();
 
-        /* Not who should run this, nor whom the library names: the thread that does. */
         for (unsigned i = 0; i < STORM_WORKERS; i++)
                 if (__atomic_load_n(&worker->client->journals[i].header->tid, __ATOMIC_RELAXED) == tid)
-                        worker = &worker->client->workers[i];
+                        return &worker->client->workers[i];
+        return worker;
+}
+
+static void storm_op_routine(struct ovl_thread *thread, struct ovl_overlapped *overlapped) {
+        struct storm_op *op = overlapped->user;
+        struct storm_worker *worker = storm_worker_self(op->worker);
+
         storm_op_enter(worker, op);
         storm_op_done(worker, op, EVENT_MODE_ROUTINE, 0);
         /* Now and then a routine waits alertably itself: routines of other connections may run within it. */
@@ -115,10 +119,11 @@ static void storm_op_routine(struct ovl_thread *thread, struct ovl_overlapped *o
         worker->depth--;
 }
 
-static int storm_op_call(struct storm_worker *worker, struct storm_conn *conn, struct storm_op *op,
-                         const struct sockaddr *address, socklen_t address_len) {
+static int storm_op_call(struct storm_worker *worker, struct storm_conn *conn, struct storm_op *op, uint32_t place) {
         void (*routine)(struct ovl_thread *, struct ovl_overlapped *) =
                 worker->mode == EVENT_MODE_ROUTINE ? storm_op_routine : NULL;
+        struct sockaddr_storage address;
+        socklen_t address_len = storm_place_address(place, &address);
         unsigned flags = 0;
 
         if (op->flags & EVENT_FLAG_VERDICT)
@@ -129,29 +134,57 @@ static int storm_op_call(struct storm_worker *worker, struct storm_conn *conn, s
                 flags |= OVL_PEEK;
         if (op->mode != worker->mode)
                 flags |= OVL_QUIET;
+        op->from_len = 0;
+        if (op->op == EVENT_OP_RECVFROM && storm_pick(&worker->random, 4) > 0)
+                return ovl_recvfrom(worker->thread, conn->socket, op->pieces, op->n_pieces, flags, &op->from,
+                                    &op->from_len, &op->overlapped, routine);
+        if (op->op == EVENT_OP_SENDTO && place != 0)
+                return ovl_sendto(worker->thread, conn->socket, op->pieces, op->n_pieces, flags,
+                                  (struct sockaddr *) &address, address_len, &op->overlapped, routine);
         switch (op->op) {
         case EVENT_OP_RECV:
+        case EVENT_OP_RECVFROM:
                 return ovl_recv(worker->thread, conn->socket, op->pieces, op->n_pieces, flags, &op->overlapped,
                                 routine);
         case EVENT_OP_SEND:
+        case EVENT_OP_SENDTO:
                 return ovl_send(worker->thread, conn->socket, op->pieces, op->n_pieces, flags, &op->overlapped,
                                 routine);
         case EVENT_OP_ACCEPT:
                 return ovl_accept(worker->thread, conn->socket, flags, &op->overlapped, routine);
         default:
-                return ovl_connect(worker->thread, conn->socket, address, address_len, flags, &op->overlapped, routine);
+                return ovl_connect(worker->thread, conn->socket, (struct sockaddr *) &address, address_len, flags,
+                                   &op->overlapped, routine);
         }
+}
+
+/* The event that the operation is to set. One that asks for a verdict has one that nobody else resets. */
+static struct ovl_event *storm_op_event(struct storm_worker *worker, const struct storm_op *op) {
+        if (op->mode != EVENT_MODE_EVENT)
+                return NULL;
+        return op->events[op->flags & EVENT_FLAG_VERDICT ? 1 : storm_pick(&worker->random, 2)];
+}
+
+static void storm_op_write_result(struct storm_worker *worker, const struct storm_op *op, int result) {
+        struct event event = { .kind = EVENT_RESULT, .id = op->id, .status = result };
+
+        if (op->mode == EVENT_MODE_EVENT && result == 0 && ovl_event_poll(op->overlapped.event, NULL) == 1)
+                event.flags = EVENT_FLAG_SET;
+        journal_add(worker->journal, event);
 }
 
 static void storm_op_fill(struct storm_worker *worker, struct storm_conn *conn, struct storm_op *op, uint32_t len) {
         storm_op_cut(worker, op, len);
         if (op->op == EVENT_OP_SEND)
                 pattern_fill(conn->number, conn->offset, op->memory, len);
+        else if (op->op == EVENT_OP_SENDTO)
+                pattern_fill(pattern_datagram(conn->number, conn->order[EVENT_OP_SENDTO]), 0, op->memory, len);
         else
                 memset(op->memory, 0xee, len);
 }
 
-static void storm_op_write_post(struct storm_worker *worker, struct storm_conn *conn, struct storm_op *op) {
+static void storm_op_write_post(struct storm_worker *worker, struct storm_conn *conn, struct storm_op *op,
+                                uint32_t place) {
         struct event event = {
                 .op = op->op,
                 .mode = op->mode,
@@ -159,7 +192,8 @@ static void storm_op_write_post(struct storm_worker *worker, struct storm_conn *
                 .body.post = { .conn = conn->number,
                                .offset = conn->offset,
                                .order = conn->order[op->op]++,
-                               .len = op->len },
+                               .len = op->len,
+                               .to = place },
         };
 
         op->id = journal_post(worker->journal, event);
@@ -168,7 +202,7 @@ static void storm_op_write_post(struct storm_worker *worker, struct storm_conn *
 }
 
 int storm_op_post(struct storm_worker *worker, struct storm_conn *conn, enum event_op kind, uint32_t len,
-                  unsigned flags, const struct sockaddr *address, socklen_t address_len) {
+                  unsigned flags, uint32_t place) {
         struct storm_op *op = storm_op_take(worker);
         int r;
 
@@ -177,18 +211,25 @@ int storm_op_post(struct storm_worker *worker, struct storm_conn *conn, enum eve
         op->op = kind;
         op->flags = flags;
         op->mode = worker->mode;
-        if (worker->mode == EVENT_MODE_PORT && storm_pick(&worker->random, 16) == 0)
+        /*
+         * Closing a thread cancels a send that its socket's port does not hear of, and none behind it: whoever leaves
+         * with such a send pending tears the stream, by right.
+         */
+        if (worker->mode == EVENT_MODE_PORT && storm_pick(&worker->random, 16) == 0 &&
+            !(kind == EVENT_OP_SEND && worker->client->is_leaver))
                 op->mode = EVENT_MODE_PLAIN;
         storm_op_fill(worker, conn, op, len);
-        storm_op_write_post(worker, conn, op);
-        op->in_flight = true;
+        storm_op_write_post(worker, conn, op, place != 0 ? place : conn->peer);
+        op->overlapped.event = storm_op_event(worker, op);
+        __atomic_store_n(&op->event, op->overlapped.event, __ATOMIC_RELAXED);
+        __atomic_store_n(&op->in_flight, true, __ATOMIC_RELEASE);
         __atomic_store_n(&op->conn, conn, __ATOMIC_RELAXED);
         __atomic_fetch_add(&worker->n_out, 1, __ATOMIC_RELAXED);
         if (worker->mode == EVENT_MODE_PORT)
                 __atomic_fetch_add(&worker->client->n_port_out, 1, __ATOMIC_RELAXED);
-        r = storm_op_call(worker, conn, op, address, address_len);
+        r = storm_op_call(worker, conn, op, place);
         if (r != OVL_PENDING)
-                journal_add(worker->journal, (struct event){ .kind = EVENT_RESULT, .id = op->id, .status = r });
+                storm_op_write_result(worker, op, r);
         if (r < 0) {
                 storm_op_give(op);
                 return r;
@@ -231,8 +272,12 @@ void storm_op_done(struct storm_worker *worker, struct storm_op *op, enum event_
         };
         struct storm_conn *conn = op->conn;
 
-        if (op->op == EVENT_OP_RECV)
+        if (op->op == EVENT_OP_RECV || op->op == EVENT_OP_RECVFROM)
                 storm_op_hash(op, bytes, &event);
+        if (op->op == EVENT_OP_RECVFROM && op->from_len > 0)
+                event.body.record.from = storm_address_place(&op->from);
+        if (op->overlapped.flags & OVL_TRUNCATED)
+                event.flags = EVENT_FLAG_TRUNCATED;
         journal_add(worker->journal, event);
         __atomic_fetch_add(&worker->client->board->steps[worker->client->slot], 1, __ATOMIC_RELAXED);
         if (!is_first || !conn)

@@ -3,7 +3,7 @@
 /*
  * The client of a storm that does without the library: it reads records from the wire and writes each down, whether it
  * expected it or not. A library that is careful ends its session at the first record that it did not ask for; only
- * here is that record itself seen.
+ * here is that record itself seen. It opens one session after the other, each at another level.
  *
  * Invariant: the tag of an entry is the number of the operation, so that the ledger itself matches records with posts.
  *
@@ -28,6 +28,7 @@
 #define RAW_BATCH 6
 #define RAW_BATCHES 8
 #define RAW_SLOTS (3 * RAW_BATCH)
+#define RAW_ROUNDS 20 /* of one session */
 
 struct raw_conn {
         uint64_t socket;
@@ -63,8 +64,8 @@ static void raw_conn_init(struct raw *raw, struct raw_conn *conn, uint64_t socke
 
 /* --- Records ---------------------------------------------------------------------------------------------------- */
 
-/* Writes a record down as it came; what it names need not exist. */
-static void raw_enter(struct raw *raw, const struct ovl_record *record) {
+/* Writes a record down as it came; what it names need not exist. payload: what it brought along, or NULL. */
+static void raw_enter(struct raw *raw, const struct ovl_record *record, const void *payload) {
         unsigned place = (unsigned) (event_id_place(record->tag) % RAW_OPS);
         bool is_known = raw->ops[place].id == record->tag;
         struct event event = {
@@ -77,6 +78,9 @@ static void raw_enter(struct raw *raw, const struct ovl_record *record) {
         };
         uint64_t n = record->bytes < RAW_OP_SIZE ? record->bytes : RAW_OP_SIZE;
 
+        if (is_known && payload)
+                memcpy(raw->wire->memory + place * RAW_OP_SIZE, payload,
+                       record->payload_len < RAW_OP_SIZE ? record->payload_len : RAW_OP_SIZE);
         if (is_known && record->key == raw->ops[place].conn->socket)
                 event.body.record.key = raw->ops[place].conn->number;
         if (is_known && raw->ops[place].op == EVENT_OP_RECV) {
@@ -97,14 +101,15 @@ static void raw_enter(struct raw *raw, const struct ovl_record *record) {
 static int raw_settle(struct raw *raw) {
         uint64_t deadline_ns = now_ns() + raw->patience_s * NS_PER_S;
         struct ovl_record record;
+        const void *payload;
         int r;
 
         while (raw->n_out > 0) {
-                r = wire_read(raw->wire, deadline_ns, &record);
+                r = wire_read(raw->wire, deadline_ns, &record, &payload);
                 if (r < 0)
                         return r;
                 if (r == WIRE_RECORD && record.kind == OVL_RECORD_COMPLETION)
-                        raw_enter(raw, &record);
+                        raw_enter(raw, &record, payload);
         }
         return 0;
 }
@@ -113,19 +118,20 @@ static int raw_settle(struct raw *raw) {
 static int raw_ask(struct raw *raw, Overlapd__Request *request) {
         uint64_t deadline_ns = now_ns() + raw->patience_s * NS_PER_S;
         struct ovl_record record;
+        const void *payload;
         int r;
 
         r = wire_send_request(raw->wire, request, -1);
         if (r < 0)
                 return r;
         for (;;) {
-                r = wire_read(raw->wire, deadline_ns, &record);
+                r = wire_read(raw->wire, deadline_ns, &record, &payload);
                 if (r < 0)
                         return r;
                 if (r == WIRE_REPLY && raw->wire->reply.id == request->id)
                         break;
                 if (r == WIRE_RECORD && record.kind == OVL_RECORD_COMPLETION)
-                        raw_enter(raw, &record);
+                        raw_enter(raw, &record, payload);
         }
         if (raw->wire->reply.status < 0)
                 fprintf(stderr, "storm: raw request %d: %s\n", (int) request->what_case, raw->wire->reply.text);
@@ -337,13 +343,13 @@ static int raw_round(struct raw *raw) {
 }
 
 /* A record that comes twice may come right behind the last reply: a last request brings it in. */
-static int raw_storm(struct raw *raw) {
+static int raw_storm(struct raw *raw, unsigned n_rounds) {
         int r;
 
         r = raw_listen(raw);
         if (r < 0)
                 return r;
-        while (!__atomic_load_n(&raw->board->is_over, __ATOMIC_RELAXED)) {
+        for (unsigned i = 0; i < n_rounds && !__atomic_load_n(&raw->board->is_over, __ATOMIC_RELAXED); i++) {
                 r = raw_round(raw);
                 if (r < 0)
                         return r;
@@ -354,26 +360,34 @@ static int raw_storm(struct raw *raw) {
         return raw_listen(raw);
 }
 
+static int raw_session(struct raw *raw, const char *path, unsigned level) {
+        int r;
+
+        *raw->wire = (struct wire){ .fd = -1 };
+        r = wire_open(raw->wire, path, level, RAW_OPS * RAW_OP_SIZE, now_ns() + raw->patience_s * NS_PER_S);
+        if (r == 0)
+                r = raw_storm(raw, RAW_ROUNDS);
+        wire_close(raw->wire);
+        return r;
+}
+
 int storm_raw_run(struct storm_board *board, struct journal *journal, const char *path, uint32_t client, uint64_t seed,
-                  unsigned patience_s) {
+                  int level, unsigned patience_s) {
         struct raw raw = {
                 .board = board, .journal = journal, .random.state = seed, .client = client, .patience_s = patience_s
         };
         _cleanup_free_ struct wire *wire = calloc(1, sizeof(*wire));
-        int r;
+        int r = 0;
 
         if (!wire)
                 return STORM_EXIT_FAILED;
-        wire->fd = -1;
         raw.wire = wire;
         journal_start(journal);
-        r = wire_open(wire, path, RAW_OPS * RAW_OP_SIZE, now_ns() + patience_s * NS_PER_S);
-        if (r == 0)
-                r = raw_storm(&raw);
+        for (unsigned i = 0; r == 0 && !__atomic_load_n(&board->is_over, __ATOMIC_RELAXED); i++)
+                r = raw_session(&raw, path, level < 0 ? (unsigned) (seed + i) % STORM_LEVELS : (unsigned) level);
         if (r == -ECONNABORTED)
                 storm_mark(journal, EVENT_ABORTED, client, 0, 0, r);
         else if (r < 0 && r != -ETIMEDOUT)
                 fprintf(stderr, "storm: the raw client: %s\n", strerror(-r));
-        wire_close(wire);
         return r == -ETIMEDOUT ? STORM_EXIT_MISSING : r < 0 && r != -ECONNABORTED ? STORM_EXIT_FAILED : 0;
 }

@@ -4,12 +4,13 @@
  * The driver of a storm: starts a daemon, lets clients loose on it, kills some of them at random moments, and hands
  * what all of them wrote to the ledger, whose judgement is the result.
  *
- *   storm [--seed N] [--ops N] [--mix] [--raw] [--plant FAULT] [--events DIRECTORY]
+ *   storm [--seed N] [--ops N] [--level N] [--mix] [--raw] [--plant FAULT] [--events DIRECTORY]
  *
- * --ops: operations after which everything ends. --mix: the ledger demands the shares of the big storm. --plant: the
- * daemon is started with this planted fault, and the storm passes only if the ledger names it. --raw: only the client
- * that does without the library takes part, so that the fault meets it. --events: the event files are written to this
- * directory, which must not exist, and stay, for `ledger --show`.
+ * --ops: operations after which everything ends. --level: of all clients; else each has one of its own. --mix: the
+ * ledger demands the shares of the big storm. --plant: the daemon is started with this planted fault, and the storm
+ * passes only if the ledger names it. --raw: only the client that does without the library takes part, so that the
+ * fault meets it. --events: the event files are written to this directory, which must not exist, and stay, for `ledger
+ * --show`.
  *
  * Invariant: the driver has one thread and holds every event file of the living, so it sees who makes progress. Who
  * makes none is stopped and named; nothing here waits without a limit.
@@ -50,6 +51,7 @@ struct storm_options {
         uint64_t n_ops;
         int mix;
         int raw;
+        int level;     /* -1: all of them */
         int output_fd; /* takes what the ledger says, also when all is well */
         char plant[32];
         char events[80];
@@ -99,7 +101,7 @@ static int storm_child(struct storm *storm, unsigned at) {
                 return storm_peer_run(storm->board, slot->journals, seed);
         if (at == STORM_RAW)
                 return storm_raw_run(storm->board, slot->journals, storm->daemon.path, slot->client, seed,
-                                     storm->patience_s);
+                                     storm->options.level, storm->patience_s);
         client = calloc(1, sizeof(*client));
         if (!client)
                 return STORM_EXIT_FAILED;
@@ -109,6 +111,8 @@ static int storm_child(struct storm *storm, unsigned at) {
         client->number = slot->client;
         client->slot = at;
         client->seed = seed;
+        client->level = storm->options.level;
+        client->is_leaver = slot->is_leaver;
         client->patience_s = storm->patience_s;
         return storm_client_run(client);
 }
@@ -117,6 +121,7 @@ static void storm_start(struct storm *storm, unsigned at) {
         struct storm_slot *slot = &storm->slots[at];
 
         *slot = (struct storm_slot){ .client = at == STORM_PEER ? 0 : ++storm->n_clients };
+        slot->is_leaver = at >= STORM_STEADY && at < STORM_PEER && storm->n_doomed++ % 4 == 3;
         slot->n_journals = at == STORM_PEER || at == STORM_RAW ? 1 : STORM_WORKERS;
         for (unsigned i = 0; i < slot->n_journals; i++)
                 storm_open_journal(storm, &slot->journals[i], slot->client);
@@ -139,11 +144,22 @@ static void storm_start_doomed(struct storm *storm, unsigned at) {
 
         unit = unit < 100 ? 100 : unit > 800 ? 800 : unit;
         storm_start(storm, at);
-        storm->slots[at].is_leaver = storm->n_doomed++ % 4 == 3;
         storm->slots[at].limit = unit + storm_random(&storm->random) % (3 * unit);
 }
 
 /* --- Watching --------------------------------------------------------------------------------------------------- */
+
+/* Takes away what was meant for a process that is gone, and what it was writing. */
+static void storm_empty_mail(struct storm *storm, unsigned at) {
+        for (unsigned i = 0; i < STORM_SLOTS; i++) {
+                struct storm_mail *mail = &storm->board->mail[i];
+                uint32_t state = __atomic_load_n(&mail->state, __ATOMIC_ACQUIRE);
+                bool is_writer = state == STORM_MAIL_WRITTEN && __atomic_load_n(&mail->from, __ATOMIC_RELAXED) == at;
+
+                if (is_writer || (i == at && (state == STORM_MAIL_FULL || state == STORM_MAIL_READ)))
+                        __atomic_store_n(&mail->state, STORM_MAIL_EMPTY, __ATOMIC_RELEASE);
+        }
+}
 
 static void storm_empty(struct storm *storm, unsigned at) {
         struct storm_slot *slot = &storm->slots[at];
@@ -151,9 +167,14 @@ static void storm_empty(struct storm *storm, unsigned at) {
         slot->pid = 0;
         for (unsigned i = 0; i < slot->n_journals; i++)
                 journal_close(&slot->journals[i]);
+        __atomic_store_n(&storm->board->sessions[at], 0, __ATOMIC_RELAXED);
+        memset(storm->board->handles[at], 0, sizeof(storm->board->handles[at]));
+        storm_empty_mail(storm, at);
         if (at < STORM_PEER)
-                for (unsigned i = 0; i < STORM_WORKERS * 2; i++)
+                for (unsigned i = 0; i < STORM_WORKERS * 2; i++) {
                         __atomic_store_n(&storm->board->places[at * STORM_WORKERS * 2 + i], 0, __ATOMIC_RELAXED);
+                        __atomic_store_n(&storm->board->datagrams[at * STORM_WORKERS * 2 + i], 0, __ATOMIC_RELAXED);
+                }
 }
 
 static void storm_kill(struct storm *storm, unsigned at, enum event_kind why) {
@@ -239,12 +260,31 @@ static bool storm_is_broken(const struct storm *storm) {
         return false;
 }
 
+/* Datagrams of this machine for which there was no room where they were to be received, so far. */
+static uint64_t storm_count_dropped(void) {
+        static const char *const paths[] = { "/proc/net/snmp", "/proc/net/snmp6" };
+        unsigned long long n, total = 0;
+        char line[512];
+
+        for (size_t i = 0; i < HARNESS_N(paths); i++) {
+                FILE *file = fopen(paths[i], "re");
+
+                while (file && fgets(line, sizeof(line), file))
+                        if (sscanf(line, "Udp: %*u %*u %*u %*u %llu", &n) == 1 ||
+                            sscanf(line, "Udp6RcvbufErrors %llu", &n) == 1)
+                                total += n;
+                if (file)
+                        fclose(file);
+        }
+        return total;
+}
+
 /* --- Judging ---------------------------------------------------------------------------------------------------- */
 
 static void storm_exec_ledger(const struct storm *storm) {
-        static const char *const faults[][2] = { { "lost-record", "lost" },
-                                                 { "doubled-record", "doubled" },
-                                                 { "swapped-bytes", "bytes" } };
+        static const char *const faults[][2] = { { "lost-record", "lost" },    { "doubled-record", "doubled" },
+                                                 { "swapped-bytes", "bytes" }, { "swapped-datagram", "bytes" },
+                                                 { "lost-apc", "lost" },       { "doubled-apc", "doubled" } };
         const char *program = getenv("OVL_TEST_LEDGER");
         const char *line[8] = { program };
         size_t n = 1;
@@ -310,18 +350,19 @@ static void storm_open(struct storm *storm) {
 
 static void test_storm(void **state) {
         struct storm storm = {};
-        uint64_t started_ns = now_ns();
+        uint64_t started_ns = now_ns(), n_dropped = storm_count_dropped();
         int r;
 
-        r = sscanf(getenv(STORM_OPTIONS), "%llu %llu %d %d %d %79s %31s", (unsigned long long *) &storm.options.seed,
+        r = sscanf(getenv(STORM_OPTIONS), "%llu %llu %d %d %d %d %79s %31s", (unsigned long long *) &storm.options.seed,
                    (unsigned long long *) &storm.options.n_ops, &storm.options.mix, &storm.options.raw,
-                   &storm.options.output_fd, storm.options.events, storm.options.plant);
-        assert_true(r >= 6);
+                   &storm.options.level, &storm.options.output_fd, storm.options.events, storm.options.plant);
+        assert_true(r >= 7);
         storm_open(&storm);
         while (storm_turn(&storm) > 0)
                 if (storm_is_broken(&storm))
                         __atomic_store_n(&storm.board->is_over, 1, __ATOMIC_RELAXED);
         r = waitpid(storm.daemon.monitor, NULL, WNOHANG) == 0 && kill(storm.worker, 0) == 0 ? 0 : -ESRCH;
+        storm_mark(&storm.journal, EVENT_DROPPED, 0, 0, storm_count_dropped() - n_dropped, 0);
         storm_mark(&storm.journal, EVENT_DAEMON, 0, 0, 0, r);
         dprintf(storm.options.output_fd, "storm: seed %llu, %.1f s\n", (unsigned long long) storm.options.seed,
                 (double) (now_ns() - started_ns) / (double) NS_PER_S);
@@ -348,21 +389,21 @@ static void storm_print(int output_fd) {
 }
 
 static int storm_usage(void) {
-        fprintf(stderr, "usage: storm [--seed N] [--ops N] [--mix] [--raw] [--plant FAULT] [--events DIRECTORY]\n");
+        fprintf(stderr,
+                "usage: storm [--seed N] [--ops N] [--level N] [--mix] [--raw] [--plant FAULT] [--events DIRECTORY]\n");
         return 2;
 }
 
 int main(int argc, char **argv) {
         static const struct option options[] = {
-                { "seed", required_argument, NULL, 's' },
-                { "ops", required_argument, NULL, 'o' },
-                { "mix", no_argument, NULL, 'm' },
-                { "raw", no_argument, NULL, 'r' },
-                { "plant", required_argument, NULL, 'p' },
-                { "events", required_argument, NULL, 'e' },
-                {},
+                { "seed", required_argument, NULL, 's' },   { "ops", required_argument, NULL, 'o' },
+                { "level", required_argument, NULL, 'l' },  { "mix", no_argument, NULL, 'm' },
+                { "raw", no_argument, NULL, 'r' },          { "plant", required_argument, NULL, 'p' },
+                { "events", required_argument, NULL, 'e' }, {},
         };
-        struct storm_options storm = { .n_ops = 100000, .seed = now_ns() ^ (uint64_t) getpid(), .events = "-" };
+        struct storm_options storm = {
+                .n_ops = 100000, .seed = now_ns() ^ (uint64_t) getpid(), .events = "-", .level = -1
+        };
         struct harness_test test = { "storm", test_storm, 0 };
         char text[256];
         int option, r;
@@ -372,6 +413,8 @@ int main(int argc, char **argv) {
                         storm.seed = strtoull(optarg, NULL, 0);
                 else if (option == 'o')
                         storm.n_ops = strtoull(optarg, NULL, 0);
+                else if (option == 'l')
+                        storm.level = atoi(optarg);
                 else if (option == 'm')
                         storm.mix = 1;
                 else if (option == 'r')
@@ -386,8 +429,9 @@ int main(int argc, char **argv) {
         storm.output_fd = memfd_create("storm", 0);
         if (storm.output_fd < 0 || optind != argc)
                 return storm_usage();
-        snprintf(text, sizeof(text), "%llu %llu %d %d %d %s %s", (unsigned long long) storm.seed,
-                 (unsigned long long) storm.n_ops, storm.mix, storm.raw, storm.output_fd, storm.events, storm.plant);
+        snprintf(text, sizeof(text), "%llu %llu %d %d %d %d %s %s", (unsigned long long) storm.seed,
+                 (unsigned long long) storm.n_ops, storm.mix, storm.raw, storm.level, storm.output_fd, storm.events,
+                 storm.plant);
         setenv(STORM_OPTIONS, text, 1);
         if (storm.plant[0])
                 test.name = storm.plant;

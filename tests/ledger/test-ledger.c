@@ -6,19 +6,12 @@
  */
 
 #include <errno.h>
-#include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #include "tests/harness/harness.h"
-#include "tests/ledger/books.h"
-#include "tests/ledger/check.h"
 #include "tests/ledger/pattern.h"
-#include "tests/ledger/report.h"
-#include "tests/ledger/stream.h"
+#include "tests/ledger/synthetic.h"
 
-#define FILES 4 /* 0: the driver; 1 and 2: threads of client 1; 3: a thread of client 2 */
 #define SENDER 77
 #define RECEIVER 78
 
@@ -52,45 +45,6 @@ enum fault {
         MISNUMBERED,
 };
 
-struct synthetic {
-        char directory[128];
-        struct journal files[FILES];
-        uint64_t posts[16]; /* numbers of the operations, in order of posting */
-        unsigned n_posts;
-        struct report report;
-        struct check_totals totals;
-        struct stream_totals streams;
-};
-
-static void synthetic_open(struct synthetic *synthetic) {
-        static const uint32_t clients[FILES] = { 0, 1, 1, 2 };
-
-        snprintf(synthetic->directory, sizeof(synthetic->directory), "%s/XXXXXX", harness_directory());
-        assert_non_null(mkdtemp(synthetic->directory));
-        for (uint32_t i = 0; i < FILES; i++) {
-                assert_int_equal(journal_create(&synthetic->files[i], synthetic->directory, i, clients[i], 64), 0);
-                synthetic->files[i].header->tid = 1000 + i;
-        }
-}
-
-static void synthetic_close(struct synthetic *synthetic) {
-        char path[160];
-
-        for (unsigned i = 0; i < FILES; i++) {
-                journal_close(&synthetic->files[i]);
-                snprintf(path, sizeof(path), "%s/%06u.journal", synthetic->directory, i);
-                assert_int_equal(unlink(path), 0);
-        }
-        assert_int_equal(rmdir(synthetic->directory), 0);
-}
-
-static uint64_t synthetic_post(struct synthetic *synthetic, unsigned file, struct event event) {
-        uint64_t id = journal_post(&synthetic->files[file], event);
-
-        synthetic->posts[synthetic->n_posts++] = id;
-        return id;
-}
-
 static void synthetic_send(struct synthetic *synthetic, uint32_t order, uint64_t offset, uint32_t len) {
         synthetic_post(synthetic, 1,
                        (struct event){
@@ -107,16 +61,6 @@ static void synthetic_receive(struct synthetic *synthetic, uint32_t order, uint3
                                .mode = EVENT_MODE_ROUTINE,
                                .body.post = { .conn = RECEIVER, .order = order, .len = len },
                        });
-}
-
-static void synthetic_record(struct synthetic *synthetic, unsigned file, uint64_t id, int status, uint64_t bytes) {
-        journal_add(&synthetic->files[file], (struct event){
-                                                     .kind = EVENT_RECORD,
-                                                     .mode = EVENT_MODE_ROUTINE,
-                                                     .id = id,
-                                                     .status = status,
-                                                     .body.record = { .bytes = bytes },
-                                             });
 }
 
 /* A record with the bytes of a stream from `offset` on, two of which may be swapped. */
@@ -146,11 +90,6 @@ static void synthetic_bytes(struct synthetic *synthetic, uint64_t id, uint64_t s
                     });
 }
 
-static void synthetic_mark(struct synthetic *synthetic, unsigned file, enum event_kind kind, uint64_t id,
-                           uint64_t conn) {
-        journal_add(&synthetic->files[file], (struct event){ .kind = kind, .id = id, .body.mark.conn = conn });
-}
-
 /* Sends of 100, 50 and 50 bytes; the last may be short, or indicated in a wrong way. */
 static void synthetic_write_sends(struct synthetic *synthetic, enum fault fault) {
         struct event odd = { .kind = EVENT_RECORD, .mode = EVENT_MODE_ROUTINE, .body.record.bytes = 50 };
@@ -177,7 +116,7 @@ static void synthetic_write_sends(struct synthetic *synthetic, enum fault fault)
         if (fault == DOUBLED || fault == DOUBLED_AND_KILLED)
                 journal_add(&synthetic->files[1], odd);
         if (fault == LOST_BUT_KILLED || fault == DOUBLED_AND_KILLED)
-                synthetic_mark(synthetic, 0, EVENT_KILLED, 1, 0);
+                synthetic_mark(synthetic, 0, EVENT_KILLED, 1, 0, 0);
 }
 
 /* Receives of 30, 120 and 50 bytes in places of 120, then the end. */
@@ -219,30 +158,23 @@ static void synthetic_write_rest(struct synthetic *synthetic, enum fault fault) 
         if (fault == CANCELLED_WITHOUT_CAUSE || fault == CANCELLED_AFTER_CANCEL) {
                 synthetic_receive(synthetic, 4, 10);
                 if (fault == CANCELLED_AFTER_CANCEL)
-                        synthetic_mark(synthetic, 3, EVENT_CANCEL, 0, RECEIVER);
+                        synthetic_mark(synthetic, 3, EVENT_CANCEL, 0, RECEIVER, 0);
                 synthetic_record(synthetic, 3, synthetic->posts[synthetic->n_posts - 1], -ECANCELED, 0);
         }
         if (fault == STUCK)
-                synthetic_mark(synthetic, 0, EVENT_STUCK, 2, 0);
+                synthetic_mark(synthetic, 0, EVENT_STUCK, 2, 0, 0);
         if (fault == CRASHED)
-                synthetic_mark(synthetic, 0, EVENT_CRASHED, 2, 0);
+                synthetic_mark(synthetic, 0, EVENT_CRASHED, 2, 0, 0);
         if (fault == ABORTED)
-                synthetic_mark(synthetic, 3, EVENT_ABORTED, 2, 0);
+                synthetic_mark(synthetic, 3, EVENT_ABORTED, 2, 0, 0);
 }
 
 static void synthetic_run(struct synthetic *synthetic, enum fault fault) {
-        struct books books;
-
-        *synthetic = (struct synthetic){};
         synthetic_open(synthetic);
         synthetic_write_sends(synthetic, fault);
         synthetic_write_receives(synthetic, fault);
         synthetic_write_rest(synthetic, fault);
-        assert_int_equal(books_load(&books, synthetic->directory, &synthetic->report), 0);
-        check_ops(&books, &synthetic->report, &synthetic->totals);
-        stream_check(&books, &synthetic->report, &synthetic->streams);
-        books_close(&books);
-        synthetic_close(synthetic);
+        synthetic_judge(synthetic);
 }
 
 static void test_clean(void **state) {
