@@ -335,7 +335,7 @@ static void names_wait_for_a_stopped_resolver(void **state) {
         names_start(&client);
         assert_int_equal(names_resolve(&client, &lookup, "four.test", AF_UNSPEC), 0);
         pid = names_resolver(&client);
-        assert_int_equal(kill(pid, SIGSTOP), 0);
+        assert_ok(process_stop(pid, harness_deadline(10)));
         names_post(&client, &lookup, "four.test", AF_UNSPEC);
         names_post(&client, &other, "six.test", AF_UNSPEC);
         names_check_others(&client);
