@@ -469,6 +469,8 @@ static void session_finish_accept(struct session *session, struct op *op) {
                 op_end(op, r, OVL_REASON_QUOTA, 0);
                 return;
         }
+        /* It lingers as its listener does, whose option is not ours. */
+        handle->socket->is_foreign = listener->is_foreign;
         op->value = handle->number;
 }
 
