@@ -206,6 +206,11 @@ int peer_claim_fd(struct peer *peer) {
         return fd;
 }
 
+void peer_drop_continued(struct peer *peer) {
+        payload_release(&peer->gathered);
+        peer->is_continuing = false;
+}
+
 void peer_await_input(struct peer *peer) {
         if (peer->is_dead || peer->file.armed[DIRECTION_IN])
                 return;

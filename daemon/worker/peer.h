@@ -67,8 +67,9 @@ struct peer {
         size_t n_sent;       /* bytes of it */
 
         /* a send that goes on in the next entry */
-        struct op *continued;     /* borrowed; NULL: there is none */
+        bool is_continuing;       /* there is one */
         struct ovl_entry opening; /* its first entry; flags: also those of the further ones */
+        struct payload gathered;  /* what has come of it */
 
         /* verdicts */
         uint64_t n_entries;   /* ever taken */
@@ -125,6 +126,9 @@ int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd
  */
 void peer_publish_records(struct peer *peer, uint8_t *scratch, struct list *sent);
 void peer_publish_replies(struct peer *peer);
+
+/* Forgets a send of which the rest will not come: it was never taken. */
+void peer_drop_continued(struct peer *peer);
 
 /* Whether a verdict is wanted, or is about to be sent. */
 static inline bool peer_awaits_verdict(const struct peer *peer) {

@@ -362,7 +362,7 @@ void session_remove_peer(struct session *session, struct peer *peer) {
                 session->first = NULL;
         list_unlink(&peer->in_session);
         session->n_peers--;
-        session_drop_continued(peer);
+        peer_drop_continued(peer);
         if (peer->thread)
                 session_end_thread(session, peer);
         if (peer->port)
@@ -423,12 +423,6 @@ static void session_unpin(struct session *session, struct op *op) {
         for (uint64_t left = op->regions; left != 0; left &= left - 1)
                 session->regions[__builtin_ctzll(left)].n_loans--;
         op->regions = 0;
-}
-
-void session_drop_continued(struct peer *peer) {
-        if (peer->continued)
-                session_recycle(peer->continued);
-        peer->continued = NULL;
 }
 
 void session_recycle(struct op *op) {

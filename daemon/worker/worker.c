@@ -253,7 +253,7 @@ static void worker_await_input(struct peer *peer) {
         if (peer->has_ended && !peer->session)
                 peer_die(peer, "");
         else if (peer->has_ended)
-                session_drop_continued(peer);
+                peer_drop_continued(peer);
         if (peer->has_ended && peer->session)
                 session_touch(peer->session);
         peer_await_input(peer);
