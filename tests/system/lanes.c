@@ -487,6 +487,39 @@ static void lanes_take_no_payload(void **state) {
         story_stop(&story);
 }
 
+/* Who takes no records and goes on asking is not waited for: neither its requests nor its end would be seen. */
+static void lanes_end_who_asks_and_takes_nothing(void **state) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Status status = OVERLAPD__STATUS__INIT;
+        struct story story;
+        struct pollfd look = { .events = POLLOUT };
+
+        story_start(&story, 4);
+        for (uint64_t quiet_until = 0; quiet_until == 0 || now_ns() < quiet_until;) {
+                struct ovl_entry entry = story_refused(1);
+
+                if (story.tail - shm_load32_acquire(&story.its->slots_head) == N_SLOTS) {
+                        if (quiet_until == 0)
+                                quiet_until = now_ns() + 50 * NS_PER_MS;
+                        sched_yield();
+                        continue;
+                }
+                quiet_until = 0;
+                story_put(&story, &entry);
+                story_show(&story);
+        }
+        request.what_case = OVERLAPD__REQUEST__WHAT_STATUS;
+        request.status = &status;
+        look.fd = story.raw->fd;
+        for (size_t i = 0; i < 20000; i++) {
+                request.id = 0;
+                if (poll(&look, 1, 200) != 1 || (look.revents & (POLLERR | POLLHUP)))
+                        break;
+                raw_send(story.raw, &request, -1);
+        }
+        story_stop(&story);
+}
+
 /* --- Hostile lanes ---------------------------------------------------------------------------------------------- */
 
 static void lanes_expect_kick(struct story *story) {
@@ -762,6 +795,7 @@ int main(int argc, char **argv) {
                 { "records that nobody took stay charged", lanes_that_are_left_stay_charged, 60 },
                 { "APCs that nobody took are lost", lanes_leave_no_apcs },
                 { "payload comes in frames", lanes_take_no_payload },
+                { "who takes no records and asks on is ended", lanes_end_who_asks_and_takes_nothing },
                 { "tails that cannot be end the session", lanes_bad_tails_kick },
                 { "the geometry is read once", lanes_copy_their_geometry },
                 { "memory that is no lane is refused", lanes_are_checked },
