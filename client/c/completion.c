@@ -175,6 +175,8 @@ static const char *completion_check(const struct conduit *conduit, const struct 
                 return "a record with a status that is none";
         if (record->status == 0 && (record->flags & OVL_RECORD_REFUSED))
                 return "a record of a refusal without an error";
+        if ((record->flags & OVL_RECORD_REFUSED) && (record->bytes > 0 || (record->flags & OVL_RECORD_TRUNCATED)))
+                return "a record of a refusal that moved bytes";
         if (record->bytes > pending->bytes_max)
                 return "a record of more bytes than were lent";
         if (record->payload_len != completion_payload_len(pending, record))
