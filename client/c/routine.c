@@ -47,6 +47,8 @@ static struct apc *routine_apc(struct routine_item *item) {
 static bool routine_is_running(const struct ovl_thread *thread, uint64_t socket) {
         const struct thread_running *running = thread->running;
 
+        if (socket == 0)
+                return false;
         while (running && running->socket != socket)
                 running = running->outer;
         return running;

@@ -205,6 +205,35 @@ static void routine_embedded(void **state) {
         routine_stop(&c);
 }
 
+static void routine_name_log(struct ovl_thread *thread, struct ovl_overlapped *overlapped) {
+        struct routine_case *c = overlapped->user;
+
+        routine_log(thread, overlapped);
+        if (c->n_log == 1)
+                assert_int_equal(ovl_sleep(thread, 10 * NS_PER_S), OVL_ALERTED);
+}
+
+/* Names have no socket: a routine may wait for the routine of another name. */
+static void routine_names_nest(void **state) {
+        struct routine_case c = { 0 };
+        struct ovl_overlapped ops[2] = { 0 };
+        struct sockaddr_storage addresses[2];
+
+        routine_start(&c);
+        for (size_t i = 0; i < 2; i++) {
+                ops[i].user = &c;
+                assert_int_equal(ovl_resolve(c.thread, "example.org", AF_INET, 0, 0, &addresses[i], 1, 0, &ops[i],
+                                             routine_name_log),
+                                 OVL_PENDING);
+        }
+        fake_wait_entries(&c.fake, 2);
+        for (size_t i = 0; i < 2; i++)
+                fake_complete(&c.fake, i, -ENOENT, 0);
+        assert_int_equal(ovl_sleep(c.thread, 10 * NS_PER_S), OVL_ALERTED);
+        assert_int_equal(c.n_log, 2);
+        routine_stop(&c);
+}
+
 /* --- Several threads -------------------------------------------------------------------------------------------- */
 
 /* Waits, in a thread of its own, for operations of another. */
@@ -345,6 +374,7 @@ int main(int argc, char **argv) {
                 { "reposts", routine_reposts, 0 },
                 { "waits", routine_waits, 0 },
                 { "embedded", routine_embedded, 0 },
+                { "names-nest", routine_names_nest, 0 },
                 { "other-drains", routine_other_drains, 0 },
                 { "two-wait", routine_two_wait, 0 },
                 { "many-threads", routine_many_threads, 0 },
