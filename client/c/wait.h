@@ -52,6 +52,7 @@ struct wait {
         struct list waiters; /* in port->waiters */
         uint64_t serial;     /* a later wait has a higher one */
         bool has_looked;     /* the channels were read without waiting */
+        bool is_offered;     /* was told that nobody watches some channel, and has not looked for it */
         struct conduit *leads[WAIT_LEADS_MAX];
         size_t n_leads;
 };
