@@ -323,6 +323,8 @@ static int wait_sleep(struct wait *wait, struct pollfd *polls, uint64_t deadline
                 session_unlock(session);
                 if (is_quiet)
                         n = wait_poll(polls, wait->n_leads + 1, deadline_ns);
+                else if (since >= deadline_ns)
+                        n = -ETIMEDOUT;
                 session_lock(session);
                 wait_awaken(wait);
                 session_unlock(session);
@@ -369,7 +371,7 @@ int wait_round(struct wait *wait, uint64_t deadline_ns) {
         session_lock(session);
         if (is_paused)
                 port_resume(thread);
-        if (n > 0 && polls[0].revents)
-                wait_clear(thread);
+        /* However it was heard of: what it announced is seen now. */
+        wait_clear(thread);
         return n < 0 ? n : 0;
 }
