@@ -7,6 +7,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
@@ -329,6 +330,66 @@ static void sleeper_write(struct sleeper *sleeper, uint32_t place, uint8_t kind,
         ring_write(&sleeper->ring, place, &record, 1);
 }
 
+static void sleeper_ring_bell(struct sleeper *sleeper) {
+        struct {
+                struct ovl_frame_header frame;
+                struct ovl_records_header header;
+                struct ovl_record record;
+        } bell = {
+                .header = { .n_records = 1 },
+                .record = { .kind = OVL_RECORD_WAITING, .value = 1 },
+        };
+
+        frame_pack_header((uint8_t *) &bell.frame, OVL_FRAME_RECORDS, sizeof(bell) - sizeof(bell.frame), 0);
+        assert_int_equal(send(sleeper->liar.fd, &bell, sizeof(bell), 0), sizeof(bell));
+}
+
+/* The first of two operations has ended; while that is taken in the second one ends, and no bell is due for it. */
+struct late {
+        struct sleeper sleeper;
+        struct pollfd first;
+};
+
+static void *lane_end_late(void *argument) {
+        struct late *late = argument;
+
+        assert_int_equal(poll(&late->first, 1, 20000), 1);
+        ring_announce(&late->sleeper.liar.words->records_tail, LANE_MANY);
+        return NULL;
+}
+
+/* A loop that is not the library's hears also of what came between the taking and the bell. */
+static void lane_wakes_loops(void **state) {
+        struct ovl_overlapped accepting[2] = { 0 };
+        static struct late late;
+        struct ovl_event *event;
+        struct pollfd look = { .events = POLLIN };
+        pthread_t thread;
+
+        sleeper_start(&late.sleeper, OVL_POLL_NEVER);
+        assert_ok(ovl_event_open(late.sleeper.session, 0, &event));
+        late.first = (struct pollfd){ .fd = ovl_event_export(event), .events = POLLIN };
+        look.fd = ovl_thread_fd(late.sleeper.thread);
+        accepting[0].event = event;
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(ovl_accept(late.sleeper.thread, 5, 0, &accepting[i], NULL), OVL_PENDING);
+        sleeper_write(&late.sleeper, 0, OVL_RECORD_COMPLETION, 1);
+        for (uint32_t i = 1; i < LANE_MANY - 1; i++)
+                sleeper_write(&late.sleeper, i, OVL_RECORD_WAITING, 0);
+        sleeper_write(&late.sleeper, LANE_MANY - 1, OVL_RECORD_COMPLETION, 2);
+        assert_int_equal(pthread_create(&thread, NULL, lane_end_late, &late), 0);
+        ring_announce(&late.sleeper.liar.words->records_tail, LANE_MANY - 1);
+        sleeper_ring_bell(&late.sleeper);
+        while (ovl_result(&accepting[1]) == -EINPROGRESS) {
+                assert_int_equal(poll(&look, 1, 20000), 1);
+                assert_ok(ovl_dispatch(late.sleeper.thread));
+        }
+        pthread_join(thread, NULL);
+        assert_null(ovl_event_close(event));
+        assert_null(ovl_thread_close(late.sleeper.thread));
+        sleeper_stop(&late.sleeper);
+}
+
 /* Always has news that concern nobody. */
 static void *lane_pump(void *argument) {
         struct sleeper *sleeper = argument;
@@ -414,6 +475,7 @@ int main(int argc, char **argv) {
                 { "memory that is no lane is refused", lane_memory_is_checked, 60 },
                 { "garbage in a lane ends the session", lane_garbage_ends_the_session, 60 },
                 { "records in a lane have no payload", lane_records_have_no_payload },
+                { "what comes beside a bell wakes loops, too", lane_wakes_loops },
                 { "waits end in time where news never end", lane_waits_end, 60 },
                 { "a signal does not keep a thread awake", lane_signals_end, 60 },
         };
