@@ -70,8 +70,10 @@ static void completion_fill_packet(struct completion_packet *packet, struct ovl_
 static void completion_wake(struct ovl_session *session, const struct pending *op, const struct ovl_thread *by) {
         if (op->is_waited)
                 wait_signal_ended(session, op->overlapped, by);
-        if (op->thread)
-                wait_signal(op->thread, by);
+        if (!op->thread)
+                return;
+        op->thread->has_news = true;
+        wait_signal(op->thread, by);
 }
 
 static void completion_indicate(struct ovl_session *session, const struct pending *op, const struct completion_end *end,

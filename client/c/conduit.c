@@ -418,6 +418,8 @@ void conduit_take_in_all(struct ovl_session *session, bool only_ports, struct ov
                 link = list_is_linked(&conduit->link) ? conduit->link.next : &session->conduits;
                 conduit_unref(conduit);
         }
+        if (by)
+                wait_tell(by);
         session_unlock(session);
 }
 

@@ -79,6 +79,7 @@ void routine_push(struct ovl_thread *thread, struct routine_item *item, const st
         else
                 thread->first_routine = item;
         thread->last_routine = item;
+        thread->has_news = true;
         /* What comes first ends the wait: an event that is set from here on stays set. */
         if (thread->wait && thread->wait->is_alertable && thread->wait->outcome == WAIT_OPEN &&
             routine_is_ready(thread))
@@ -186,6 +187,7 @@ static int routine_wait(struct ovl_thread *thread, uint64_t deadline) {
                         break;
                 timeout = wait_round(&wait, deadline);
         }
+        thread->has_news = false;
         wait_end(&wait);
         session_unlock(session);
         return r;

@@ -80,6 +80,11 @@ void wait_clear(struct ovl_thread *thread) {
         __atomic_store_n(&thread->is_signalled, false, __ATOMIC_RELAXED);
 }
 
+void wait_tell(struct ovl_thread *thread) {
+        if (thread->has_news && thread->conduit->is_foreign)
+                wait_signal(thread, NULL);
+}
+
 void wait_signal_all(struct ovl_session *session, const struct ovl_thread *by) {
         list_for_each(link, &session->threads)
                 wait_signal(list_entry(link, struct ovl_thread, link), by);
@@ -227,6 +232,7 @@ void wait_end(struct wait *wait) {
         list_unlink(&wait->link);
         wait_unlead_all(wait);
         wait->other = conduit_unref(wait->other);
+        wait_tell(wait->thread);
 }
 
 /* Polls. Returns the number of descriptors with events, 0 also after a signal, or -ETIMEDOUT. */

@@ -79,6 +79,12 @@ void wait_signal(struct ovl_thread *thread, const struct ovl_thread *by);
 /* Forgets a signal. */
 void wait_clear(struct ovl_thread *thread);
 
+/*
+ * A loop that is not the library's sleeps elsewhere: it hears also of what its thread found itself, unless that was in
+ * a call that looks for just that. By the owner, when it is in no wait.
+ */
+void wait_tell(struct ovl_thread *thread);
+
 /* Wakes every waiting thread: the set of channels changed, or the session is gone. */
 void wait_signal_all(struct ovl_session *session, const struct ovl_thread *by);
 
