@@ -67,6 +67,12 @@ struct conduit *conduit_unref(struct conduit *conduit) {
         return NULL;
 }
 
+bool conduit_brings_strays(const struct conduit *conduit) {
+        const struct ovl_session *session = conduit->session;
+
+        return !conduit->port && (!conduit->thread || (conduit == session->first && session->pending.n_strays > 0));
+}
+
 /* --- Receiving -------------------------------------------------------------------------------------------------- */
 
 /* The connection is of no use any more: the session's end, unless it was not part of it yet or is being closed. */

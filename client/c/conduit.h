@@ -88,6 +88,9 @@ void conduit_attach(struct conduit *conduit);
 /* Ends the channel, takes in what the daemon had sent, and leaves the session. The caller's reference is given up. */
 void conduit_close(struct conduit *conduit, struct ovl_thread *by);
 
+/* Whether it brings records of operations whose thread or port was closed, whoever has it now. Under the lock. */
+bool conduit_brings_strays(const struct conduit *conduit);
+
 /* References keep the memory and the descriptor. Under the lock. */
 struct conduit *conduit_ref(struct conduit *conduit);
 struct conduit *conduit_unref(struct conduit *conduit);

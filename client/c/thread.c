@@ -315,9 +315,14 @@ static void thread_wait_ended(struct ovl_thread *thread) {
         while (!session->is_gone && thread_has_pending(thread))
                 wait_round(&wait, OVL_INFINITE);
         wait_end(&wait);
-        while ((pending = pending_next(&session->pending, &index)))
-                if (pending->thread == thread)
-                        pending->thread = NULL;
+        while ((pending = pending_next(&session->pending, &index))) {
+                if (pending->thread != thread)
+                        continue;
+                pending->thread = NULL;
+                pending_stray(&session->pending, pending);
+        }
+        if (session->pending.n_strays > 0)
+                wait_signal_all(session, thread);
         session_unlock(session);
 }
 
