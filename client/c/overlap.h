@@ -678,7 +678,8 @@ OVL_API int ovl_socket_join(struct ovl_thread *thread, const struct ovl_ticket *
  * fd: borrowed. The daemon has a duplicate when this returns; close this one, what is done with it disturbs the order
  *     of operations.
  *
- * -EBADFD when it is no such socket: ovl_thread_error() says what it is. -EACCES (policy), -EDQUOT.
+ * -EBADFD when it is no such socket: ovl_thread_error() says what it is. -EBADF when it is no descriptor, -EINVAL when
+ * it is one that the kernel passes to nobody. -EACCES (policy), -EDQUOT.
  */
 OVL_API int ovl_socket_adopt(struct ovl_thread *thread, int fd, uint64_t *ret_socket);
 

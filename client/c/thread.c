@@ -73,7 +73,12 @@ int thread_send(struct ovl_thread *thread, const void *bytes, size_t len, int wi
                         sent += (size_t) n;
         }
         conduit_end_sending(thread->conduit, thread);
-        return sent < len ? thread_gone(thread, call) : 0;
+        if (sent == len)
+                return 0;
+        if (sent == 0 && conduit_refuses_fd(with_fd, n))
+                return error_set(&thread->error, (int) n, 0, "%s: descriptor %d cannot be passed to overlapd: %s", call,
+                                 with_fd, strerrordesc_np((int) -n));
+        return thread_gone(thread, call);
 }
 
 /* --- Opening ---------------------------------------------------------------------------------------------------- */
