@@ -67,6 +67,12 @@ struct conduit *conduit_unref(struct conduit *conduit) {
         return NULL;
 }
 
+bool conduit_brings_strays(const struct conduit *conduit) {
+        const struct ovl_session *session = conduit->session;
+
+        return !conduit->port && (!conduit->thread || (conduit == session->first && session->pending.n_strays > 0));
+}
+
 /* --- Receiving -------------------------------------------------------------------------------------------------- */
 
 /* The connection is of no use any more: the session's end, unless it was not part of it yet or is being closed. */
@@ -425,6 +431,10 @@ void conduit_take_in_all(struct ovl_session *session, bool only_ports, struct ov
 
 /* --- Sending ---------------------------------------------------------------------------------------------------- */
 
+bool conduit_refuses_fd(int with_fd, ssize_t result) {
+        return with_fd >= 0 && (result == -EBADF || result == -EINVAL || result == -ETOOMANYREFS);
+}
+
 ssize_t conduit_send(struct conduit *conduit, const void *bytes, size_t len, int with_fd, struct ovl_thread *by) {
         struct iovec part = { (void *) bytes, len };
         ssize_t n;
@@ -433,6 +443,8 @@ ssize_t conduit_send(struct conduit *conduit, const void *bytes, size_t len, int
                 n = channel_send(conduit->fd, &part, 1, with_fd);
         } while (n == -EINTR);
         if (n >= 0 || n == -EAGAIN)
+                return n;
+        if (conduit_refuses_fd(with_fd, n))
                 return n;
         /* The daemon's last words and records may lie in front of the end of the stream. */
         conduit_take_in(conduit, by);

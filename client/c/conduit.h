@@ -88,6 +88,9 @@ void conduit_attach(struct conduit *conduit);
 /* Ends the channel, takes in what the daemon had sent, and leaves the session. The caller's reference is given up. */
 void conduit_close(struct conduit *conduit, struct ovl_thread *by);
 
+/* Whether it brings records of operations whose thread or port was closed, whoever has it now. Under the lock. */
+bool conduit_brings_strays(const struct conduit *conduit);
+
 /* References keep the memory and the descriptor. Under the lock. */
 struct conduit *conduit_ref(struct conduit *conduit);
 struct conduit *conduit_unref(struct conduit *conduit);
@@ -114,8 +117,14 @@ void conduit_take_in_all(struct ovl_session *session, bool only_ports, struct ov
 void conduit_begin_sending(struct conduit *conduit);
 void conduit_end_sending(struct conduit *conduit, struct ovl_thread *by);
 
-/* Sends what fits. Returns the bytes sent (1 or more), -EAGAIN, or another -errno: the session has then ended. */
+/*
+ * Sends what fits. Returns the bytes sent (1 or more), -EAGAIN, what conduit_refuses_fd() knows, or another -errno: the
+ * session has then ended.
+ */
 ssize_t conduit_send(struct conduit *conduit, const void *bytes, size_t len, int with_fd, struct ovl_thread *by);
+
+/* Whether the kernel does not pass the descriptor, and nothing was sent. */
+bool conduit_refuses_fd(int with_fd, ssize_t result);
 
 /* Rings the doorbell: the daemon sleeps, and the lane has something for it. Any thread; not under the lock. */
 void conduit_ring(struct conduit *conduit, struct ovl_thread *by);

@@ -158,14 +158,20 @@ bool event_comes_by(const struct ovl_event *event, const struct conduit *conduit
         if (event->n_ops == 0)
                 return false;
         /* What goes to a port comes on its channel, or on the first one if the port or the thread was closed. */
+        if (event->n_plain_ops > 0 && (conduit->port || conduit_brings_strays(conduit)))
+                return true;
         if (conduit->port || !conduit->thread)
-                return event->n_plain_ops > 0;
+                return false;
         return event->has_posters || conduit->number == event->poster;
 }
 
 bool event_is_foreign(const struct ovl_event *event, const struct ovl_thread *thread) {
-        return event->n_ops > 0 && (event->has_posters || event->poster != thread->number ||
-                                    (event->n_plain_ops > 0 && !list_is_empty(&thread->session->ports)));
+        const struct ovl_session *session = thread->session;
+
+        if (event->n_ops == 0)
+                return false;
+        return event->has_posters || event->poster != thread->number ||
+               (event->n_plain_ops > 0 && (!list_is_empty(&session->ports) || session->pending.n_strays > 0));
 }
 
 /* --- The program's side ----------------------------------------------------------------------------------------- */

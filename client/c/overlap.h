@@ -74,16 +74,15 @@ OVL_API const char *ovl_reason_text(unsigned reason);
 /* --- Sessions --------------------------------------------------------------------------------------------------- */
 
 struct ovl_session_options {
-        const char *path; /* of the daemon's socket; NULL: $OVERLAPD_SOCKET, or else /run/overlapd/overlapd.sock */
-        uint32_t credits; /* operations that may be in flight at once; 0: the daemon chooses */
-        uint32_t
-                poll_us; /* how long a wait looks for completions before it sleeps, while that pays; 0: 50; see below */
+        const char *path;  /* of the daemon's socket; NULL: $OVERLAPD_SOCKET, or else /run/overlapd/overlapd.sock */
+        uint32_t credits;  /* operations that may be in flight at once; 0: the daemon chooses */
+        uint32_t poll_us;  /* how long a wait looks before it sleeps, while that pays; 0: 50; OVL_POLL_NEVER */
         const char *name;  /* of the program, for the daemon's journal; NULL: none */
         const char *level; /* "inline", "shared" or "ring"; NULL: $OVERLAPD_LEVEL, or else the best that is granted */
         void *reserved[4]; /* NULL */
 };
 
-/* poll_us: waits sleep at once. To look before sleeping only happens at the level "ring". */
+/* poll_us: waits sleep at once. Only at the level "ring" do they look for completions before they sleep. */
 #define OVL_POLL_NEVER UINT32_MAX
 
 /*
@@ -204,10 +203,11 @@ OVL_API uint64_t ovl_thread_number(const struct ovl_thread *thread);
 
 /*
  * For embedding in another event loop: a descriptor that becomes readable when there is something to dispatch, also
- * when another thread took a completion of this one in. The loop then calls ovl_dispatch() and, if it uses completion
- * routines, ovl_sleep() with a timeout of 0. Posts under a cork are to be flushed before the loop goes to sleep. At the
- * level "ring" the first call of this function costs a little of what that level spares: from then on the daemon makes
- * the descriptor readable for whatever comes after the thread has taken what was there.
+ * when a completion of this thread was taken in meanwhile, by another thread or in a request, wait or post of its own.
+ * The loop then calls ovl_dispatch() and, if it uses completion routines or APCs, ovl_sleep() with a timeout of 0:
+ * after these two there is nothing of which it was not told. Posts under a cork are to be flushed before the loop goes
+ * to sleep. At the level "ring" the first call of this function costs a little of what that level spares: from then on
+ * the daemon makes the descriptor readable for whatever comes after the thread has taken what was there.
  *
  * Returns the descriptor; borrowed, valid as long as the thread.
  */
@@ -283,11 +283,10 @@ struct ovl_buffer {
 
 /* Flags of posting calls. */
 enum {
-        OVL_PEEK = 0x02,     /* receive: the data stays in the socket */
-        OVL_WAITALL = 0x100, /* receive from a stream: ends when the buffers are full */
-        OVL_WANT_VERDICT =
-                1 << 24,     /* wait until it is known whether the operation was refused, is done or is pending */
-        OVL_QUIET = 1 << 25, /* no packet on the socket's port */
+        OVL_PEEK = 0x02,            /* receive: the data stays in the socket */
+        OVL_WAITALL = 0x100,        /* receive from a stream: ends when the buffers are full */
+        OVL_WANT_VERDICT = 1 << 24, /* wait until it is known whether it was refused, is done or is pending */
+        OVL_QUIET = 1 << 25,        /* no packet on the socket's port */
 };
 
 /*
@@ -303,10 +302,11 @@ enum {
  * when exactly one indication follows, success or failure, or -errno when the operation did not start and nothing is
  * indicated: -EFAULT (a buffer that is in no region), -ENOBUFS (no credit left), -EINVAL (also a routine on a socket
  * that has a port, or an event of another session), -EMSGSIZE (more than 64 buffers or 1 GiB; at the level "inline" a
- * send of more than 1 MiB, or an OVL_WAITALL of more than 65,535 bytes), -EBUSY (the overlapped structure is still in
- * use), -ECONNABORTED (the daemon is gone); with OVL_WANT_VERDICT also what the daemon refuses, such as -EBADF (no such
- * socket), -ENOTCONN, -ESHUTDOWN: the structure is then free, its status is that error, and nothing else in it changed.
- * Without OVL_WANT_VERDICT such a refusal is the operation's completion, indicated like any other.
+ * send of more than 1 MiB, or an ovl_sendto() or OVL_WAITALL of more than 65,535 bytes), -EBUSY (the overlapped
+ * structure is still in use), -ECONNABORTED (the daemon is gone); with OVL_WANT_VERDICT also what the daemon refuses,
+ * such as -EBADF (no such socket), -ENOTCONN, -ESHUTDOWN: the structure is then free, its status is that error, and
+ * nothing else in it changed. Without OVL_WANT_VERDICT such a refusal is the operation's completion, indicated like any
+ * other.
  *
  * A posting call blocks only for a verdict, and while the daemon is so far behind that its connection is full.
  */
@@ -385,12 +385,13 @@ OVL_API int ovl_poll(struct ovl_thread *thread, uint64_t socket, unsigned events
                      struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
 
 /*
- * Connects a stream socket, or sets the peer of a datagram socket, which can be done again. address: captured. The path
- * of a Unix socket is absolute, as overlapd sees the file system; the listener sees overlapd's credentials.
+ * Connects a stream socket, or sets the peer of a datagram socket, which can be done again.
  *
- * On a datagram socket it takes its turn among the sends.
+ * address: captured. The path of a Unix socket is absolute, as overlapd sees the file system; the listener sees
+ *          overlapd's credentials.
  *
- * The record: status 0 when connected, or -ECONNREFUSED, -ETIMEDOUT, -ENETUNREACH, -EACCES (policy)... See connect(2).
+ * The record: status 0 when connected, or -ECONNREFUSED, -ETIMEDOUT, -ENETUNREACH, -EACCES (policy)... On a datagram
+ * socket it takes its turn among the sends. See connect(2).
  */
 OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
                         unsigned flags, struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
@@ -408,9 +409,13 @@ OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned fl
  * their packets go to no port, and they are cancelled by ovl_cancel() with socket 0.
  *
  * name:      at most 253 bytes; captured.
- * family:    AF_INET, AF_INET6 or AF_UNSPEC. type: SOCK_STREAM, SOCK_DGRAM or 0.
+ * family:    AF_INET, AF_INET6 or AF_UNSPEC.
+ * type:      SOCK_STREAM, SOCK_DGRAM or 0.
  * port:      that the addresses shall have.
- * addresses: room for n (1 or more); lent until the completion is indicated.
+ * addresses: room for n (1 or more; more than 64 are never filled). Lent until the completion is indicated.
+ *
+ * Returns, besides what all posting calls do, -EINVAL (no name of a host, no room), -EAFNOSUPPORT or -ESOCKTNOSUPPORT
+ * (another family or type).
  *
  * The record: value is how many addresses there are, 1 to 64; the first n of them are in the array, and bytes is what
  * these take there. -ENOENT (no such name, or it has no address of this family), -EAGAIN (try again later), -EIO. No
@@ -426,14 +431,16 @@ OVL_API int ovl_result(const struct ovl_overlapped *overlapped);
 /*
  * Waits for one operation, alertably or not.
  *
- * thread:     who waits; by its owner. The operation may be another thread's of the same session.
- * alertable:  not 0: also runs routines of this thread, and returns as soon as one has run.
- *
- * Routines that are queued win over an operation that has ended. An operation with a routine has ended before its
- * routine has run.
+ * thread:     who waits; by its owner.
+ * overlapped: of the operation, which may be another thread's of the same session.
+ * timeout_ns: nanoseconds; 0 only looks; OVL_INFINITE.
+ * alertable:  not 0: also runs routines and APCs of this thread, and returns as soon as one has run.
  *
  * Returns 0 when the operation has ended (its result is ovl_result()), OVL_ALERTED, -ETIMEDOUT, or -EINVAL when the
  * operation is none of this session.
+ *
+ * Routines that are queued win over an operation that has ended. An operation with a routine has ended before its
+ * routine has run.
  */
 OVL_API int ovl_wait(struct ovl_thread *thread, struct ovl_overlapped *overlapped, uint64_t timeout_ns, int alertable);
 
@@ -473,7 +480,9 @@ enum {
 };
 
 /*
- * Makes an event. flags: OVL_EVENT_MANUAL, OVL_EVENT_SET.
+ * Makes an event.
+ *
+ * flags: OVL_EVENT_MANUAL, OVL_EVENT_SET.
  *
  * Returns 0 and the event, -EINVAL (unknown flags) or -ENOMEM.
  */
@@ -486,7 +495,7 @@ OVL_API int ovl_event_open(struct ovl_session *session, unsigned flags, struct o
  */
 OVL_API struct ovl_event *ovl_event_close(struct ovl_event *event);
 
-/* Any thread. Never fail. */
+/* Set an event, or reset it, whatever it is. By any thread of the program. Never fail. */
 OVL_API void ovl_event_set(struct ovl_event *event);
 OVL_API void ovl_event_reset(struct ovl_event *event);
 
@@ -506,15 +515,16 @@ OVL_API int ovl_event_poll(struct ovl_event *event, uint64_t *ret_generation);
  * thread:     who waits; by its owner.
  * events:     n of them (1 to 64). Borrowed until this returns.
  * all:        0: any of them: the first in the array that is set. Else all of them, at one moment: as long as one is
- * not set, none is consumed. An array for all names each event once. timeout_ns: nanoseconds; 0 only looks;
- * OVL_INFINITE. alertable:  not 0: also runs routines and APCs of this thread, and returns as soon as one has run.
+ *             not set, none is consumed. An array for all names each event once.
+ * timeout_ns: nanoseconds; 0 only looks; OVL_INFINITE.
+ * alertable:  not 0: also runs routines and APCs of this thread, and returns as soon as one has run.
  * ret_index:  written when the wait was satisfied: the place of the event in the array; 0 for all. NULL if not wanted.
+ *
+ * Returns 0 when the wait was satisfied, OVL_ALERTED, -ETIMEDOUT, -EINVAL (a number of events that is none, an event of
+ * another session, for all one event twice), or -ECONNABORTED when the daemon is gone and the events are not set.
  *
  * A routine or APC that is queued when the wait begins wins over events that are set, which stay so; later whichever
  * comes first ends the wait. After OVL_ALERTED the events may be set or not: call again.
- *
- * Returns 0 when the wait was satisfied, OVL_ALERTED, -ETIMEDOUT, -EINVAL (a number of events that is none, an event of
- * another session), or -ECONNABORTED when the daemon is gone and the events are not set.
  */
 OVL_API int ovl_wait_events(struct ovl_thread *thread, struct ovl_event *const *events, size_t n, int all,
                             uint64_t timeout_ns, int alertable, size_t *ret_index);
@@ -546,8 +556,7 @@ OVL_API int ovl_event_confirm(struct ovl_event *event, uint64_t generation);
 
 /* --- Asynchronous procedure calls ------------------------------------------------------------------------------- */
 
-/* A function that a thread calls because somebody asked it to. Runs in its alertable waits; may post, wait and close.
- */
+/* A function that a thread calls because it was asked to. Runs in its alertable waits; may post, wait and close. */
 #define OVL_APC(name) void (*name)(struct ovl_thread * thread, uint64_t argument)
 
 /*
@@ -669,7 +678,8 @@ OVL_API int ovl_socket_join(struct ovl_thread *thread, const struct ovl_ticket *
  * fd: borrowed. The daemon has a duplicate when this returns; close this one, what is done with it disturbs the order
  *     of operations.
  *
- * -EBADFD when it is no such socket: ovl_thread_error() says what it is. -EACCES (policy), -EDQUOT.
+ * -EBADFD when it is no such socket: ovl_thread_error() says what it is. -EBADF when it is no descriptor, -EINVAL when
+ * it is one that the kernel passes to nobody. -EACCES (policy), -EDQUOT.
  */
 OVL_API int ovl_socket_adopt(struct ovl_thread *thread, int fd, uint64_t *ret_socket);
 
@@ -694,8 +704,14 @@ OVL_API int ovl_listen(struct ovl_thread *thread, uint64_t socket, int backlog);
 /* how: SHUT_RD, SHUT_WR or SHUT_RDWR. Sends that are pending leave before the end of the stream is sent. */
 OVL_API int ovl_shutdown(struct ovl_thread *thread, uint64_t socket, int how);
 
-/* len: room on entry, used on return: of a Unix socket without a name the family alone. See getsockname(2),
- * getpeername(2). */
+/*
+ * Tell the address of a socket, and of its peer.
+ *
+ * address: filled as far as there is room.
+ * len:     room on entry; on return the bytes that the address has: of a Unix socket without a name the family alone.
+ *
+ * See getsockname(2), getpeername(2).
+ */
 OVL_API int ovl_getsockname(struct ovl_thread *thread, uint64_t socket, struct sockaddr *address, socklen_t *len);
 OVL_API int ovl_getpeername(struct ovl_thread *thread, uint64_t socket, struct sockaddr *address, socklen_t *len);
 

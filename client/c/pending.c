@@ -64,7 +64,13 @@ struct pending *pending_find(const struct pending_table *table, uint64_t tag) {
         return slots_find(&table->slots, tag) ? pending_at(table, tag) : NULL;
 }
 
+void pending_stray(struct pending_table *table, struct pending *pending) {
+        table->n_strays += !pending->is_stray;
+        pending->is_stray = true;
+}
+
 void pending_remove(struct pending_table *table, struct pending *pending) {
+        table->n_strays -= pending->is_stray;
         slots_remove(&table->slots, pending->tag);
         *pending = (struct pending){ 0 };
 }

@@ -39,12 +39,14 @@ struct pending {
         uint8_t indication;            /* enum ovl_indication */
         bool wants_verdict;            /* the posting call waits */
         bool is_waited;                /* some wait has this operation as its object */
-        bool is_cancelled;             /* the thread that posted it is being closed and asked for its end */
+        bool is_stray;     /* its record may come on the session's first channel: its port or thread ended */
+        bool is_cancelled; /* the thread that posted it is being closed and asked for its end */
 };
 
 struct pending_table {
         struct slots slots;
         struct pending *all; /* one for each slot, at the same index */
+        uint32_t n_strays;
 };
 
 /* n_max: the session's credits. Returns 0 or -ENOMEM. */
@@ -56,6 +58,9 @@ struct pending *pending_add(struct pending_table *table);
 
 /* Returns the operation, or NULL when the tag names none. Any 64-bit number may be asked for. */
 struct pending *pending_find(const struct pending_table *table, uint64_t tag);
+
+/* The operation goes on without the thread that posted it, or without the port that it was to go to. */
+void pending_stray(struct pending_table *table, struct pending *pending);
 
 /* Returns the credit. The tag names nothing from here on. */
 void pending_remove(struct pending_table *table, struct pending *pending);

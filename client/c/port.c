@@ -30,6 +30,7 @@
 #include "client/c/conduit.h"
 #include "client/c/error.h"
 #include "client/c/overlap.h"
+#include "client/c/pending.h"
 #include "client/c/post.h"
 #include "client/c/request.h"
 #include "client/c/routine.h"
@@ -208,6 +209,23 @@ static void port_drop_packets(struct ovl_port *port) {
                 port_pop(port);
 }
 
+/* What was to go to the port goes on, and may come another way. */
+static void port_let_go(struct ovl_port *port) {
+        struct ovl_session *session = port->session;
+        const struct association *association;
+        struct pending *pending;
+        uint32_t index = 0;
+
+        while ((pending = pending_next(&session->pending, &index))) {
+                association = association_find(&session->associations, pending->socket);
+                if (association && association->port == port && pending->indication == OVL_INDICATE_PLAIN)
+                        pending_stray(&session->pending, pending);
+        }
+        association_close_port(&session->associations, port);
+        if (session->pending.n_strays > 0)
+                wait_signal_all(session, NULL);
+}
+
 OVL_API struct ovl_port *ovl_port_close(struct ovl_port *port) {
         struct ovl_session *session;
         struct conduit *conduit;
@@ -225,7 +243,7 @@ OVL_API struct ovl_port *ovl_port_close(struct ovl_port *port) {
         /* Records that are under way still end their operations; packets of theirs are dropped. */
         conduit_close(port->conduit, NULL);
         session_lock(session);
-        association_close_port(&session->associations, port);
+        port_let_go(port);
         list_unlink(&port->link);
         conduit->port = NULL;
         conduit_unref(conduit);

@@ -71,8 +71,12 @@ int request_make(struct ovl_thread *thread, Overlapd__Request *request, int with
                 return error_set(&thread->error, (int) len, 0, "%s: the request cannot be packed: %s", call,
                                  strerrordesc_np((int) -len));
         r = thread_send(thread, frame, (size_t) len, with_fd, call);
-        if (r < 0)
+        if (r < 0) {
+                session_lock(thread->session);
+                thread->conduit->wants_reply = false;
+                session_unlock(thread->session);
                 return r;
+        }
         r = request_wait(thread);
         if (r < 0)
                 return thread_gone(thread, call);

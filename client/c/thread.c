@@ -73,7 +73,12 @@ int thread_send(struct ovl_thread *thread, const void *bytes, size_t len, int wi
                         sent += (size_t) n;
         }
         conduit_end_sending(thread->conduit, thread);
-        return sent < len ? thread_gone(thread, call) : 0;
+        if (sent == len)
+                return 0;
+        if (sent == 0 && conduit_refuses_fd(with_fd, n))
+                return error_set(&thread->error, (int) n, 0, "%s: descriptor %d cannot be passed to overlapd: %s", call,
+                                 with_fd, strerrordesc_np((int) -n));
+        return thread_gone(thread, call);
 }
 
 /* --- Opening ---------------------------------------------------------------------------------------------------- */
@@ -315,9 +320,14 @@ static void thread_wait_ended(struct ovl_thread *thread) {
         while (!session->is_gone && thread_has_pending(thread))
                 wait_round(&wait, OVL_INFINITE);
         wait_end(&wait);
-        while ((pending = pending_next(&session->pending, &index)))
-                if (pending->thread == thread)
-                        pending->thread = NULL;
+        while ((pending = pending_next(&session->pending, &index))) {
+                if (pending->thread != thread)
+                        continue;
+                pending->thread = NULL;
+                pending_stray(&session->pending, pending);
+        }
+        if (session->pending.n_strays > 0)
+                wait_signal_all(session, thread);
         session_unlock(session);
 }
 
@@ -357,7 +367,7 @@ OVL_API int ovl_thread_fd(const struct ovl_thread *thread) {
         session_lock(thread->session);
         if (!conduit->is_foreign) {
                 __atomic_store_n(&conduit->is_foreign, true, __ATOMIC_RELAXED);
-                if (thread->has_news || (conduit->lane && !lane_fall_asleep(conduit->lane)))
+                if ((conduit->lane && !lane_fall_asleep(conduit->lane)) || thread->has_news)
                         wait_signal(conduit->thread, NULL);
         }
         session_unlock(thread->session);

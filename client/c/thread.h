@@ -71,7 +71,10 @@ struct ovl_thread {
         _Alignas(8) uint8_t out[sizeof(struct ovl_frame_header) + OVL_FRAME_POST_MAX];
 };
 
-/* Sends bytes whole; meanwhile completions are taken in. Returns 0, or -ECONNABORTED and the thread's error. */
+/*
+ * Sends bytes whole; meanwhile completions are taken in. Returns 0, or the thread's error: -ECONNABORTED, or why the
+ * descriptor cannot be passed, and then nothing was sent.
+ */
 int thread_send(struct ovl_thread *thread, const void *bytes, size_t len, int with_fd, const char *call);
 
 /* Describes that the session is gone. Returns -ECONNABORTED. */

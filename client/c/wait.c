@@ -112,8 +112,7 @@ static bool wait_wants(const struct wait *wait, const struct conduit *conduit) {
                         return true;
         if (conduit->port)
                 return conduit->port == wait->port ? port_has_room(wait->port) : wait->wants_ports;
-        /* Nobody's: the first channel while it has no thread brings the records of threads that have ended. */
-        return !conduit->thread && (wait->port || wait->wants_ports);
+        return conduit_brings_strays(conduit) && (wait->port || wait->wants_ports);
 }
 
 /* Whether an event of the wait may be set by what comes on channels that are not the thread's own. */

@@ -326,6 +326,12 @@ static void event_routine_wins(void **state) {
 
 /* --- Several threads -------------------------------------------------------------------------------------------- */
 
+struct event_posting {
+        uint64_t socket;
+        const struct ovl_buffer *buffer;
+        struct ovl_overlapped *op;
+};
+
 /* A thread that waits when it is told to. It is the owner of its ovl_thread, so it opens and closes it. */
 struct event_waiter {
         struct event_case *c;
@@ -333,6 +339,8 @@ struct event_waiter {
         size_t n;
         int all;
         int alertable;
+        struct ovl_overlapped *op;
+        const struct event_posting *post;
         void (*run)(struct event_waiter *waiter);
         pthread_t thread;
         struct ovl_thread *own;
@@ -651,6 +659,12 @@ static bool event_is_asleep(pid_t tid) {
         return state[2] == 'S';
 }
 
+static void event_post_own(struct event_waiter *waiter) {
+        const struct event_posting *post = waiter->post;
+
+        waiter->result = ovl_recv(waiter->own, post->socket, post->buffer, 1, 0, post->op, NULL);
+}
+
 /* The waiter was told to wait, and does. */
 static void event_tell_asleep(struct event_waiter *waiter) {
         event_tell(waiter);
@@ -745,6 +759,52 @@ static void event_and_port(void **state) {
         assert_int_equal(ovl_port_wait(port, c.thread, &packet, 1, 0), 1);
         assert_ptr_equal(packet.overlapped, &op);
         ovl_port_close(port);
+        event_stop(&c);
+}
+
+static void event_wait_for_op(struct event_waiter *waiter) {
+        waiter->result = ovl_wait(waiter->own, waiter->op, EVENT_PATIENCE, 0);
+}
+
+/*
+ * What was under way to a port that is closed comes on the session's first channel, whose thread is busy: who waits for
+ * the operation, or for its event, reads it there.
+ */
+static void event_after_port(void **state) {
+        static void (*const runs[])(struct event_waiter *) = { event_wait_for_op, event_wait_once };
+        struct event_case c = { 0 };
+        struct event_waiter waiter = { .c = &c, .events = &c.events[0], .n = 1 };
+        struct ovl_port *port;
+
+        event_start(&c);
+        event_begin(&waiter);
+        for (size_t i = 0; i < 4; i++) {
+                struct ovl_buffer buffer = { ovl_region_data(c.region), 100 };
+                struct ovl_overlapped op = { .event = c.events[0] };
+                struct ovl_record record;
+
+                assert_ok(ovl_port_open(c.session, 0, &port, NULL));
+                assert_ok(ovl_port_associate(c.thread, port, 10 + i, 55));
+                waiter.post = &(struct event_posting){ 10 + i, &buffer, &op };
+                waiter.run = event_post_own;
+                event_tell(&waiter);
+                assert_int_equal(event_await(&waiter), OVL_PENDING);
+                fake_wait_entries(&c.fake, ++c.n_posted);
+                waiter.op = &op;
+                waiter.run = runs[i % 2];
+                /* The wait begins before the port is closed, or after. */
+                if (i < 2)
+                        event_tell_asleep(&waiter);
+                assert_null(ovl_port_close(port));
+                if (i >= 2)
+                        event_tell_asleep(&waiter);
+                record = fake_record(&c.fake, c.n_posted - 1, 0, 1);
+                record.flags = OVL_RECORD_PORT;
+                fake_send_records(&c.fake, 0, &record, 1);
+                assert_int_equal(event_await(&waiter), 0);
+                assert_int_equal(ovl_result(&op), 0);
+        }
+        event_end(&waiter);
         event_stop(&c);
 }
 
@@ -861,6 +921,7 @@ int main(int argc, char **argv) {
                 { "unwatched", event_unwatched, 0 },
                 { "passers-by", event_passers_by, 120 },
                 { "and-port", event_and_port, 0 },
+                { "after-port", event_after_port, 0 },
                 { "export", event_export, 0 },
                 { "export-race", event_export_race, 0 },
         };

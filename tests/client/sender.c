@@ -58,7 +58,7 @@ static struct ovl_entry sender_receive(struct sender_case *c, size_t n_buffers, 
 }
 
 static void sender_end(struct sender_case *c, size_t n_entries, int status, unsigned flags, int result) {
-        struct ovl_record record = fake_record(&c->fake, n_entries - 1, status, 10);
+        struct ovl_record record = fake_record(&c->fake, n_entries - 1, status, flags & OVL_RECORD_REFUSED ? 0 : 10);
 
         record.flags |= (uint16_t) flags;
         fake_send_records(&c->fake, 0, &record, 1);

@@ -3,11 +3,13 @@
 /* Opening sessions and threads, and every way in which that can fail; requests and their errors. */
 
 #include <errno.h>
+#include <linux/io_uring.h>
 #include <netinet/in.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -184,6 +186,32 @@ static void session_attach_refused(void **state) {
         fake_stop(&fake);
 }
 
+/* A descriptor that the kernel passes to nobody fails the call, and not the session. */
+static void session_unpassable(void **state) {
+        struct io_uring_params parameters = { 0 };
+        struct fake fake = { 0 };
+        struct ovl_session *session;
+        struct ovl_thread *thread;
+        uint64_t socket;
+        int ring;
+
+        fake_start(&fake);
+        fake_open(&fake, &session, &thread, 0, NULL);
+        assert_int_equal(ovl_socket_adopt(thread, -1, &socket), -EBADF);
+        assert_int_equal(ovl_socket_adopt(thread, 1 << 20, &socket), -EBADF);
+        /* Rings are such; where there are none, nothing is left to be shown. */
+        ring = (int) syscall(SYS_io_uring_setup, 4, &parameters);
+        if (ring >= 0) {
+                assert_int_equal(ovl_socket_adopt(thread, ring, &socket), -EINVAL);
+                assert_non_null(strstr(ovl_thread_error(thread)->text, "cannot be passed"));
+                close(ring);
+        }
+        assert_ok(ovl_socket_open(thread, AF_INET, SOCK_STREAM, &socket));
+        ovl_thread_close(thread);
+        ovl_session_free(session);
+        fake_stop(&fake);
+}
+
 static void session_requests(void **state) {
         struct fake fake = { 0 };
         struct ovl_session *session;
@@ -260,6 +288,7 @@ int main(int argc, char **argv) {
                 { "threads", session_threads, 0 },
                 { "attach-refused", session_attach_refused, 0 },
                 { "requests", session_requests, 0 },
+                { "unpassable", session_unpassable, 0 },
                 { "regions", session_regions, 0 },
         };
 
