@@ -9,12 +9,10 @@
 #include <fcntl.h>
 #include <poll.h>
 #include <pthread.h>
-#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
-#include <sys/stat.h>
 #include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
@@ -47,8 +45,6 @@ struct liar {
         struct offer offer;
         struct ovl_lane_daemon *words; /* its own mapping; NULL: it could not be made */
         size_t size;
-        const struct ovl_lane_client *client; /* what the library shows; NULL: nothing came */
-        size_t client_size;
         size_t n_in;
         uint8_t in[FRAME_SIZE_MAX];
         struct message_arena arena;
@@ -118,15 +114,6 @@ static void liar_serve(struct liar *liar, const uint8_t *body, size_t len) {
                 liar_lane(liar, request->id);
 }
 
-static void liar_map_client(struct liar *liar, int fd) {
-        struct stat st;
-
-        assert_int_equal(fstat(fd, &st), 0);
-        liar->client_size = (size_t) st.st_size;
-        liar->client = mmap(NULL, liar->client_size, PROT_READ, MAP_SHARED, fd, 0);
-        assert_true(liar->client != MAP_FAILED);
-}
-
 static void *liar_run(void *argument) {
         struct liar *liar = argument;
         struct ovl_frame_header header;
@@ -152,7 +139,6 @@ static void *liar_run(void *argument) {
                 came = CMSG_FIRSTHDR(&message);
                 if (came) {
                         memcpy(&fd, CMSG_DATA(came), sizeof(fd));
-                        liar_map_client(liar, fd);
                         close(fd);
                 }
                 liar->n_in += (size_t) n;
@@ -195,8 +181,6 @@ static void liar_stop(struct liar *liar) {
         unlink(liar->path);
         if (liar->words)
                 munmap(liar->words, liar->size);
-        if (liar->client)
-                munmap((void *) liar->client, liar->client_size);
 }
 
 static const struct offer honest = { LANE_RECORDS, 8192, OVL_LANE_MAGIC, true };
@@ -302,7 +286,6 @@ struct sleeper {
         struct ovl_session *session;
         struct ovl_thread *thread;
         struct ring ring;
-        unsigned is_over; /* for a thread of the test's */
 };
 
 static void sleeper_start(struct sleeper *sleeper, uint32_t poll_us) {
@@ -313,7 +296,6 @@ static void sleeper_start(struct sleeper *sleeper, uint32_t poll_us) {
         assert_ok(ovl_session_open(&options, &sleeper->session, NULL));
         assert_ok(ovl_thread_open(sleeper->session, &sleeper->thread, NULL));
         ring_init(&sleeper->ring, sleeper->liar.words, LANE_MANY);
-        sleeper->is_over = 0;
 }
 
 static void sleeper_stop(struct sleeper *sleeper) {
@@ -390,40 +372,6 @@ static void lane_wakes_loops(void **state) {
         sleeper_stop(&late.sleeper);
 }
 
-/* Always has news that concern nobody. */
-static void *lane_pump(void *argument) {
-        struct sleeper *sleeper = argument;
-        uint64_t end = now_ns() + 10 * NS_PER_S;
-        uint32_t tail = 0;
-
-        while (__atomic_load_n(&sleeper->is_over, __ATOMIC_RELAXED) == 0 && now_ns() < end) {
-                if (tail - shm_load32_acquire(&sleeper->liar.client->records_head) > LANE_MANY / 8 * 7)
-                        continue;
-                tail += LANE_MANY / 8;
-                ring_announce(&sleeper->liar.words->records_tail, tail);
-        }
-        return NULL;
-}
-
-/* A wait ends in time also where news never end. */
-static void lane_waits_end(void **state) {
-        static struct sleeper sleeper;
-        pthread_t thread;
-        uint64_t begin;
-
-        sleeper_start(&sleeper, 0);
-        for (uint32_t i = 0; i < LANE_MANY; i++)
-                sleeper_write(&sleeper, i, OVL_RECORD_WAITING, 0);
-        assert_int_equal(pthread_create(&thread, NULL, lane_pump, &sleeper), 0);
-        begin = now_ns();
-        assert_int_equal(ovl_sleep(sleeper.thread, 50 * NS_PER_MS), 0);
-        assert_in_range(now_ns() - begin, 50 * NS_PER_MS, 8 * NS_PER_S);
-        __atomic_store_n(&sleeper.is_over, 1, __ATOMIC_RELAXED);
-        pthread_join(thread, NULL);
-        assert_null(ovl_thread_close(sleeper.thread));
-        sleeper_stop(&sleeper);
-}
-
 static void lane_nothing(struct ovl_thread *thread, uint64_t argument) {
 }
 
@@ -476,7 +424,6 @@ int main(int argc, char **argv) {
                 { "garbage in a lane ends the session", lane_garbage_ends_the_session, 60 },
                 { "records in a lane have no payload", lane_records_have_no_payload },
                 { "what comes beside a bell wakes loops, too", lane_wakes_loops },
-                { "waits end in time where news never end", lane_waits_end, 60 },
                 { "a signal does not keep a thread awake", lane_signals_end, 60 },
         };
 
