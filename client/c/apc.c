@@ -34,6 +34,7 @@
 #include "client/c/request.h"
 #include "client/c/session.h"
 #include "client/c/thread.h"
+#include "client/c/wait.h"
 #include "proto/layout.h"
 
 #define APC_REMOTE_MAX 16384u /* of other processes, that wait in a session */
@@ -98,6 +99,8 @@ OVL_API int ovl_apc_queue(struct ovl_thread *thread, void (*function)(struct ovl
                 r = -ESRCH;
         else
                 routine_push(thread, &take_ptr(apc)->item, by);
+        if (by)
+                wait_tell(by);
         session_unlock(thread->session);
         return r;
 }

@@ -70,8 +70,10 @@ static void completion_fill_packet(struct completion_packet *packet, struct ovl_
 static void completion_wake(struct ovl_session *session, const struct pending *op, const struct ovl_thread *by) {
         if (op->is_waited)
                 wait_signal_ended(session, op->overlapped, by);
-        if (op->thread)
-                wait_signal(op->thread, by);
+        if (!op->thread)
+                return;
+        op->thread->has_news = true;
+        wait_signal(op->thread, by);
 }
 
 static void completion_indicate(struct ovl_session *session, const struct pending *op, const struct completion_end *end,
@@ -175,6 +177,8 @@ static const char *completion_check(const struct conduit *conduit, const struct 
                 return "a record with a status that is none";
         if (record->status == 0 && (record->flags & OVL_RECORD_REFUSED))
                 return "a record of a refusal without an error";
+        if ((record->flags & OVL_RECORD_REFUSED) && (record->bytes > 0 || (record->flags & OVL_RECORD_TRUNCATED)))
+                return "a record of a refusal that moved bytes";
         if (record->bytes > pending->bytes_max)
                 return "a record of more bytes than were lent";
         if (record->payload_len != completion_payload_len(pending, record))

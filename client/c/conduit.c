@@ -186,16 +186,14 @@ static int conduit_take_from_lane(struct conduit *conduit, uint32_t n, uint64_t 
         return r;
 }
 
-/* Takes in what is in the lane. Returns 0 or -EPROTO. Under read_lock. */
-static int conduit_take_lane(struct conduit *conduit, struct ovl_thread *by, size_t *n_completions) {
+/* Takes in what is in the lane now. Returns 0 or -EPROTO. Under read_lock. */
+static int conduit_take_lane_once(struct conduit *conduit, struct ovl_thread *by, size_t *n_completions) {
         struct lane *lane = conduit->lane;
         const char *problem = "more records in a lane than it has places";
         uint64_t settled;
         uint32_t n;
         int r;
 
-        if (!lane || lane->is_closed)
-                return 0;
         settled = lane_load_settled(lane);
         r = lane_count(lane, &n);
         if (r < 0)
@@ -208,6 +206,34 @@ static int conduit_take_lane(struct conduit *conduit, struct ovl_thread *by, siz
         if (lane_release(lane))
                 conduit_ring(conduit, by);
         return r < 0 ? conduit_distrust(conduit, by, problem) : 0;
+}
+
+/* Has somebody else go on: whoever waits, or a loop that is not the library's. */
+static void conduit_pass_on(struct conduit *conduit, const struct ovl_thread *by) {
+        session_lock(conduit->session);
+        if (conduit->leader)
+                wait_signal(conduit->leader->thread, by);
+        if (conduit->thread && conduit->is_foreign)
+                wait_signal(conduit->thread, NULL);
+        session_unlock(conduit->session);
+}
+
+/*
+ * Takes in what is in the lane, and what has come when the daemon is told so: for records that come in between there is
+ * no bell, since the one for those before them is not answered, and whoever sleeps would not be woken. Returns 0 or
+ * -EPROTO. Under read_lock.
+ */
+static int conduit_take_lane(struct conduit *conduit, struct ovl_thread *by, size_t *n_completions) {
+        struct lane *lane = conduit->lane;
+        int r = 0;
+
+        if (!lane || lane->is_closed)
+                return 0;
+        for (unsigned i = 0; i < CONDUIT_READS_MAX && r == 0 && lane_has_news(lane); i++)
+                r = conduit_take_lane_once(conduit, by, n_completions);
+        if (r == 0 && lane_has_news(lane))
+                conduit_pass_on(conduit, by);
+        return r;
 }
 
 static int conduit_take_reply(struct conduit *conduit, const Overlapd__Reply *reply,
@@ -340,24 +366,6 @@ static bool conduit_is_open(struct conduit *conduit) {
         return is_open;
 }
 
-/*
- * A bell that was just read may have been rung for records behind those that were taken before it; and as long as the
- * daemon has not seen that its last bell was answered it rings no other. A foreign loop sleeps whenever it likes: it
- * must not be left with records, or a signal in their place.
- */
-static void conduit_take_behind_bell(struct conduit *conduit, struct ovl_thread *by, size_t *n_completions) {
-        for (unsigned i = 0; i < CONDUIT_READS_MAX; i++) {
-                if (!conduit->lane || conduit->lane->is_closed || !lane_has_news(conduit->lane))
-                        return;
-                if (conduit_take_lane(conduit, by, n_completions) < 0)
-                        return;
-        }
-        session_lock(conduit->session);
-        if (conduit->thread)
-                wait_signal(conduit->thread, NULL);
-        session_unlock(conduit->session);
-}
-
 size_t conduit_take_in(struct conduit *conduit, struct ovl_thread *by) {
         size_t n_completions = 0;
         int r = 1;
@@ -367,8 +375,9 @@ size_t conduit_take_in(struct conduit *conduit, struct ovl_thread *by) {
                 r = conduit_take_lane(conduit, by, &n_completions) < 0 ? -EPROTO : 1;
                 for (unsigned i = 0; i < CONDUIT_READS_MAX && r > 0; i++)
                         r = conduit_read(conduit, by, &n_completions);
+                /* A bell that was read here can wake nobody else any more: what it rang for is taken here, too. */
                 if (r >= 0)
-                        conduit_take_behind_bell(conduit, by, &n_completions);
+                        conduit_take_lane(conduit, by, &n_completions);
         }
         pthread_mutex_unlock(&conduit->read_lock);
         return n_completions;
@@ -409,6 +418,8 @@ void conduit_take_in_all(struct ovl_session *session, bool only_ports, struct ov
                 link = list_is_linked(&conduit->link) ? conduit->link.next : &session->conduits;
                 conduit_unref(conduit);
         }
+        if (by)
+                wait_tell(by);
         session_unlock(session);
 }
 

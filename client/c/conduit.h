@@ -47,7 +47,7 @@ struct conduit {
         size_t reply_len;
         int reply_fd;       /* that came with it; -1: none. Whoever asked takes it */
         unsigned n_asleep;  /* waits that poll the descriptor and rely on the bell of the lane */
-        bool is_foreign;    /* so does a loop of the program's, at any time; is also loaded without the lock */
+        bool is_foreign;    /* so does a loop of its thread's, at any time; is also loaded without the lock */
         bool is_sending;    /* somebody writes frames: nobody else may */
         bool owes_doorbell; /* whoever that is rings the doorbell afterwards */
 

@@ -274,6 +274,9 @@ static int event_check_wait(struct ovl_thread *thread, struct ovl_event *const *
 /* Takes in what the daemon has sent to this thread, so that a routine that is due is known to be. */
 static void event_look(struct ovl_thread *thread) {
         conduit_take_in(thread->conduit, thread);
+        session_lock(thread->session);
+        wait_tell(thread);
+        session_unlock(thread->session);
 }
 
 /* Waits until the wait is decided. Under the lock. */

@@ -353,6 +353,7 @@ OVL_API int ovl_port_wait_alertable(struct ovl_port *port, struct ovl_thread *th
         deadline = wait_deadline(timeout_ns);
         conduit_take_in(thread->conduit, thread);
         session_lock(session);
+        wait_tell(thread);
         /* A thread that takes from this port already gets packets that are there before anything else. */
         if (thread->taken_from != port->number && routine_is_ready(thread))
                 r = OVL_ALERTED;

@@ -47,6 +47,8 @@ static struct apc *routine_apc(struct routine_item *item) {
 static bool routine_is_running(const struct ovl_thread *thread, uint64_t socket) {
         const struct thread_running *running = thread->running;
 
+        if (socket == 0)
+                return false;
         while (running && running->socket != socket)
                 running = running->outer;
         return running;
@@ -77,6 +79,7 @@ void routine_push(struct ovl_thread *thread, struct routine_item *item, const st
         else
                 thread->first_routine = item;
         thread->last_routine = item;
+        thread->has_news = true;
         /* What comes first ends the wait: an event that is set from here on stays set. */
         if (thread->wait && thread->wait->is_alertable && thread->wait->outcome == WAIT_OPEN &&
             routine_is_ready(thread))
@@ -184,6 +187,7 @@ static int routine_wait(struct ovl_thread *thread, uint64_t deadline) {
                         break;
                 timeout = wait_round(&wait, deadline);
         }
+        thread->has_news = false;
         wait_end(&wait);
         session_unlock(session);
         return r;

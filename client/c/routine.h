@@ -12,7 +12,7 @@ struct ovl_thread;
 /* What a thread's queue holds: the completion routine of an operation, or an APC. */
 struct routine_item {
         struct routine_item *next;
-        uint64_t socket; /* of the operation: routines of one socket are never nested */
+        uint64_t socket; /* of the operation: routines of one socket are never nested. 0: it has none */
         bool is_apc;     /* part of a struct apc, which the queue owns; else of an operation's overlapped structure */
 };
 

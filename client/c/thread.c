@@ -183,6 +183,10 @@ static void thread_disconnect(struct ovl_thread *thread) {
         conduit->thread = NULL;
         is_first = conduit == session->first;
         if (is_first) {
+                /* The next thread that gets the channel may be one that waits in the library alone. */
+                __atomic_store_n(&conduit->is_foreign, false, __ATOMIC_RELAXED);
+                if (conduit->lane && conduit->n_asleep == 0)
+                        lane_awaken(conduit->lane);
                 conduit_unref(conduit);
                 wait_signal_all(session, thread);
         }
@@ -351,9 +355,9 @@ OVL_API int ovl_thread_fd(const struct ovl_thread *thread) {
         struct conduit *conduit = thread->conduit;
 
         session_lock(thread->session);
-        if (conduit->lane && !conduit->is_foreign) {
+        if (!conduit->is_foreign) {
                 __atomic_store_n(&conduit->is_foreign, true, __ATOMIC_RELAXED);
-                if (!lane_fall_asleep(conduit->lane) && conduit->thread)
+                if (thread->has_news || (conduit->lane && !lane_fall_asleep(conduit->lane)))
                         wait_signal(conduit->thread, NULL);
         }
         session_unlock(thread->session);
@@ -382,6 +386,8 @@ OVL_API int ovl_dispatch(struct ovl_thread *thread) {
         n = thread_take_in(conduit, by);
         session_lock(session);
         conduit_unref(conduit);
+        if (by)
+                thread->has_news = false;
         if (session->is_gone)
                 r = session_gone(session, by ? &thread->error : NULL, "ovl_dispatch");
         session_unlock(session);

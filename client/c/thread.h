@@ -46,6 +46,7 @@ struct ovl_thread {
         /* Guarded by the session's lock. */
         struct list link; /* in session->threads */
         bool is_signalled;
+        bool has_news;     /* something of its own ended, or was queued, since it last dispatched or slept */
         bool is_closing;   /* routines are dropped */
         struct wait *wait; /* borrowed: the wait that it is in; NULL: none */
         struct routine_item *first_routine;

@@ -9,12 +9,13 @@
  * - A wake-up cannot be lost: the signal is a readable descriptor, which stays so until the thread has polled it, and
  *   what it announces was changed under the lock before.
  * - While a thread waits, each channel that it wants is led by some wait, or a signal is on its way to one that wants
- *   it: who leaves offers what it led to the others (wait_offer).
+ *   it: who leaves offers what it led to the others (wait_offer), and one that leaves with such a signal passes it on.
  * - No lock is held in poll.
  *
  *   none -> leader       wait_round(), when nobody leads; or when the channel is the thread's own; or, for the channel
  *                        of a port, when this thread came to wait later than the one who leads (it is served first)
- *   leader -> none       wait_end(), or another wait took the lead
+ *   leader -> none       wait_end(), or another wait took the lead; or wait_round(), when the channel is not wanted
+ *                        any more
  *
  * What comes into a lane makes no descriptor readable: a wait looks at the lanes of its channels for a while, as long
  * as that pays, then has the daemon ring, looks once more, and only then polls (wait_sleep).
@@ -79,6 +80,11 @@ void wait_clear(struct ovl_thread *thread) {
         __atomic_store_n(&thread->is_signalled, false, __ATOMIC_RELAXED);
 }
 
+void wait_tell(struct ovl_thread *thread) {
+        if (thread->has_news && thread->conduit->is_foreign)
+                wait_signal(thread, NULL);
+}
+
 void wait_signal_all(struct ovl_session *session, const struct ovl_thread *by) {
         list_for_each(link, &session->threads)
                 wait_signal(list_entry(link, struct ovl_thread, link), by);
@@ -125,6 +131,7 @@ void wait_offer(struct conduit *conduit, const struct ovl_thread *by) {
                 struct wait *wait = list_entry(link, struct wait, link);
 
                 if (wait->thread != by && wait_wants(wait, conduit)) {
+                        wait->is_offered = true;
                         wait_signal(wait->thread, by);
                         return;
                 }
@@ -164,18 +171,36 @@ static void wait_lead_wanted(struct wait *wait) {
                 wait_lead(wait, list_entry(link, struct conduit, link));
 }
 
-static void wait_unlead(struct wait *wait, bool offer) {
+static void wait_unlead(struct wait *wait, struct conduit *conduit) {
+        if (conduit->leader == wait) {
+                conduit->leader = NULL;
+                wait_offer(conduit, wait->thread);
+        }
+        conduit_unref(conduit);
+}
+
+/* Lets go what another wait has taken over, and what this one wants no more. */
+static void wait_unlead_unwanted(struct wait *wait) {
+        size_t n = 0;
+
         for (size_t i = 0; i < wait->n_leads; i++) {
                 struct conduit *conduit = wait->leads[i];
 
-                if (conduit->leader == wait) {
-                        conduit->leader = NULL;
-                        if (offer)
-                                wait_offer(conduit, wait->thread);
-                }
-                conduit_unref(conduit);
+                if (conduit->leader == wait && wait_wants(wait, conduit))
+                        wait->leads[n++] = conduit;
+                else
+                        wait_unlead(wait, conduit);
         }
-        wait->n_leads = 0;
+        wait->n_leads = n;
+}
+
+static void wait_unlead_all(struct wait *wait) {
+        while (wait->n_leads > 0)
+                wait_unlead(wait, wait->leads[--wait->n_leads]);
+        if (!wait->is_offered)
+                return;
+        list_for_each(link, &wait->thread->session->conduits)
+                wait_offer(list_entry(link, struct conduit, link), wait->thread);
 }
 
 /* --- Waiting ---------------------------------------------------------------------------------------------------- */
@@ -205,8 +230,9 @@ void wait_begin(struct wait *wait) {
 void wait_end(struct wait *wait) {
         wait->thread->wait = NULL;
         list_unlink(&wait->link);
-        wait_unlead(wait, true);
+        wait_unlead_all(wait);
         wait->other = conduit_unref(wait->other);
+        wait_tell(wait->thread);
 }
 
 /* Polls. Returns the number of descriptors with events, 0 also after a signal, or -ETIMEDOUT. */
@@ -288,21 +314,23 @@ static void wait_awaken(struct wait *wait) {
  */
 static int wait_sleep(struct wait *wait, struct pollfd *polls, uint64_t deadline_ns) {
         struct ovl_session *session = wait->thread->session;
-        bool has_lane = wait_has_lane(wait);
-        uint64_t since = 0;
+        uint64_t since;
+        bool is_quiet;
         int n = 0;
 
-        if (has_lane) {
+        if (wait_has_lane(wait)) {
                 if (wait->thread->polling.limit_ns > 0 && wait_spin(wait, deadline_ns)) {
                         wait_look(wait);
                         return 0;
                 }
                 since = now_ns();
                 session_lock(session);
-                has_lane = wait_fall_asleep(wait);
+                is_quiet = wait_fall_asleep(wait);
                 session_unlock(session);
-                if (has_lane)
+                if (is_quiet)
                         n = wait_poll(polls, wait->n_leads + 1, deadline_ns);
+                else if (since >= deadline_ns)
+                        n = -ETIMEDOUT;
                 session_lock(session);
                 wait_awaken(wait);
                 session_unlock(session);
@@ -324,7 +352,8 @@ int wait_round(struct wait *wait, uint64_t deadline_ns) {
         bool is_paused;
         int n;
 
-        wait_unlead(wait, false);
+        wait->is_offered = false;
+        wait_unlead_unwanted(wait);
         wait_lead_wanted(wait);
         if (!wait->has_looked) {
                 /* A busy program finds its records here and is spared the poll. */
@@ -348,7 +377,7 @@ int wait_round(struct wait *wait, uint64_t deadline_ns) {
         session_lock(session);
         if (is_paused)
                 port_resume(thread);
-        if (n > 0 && polls[0].revents)
-                wait_clear(thread);
+        /* However it was heard of: what it announced is seen now. */
+        wait_clear(thread);
         return n < 0 ? n : 0;
 }

@@ -52,6 +52,7 @@ struct wait {
         struct list waiters; /* in port->waiters */
         uint64_t serial;     /* a later wait has a higher one */
         bool has_looked;     /* the channels were read without waiting */
+        bool is_offered;     /* was told that nobody watches some channel, and has not looked for it */
         struct conduit *leads[WAIT_LEADS_MAX];
         size_t n_leads;
 };
@@ -77,6 +78,12 @@ void wait_signal(struct ovl_thread *thread, const struct ovl_thread *by);
 
 /* Forgets a signal. */
 void wait_clear(struct ovl_thread *thread);
+
+/*
+ * A loop that is not the library's sleeps elsewhere: it hears also of what its thread found itself, unless that was in
+ * a call that looks for just that. By the owner, when it is in no wait.
+ */
+void wait_tell(struct ovl_thread *thread);
 
 /* Wakes every waiting thread: the set of channels changed, or the session is gone. */
 void wait_signal_all(struct ovl_session *session, const struct ovl_thread *by);

@@ -2,8 +2,8 @@
 
 /*
  * Names are resolved by a process that may hang or die; the monitor does neither. It keeps the queries, gives the
- * resolver no more than it has threads for, and no user more than half of these: whoever asks for names whose servers
- * do not answer holds up itself.
+ * resolver no more than it has threads for, and no user more than half of these, nor of the queries that are kept: who
+ * asks for names whose servers do not answer holds up itself.
  *
  * Invariant: each request is answered exactly once, unless its worker is gone; a query that the resolver has stays
  * until the resolver is done with it, also when nobody waits for it any more.
@@ -223,10 +223,10 @@ static int names_start(struct names *names) {
 
 /* --- Dispatch --------------------------------------------------------------------------------------------------- */
 
-static unsigned names_count_running(const struct names *names, uid_t uid) {
+static unsigned names_count(const struct list *queries, uid_t uid) {
         unsigned n = 0;
 
-        list_for_each(link, &names->running)
+        list_for_each(link, queries)
                 n += list_entry(link, struct names_query, link)->uid == uid;
         return n;
 }
@@ -236,7 +236,7 @@ static struct names_query *names_choose(struct names *names) {
         list_for_each(link, &names->waiting) {
                 struct names_query *query = list_entry(link, struct names_query, link);
 
-                if (names_count_running(names, query->uid) < NAMES_OF_USER_MAX)
+                if (names_count(&names->running, query->uid) < NAMES_OF_USER_MAX)
                         return query;
         }
         return NULL;
@@ -331,7 +331,8 @@ static int names_enqueue(struct names *names, struct outbox *outbox, uint64_t ti
                          const struct resolver_query *asked) {
         struct names_query *query;
 
-        if (names->n_pending >= NAMES_PENDING_MAX)
+        if (names->n_pending >= NAMES_PENDING_MAX ||
+            names_count(&names->waiting, uid) + names_count(&names->running, uid) >= NAMES_PENDING_OF_USER_MAX)
                 return names_refuse(outbox, ticket, -ENOBUFS, OVL_REASON_QUOTA);
         query = calloc(1, sizeof(*query));
         if (!query)

@@ -13,8 +13,9 @@
 #include "daemon/monitor/outbox.h"
 
 #define NAMES_PENDING_MAX 1024u /* queries of all clients */
-#define NAMES_LATE_S 30u        /* until a client is told to try again */
-#define NAMES_STUCK_S 120u      /* until a resolver that does not answer is killed */
+#define NAMES_PENDING_OF_USER_MAX (NAMES_PENDING_MAX / 2)
+#define NAMES_LATE_S 30u   /* until a client is told to try again */
+#define NAMES_STUCK_S 120u /* until a resolver that does not answer is killed */
 
 struct names {
         sd_event *event;         /* borrowed */

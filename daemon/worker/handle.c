@@ -25,6 +25,7 @@
 
 #include "daemon/worker/invitation.h"
 #include "daemon/worker/session.h"
+#include "proto/channel.h"
 
 /* The ops of one handle, and of these perhaps a part. */
 struct handle_match {
@@ -40,6 +41,12 @@ static int handle_new_socket(struct resources *resources, int *take_fd, int fami
 
         if (!socket)
                 return -ENFILE;
+        /*
+         * What is sent along with bytes must not get here: closing it takes as long as its sender likes. A connection
+         * that is accepted later has this from its listener. Kernels before 6.16 do not know it.
+         */
+        if (family == AF_UNIX)
+                channel_allow_fds(*take_fd, 0);
         r = socket_init(socket, resources->engine, &resources->ask, take_fd, family, type, state);
         if (r < 0) {
                 list_init(&socket->link);

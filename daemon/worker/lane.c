@@ -11,6 +11,8 @@
  *
  *   awake -> asleep   lane_fall_asleep(), before the worker sleeps, when there is nothing in the ring
  *   asleep -> awake   lane_awaken(): the client rang, or got records and is likely to answer
+ *   any -> retired    lane_retire(): its connection is gone; what is left in it is sent on another one, and until then
+ *                     it stays as it is, and charged: a client that reads nothing can leave no more than its quota
  *
  * Rejected: looking at every lane in each turn (a thousand idle ones would be looked at for one that is busy), and a
  * bell for every record (a bell that was not answered announces those behind it, too).
@@ -116,6 +118,7 @@ int lane_new(int fd, uint32_t n_slots, uint32_t n_records, struct quota *bytes, 
 
         if (!lane)
                 return -ENOMEM;
+        list_init(&lane->link);
         r = lane_take_memory(lane, fd, n_slots, bytes, ret_problem);
         if (r == 0)
                 r = lane_make_records(lane, lane_round_up(n_records), bytes, ret_fd);
@@ -130,6 +133,7 @@ int lane_new(int fd, uint32_t n_slots, uint32_t n_records, struct quota *bytes, 
 struct lane *lane_free(struct lane *lane) {
         if (!lane)
                 return NULL;
+        list_unlink(&lane->link);
         region_deinit(&lane->memory);
         if (lane->words)
                 munmap(lane->words, ring_size(lane->n_records));
@@ -174,25 +178,52 @@ static void lane_learn(struct lane *lane, uint32_t records_head) {
                 lane->records_head = records_head;
 }
 
+bool lane_is_full(struct lane *lane) {
+        if (lane->records_tail - lane->records_head < lane->n_records)
+                return false;
+        /* Pairs with the release store in lane_take() of the client library: it has read these places. */
+        lane_learn(lane, shm_load32_acquire(&lane_client(lane)->records_head));
+        return lane->records_tail - lane->records_head == lane->n_records;
+}
+
 bool lane_put(struct lane *lane, const struct ovl_record *record) {
-        if (lane->records_tail - lane->records_head == lane->n_records) {
-                /* Pairs with the release store in lane_take() of the client library: it has read these places. */
-                lane_learn(lane, shm_load32_acquire(&lane_client(lane)->records_head));
-                if (lane->records_tail - lane->records_head == lane->n_records)
-                        return false;
-        }
+        if (lane_is_full(lane))
+                return false;
         ring_write(&lane->records, lane->records_tail, record, 1);
         lane->records_tail++;
         return true;
 }
 
 uint32_t lane_n_waiting(struct lane *lane) {
-        lane_learn(lane, shm_load32_acquire(&lane_client(lane)->records_head));
+        /* Pairs with lane_release() of the client library, which says what it took and then looks at the tail again. */
+        lane_learn(lane, ring_look(&lane_client(lane)->records_head));
+        return lane->records_tail - lane->records_head;
+}
+
+uint32_t lane_retire(struct lane *lane) {
+        uint32_t n_waiting = lane_n_waiting(lane);
+        struct ovl_record record;
+
+        lane->records_tail = lane->records_head;
+        for (uint32_t i = 0; i < n_waiting; i++) {
+                lane_peek(lane, i, &record);
+                if (record.kind != OVL_RECORD_APC)
+                        ring_write(&lane->records, lane->records_tail++, &record, 1);
+        }
+        region_deinit(&lane->memory);
+        return lane_n_left(lane);
+}
+
+uint32_t lane_n_left(const struct lane *lane) {
         return lane->records_tail - lane->records_head;
 }
 
 void lane_peek(const struct lane *lane, uint32_t index, struct ovl_record *ret_record) {
         ring_read(&lane->records, lane->records_head + index, ret_record, 1);
+}
+
+void lane_drop(struct lane *lane, uint32_t n) {
+        lane->records_head += n;
 }
 
 /*

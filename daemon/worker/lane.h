@@ -7,12 +7,14 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/list.h"
 #include "daemon/worker/quota.h"
 #include "daemon/worker/region.h"
 #include "proto/layout.h"
 #include "proto/ring.h"
 
 struct lane {
+        struct list link;     /* among those that were left to a connection */
         struct region memory; /* the client's half */
         struct ring slots;    /* in it */
         uint32_t n_slots;
@@ -68,11 +70,22 @@ bool lane_put(struct lane *lane, const struct ovl_record *record);
 /* Shows what was put there, and after it how many entries are settled. Returns whether the bell is due. */
 bool lane_publish(struct lane *lane, uint64_t settled);
 
+/* Whether there is no place for one more. */
+bool lane_is_full(struct lane *lane);
+
 /* Records that the client has not said to have taken. */
 uint32_t lane_n_waiting(struct lane *lane);
 
-/* Copies one of them: 0 is the oldest. */
+/*
+ * Its connection is gone: nobody posts or takes any more, and the client's half goes. Returns how many records the
+ * client has not taken; they stay, but for APCs, which are lost with their thread.
+ */
+uint32_t lane_retire(struct lane *lane);
+
+/* What is left in a retired lane: how many there are; a copy of one, of which 0 is the oldest; the oldest `n` go. */
+uint32_t lane_n_left(const struct lane *lane);
 void lane_peek(const struct lane *lane, uint32_t index, struct ovl_record *ret_record);
+void lane_drop(struct lane *lane, uint32_t n);
 
 /* From here on the lane is looked at. */
 void lane_awaken(struct lane *lane);

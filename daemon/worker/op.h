@@ -96,7 +96,6 @@ struct op {
         uint64_t len;           /* bytes of all buffers */
         uint64_t done;          /* of these, transferred */
         struct payload payload; /* inline: what the buffers are */
-        uint16_t payload_lost;  /* enum ovl_reason: why there is none of what was sent along; 0: there is */
         uint32_t events;        /* a poll: OVL_POLL_*, those that it waits for */
         uint32_t name_len;      /* a send to an address: bytes of it, which is in the scratch */
         bool wants_sender;      /* of a datagram: its address goes to aux, or behind the payload */

@@ -26,7 +26,8 @@ struct payload {
         struct payload_pool *pool; /* borrowed; NULL: the op has no payload */
         uint32_t first;            /* numbers of pieces; 0: none */
         uint32_t last;
-        uint32_t len; /* bytes that the chain holds or has room for */
+        uint32_t len;  /* bytes that the chain holds or has room for */
+        uint16_t lost; /* enum ovl_reason: why there is none although there should be; 0: there is all */
 };
 
 /* Returns 0 or -ENOMEM. */

@@ -7,8 +7,9 @@
  *
  * Output. Records are not copied into a buffer when they come into being: the ended ops are the queue. A frame of them
  * is packed when there is room to send; if the socket takes only a part, the same ops are packed again for the rest, so
- * that a client that does not read costs no memory beyond its ops. With a lane, records go there, as far as it has
- * room, and all that is sent of them is the bell. Replies leave after the records that preceded them.
+ * that a client that does not read costs no memory beyond its ops. With a lane, records without payload go there, as
+ * far as it has room, and all that is sent of them is the bell. What was left in the lanes of other connections is sent
+ * from there. Replies leave after the records that preceded them.
  *
  * Life.  open -> ended (the client shut down its sending side: records still go out)
  *        open, ended -> dead (end of both sides, an error, or a kick; by peer_die()) -> buried by the worker
@@ -27,6 +28,8 @@
 #include "daemon/worker/lane.h"
 #include "daemon/worker/port.h"
 #include "daemon/worker/thread.h"
+
+#define PEER_LEFT_MAX ((OVL_FRAME_RECORDS_MAX - sizeof(struct ovl_records_header)) / sizeof(struct ovl_record))
 
 /* A frame that is to be sent. */
 struct reply {
@@ -64,6 +67,8 @@ int peer_new(struct engine *engine, struct reaper *reaper, struct list *graveyar
         list_init(&peer->dying);
         list_init(&peer->in_session);
         list_init(&peer->records);
+        list_init(&peer->framed);
+        list_init(&peer->left);
         list_init(&peer->replies);
         engine_file_init(&peer->file, *take_fd, kind);
         peer->inbox = malloc(FRAME_SIZE_MAX);
@@ -94,6 +99,7 @@ struct peer *peer_free(struct peer *peer) {
         list_unlink(&peer->awake);
         list_unlink(&peer->dying);
         list_unlink(&peer->in_session);
+        peer_forget_left(peer);
         lane_free(peer->lane);
         peer->engine->ops->detach(peer->engine, &peer->file);
         fd_close(peer->file.fd);
@@ -206,6 +212,11 @@ int peer_claim_fd(struct peer *peer) {
         return fd;
 }
 
+void peer_drop_continued(struct peer *peer) {
+        payload_release(&peer->gathered);
+        peer->is_continuing = false;
+}
+
 void peer_await_input(struct peer *peer) {
         if (peer->is_dead || peer->file.armed[DIRECTION_IN])
                 return;
@@ -260,23 +271,48 @@ static void op_pack_record(const struct op *op, struct ovl_record *ret_record) {
         };
 }
 
+static struct lane *peer_first_left(const struct peer *peer) {
+        struct list *link = list_first(&peer->left);
+
+        return link ? list_entry(link, struct lane, link) : NULL;
+}
+
+void peer_forget_left(struct peer *peer) {
+        struct lane *lane;
+
+        while ((lane = peer_first_left(peer)))
+                lane_free(lane);
+}
+
+/* The first of the ops that wait goes with the frame that is being made. */
+static void peer_add_to_frame(struct peer *peer) {
+        list_push_back(&peer->framed, list_pop_front(&peer->records));
+        peer->n_framed++;
+}
+
 /*
  * Chooses what the next frame says: as many ended ops as it holds with their payloads, and at the end of them a verdict
  * that is due. One op with the longest payload and a verdict always fit.
  */
 static void peer_begin_frame(struct peer *peer) {
         size_t len = sizeof(struct ovl_records_header) + sizeof(struct ovl_record);
+        const struct lane *left = peer_first_left(peer);
+        struct list *link;
 
+        if (left) {
+                peer->n_left = lane_n_left(left) < PEER_LEFT_MAX ? lane_n_left(left) : PEER_LEFT_MAX;
+                return;
+        }
         if (peer->lane) {
                 peer->frame_bells = peer->bell_is_due;
                 peer->bell_is_due = false;
                 return;
         }
-        list_for_each(link, &peer->records) {
+        while ((link = list_first(&peer->records))) {
                 len += sizeof(struct ovl_record) + list_entry(link, struct op, link)->payload_len;
                 if (len > OVL_FRAME_RECORDS_MAX)
                         return;
-                peer->n_framed++;
+                peer_add_to_frame(peer);
         }
         if (peer->n_settled < peer->settle_mark) {
                 peer->frame_settles = true;
@@ -284,11 +320,50 @@ static void peer_begin_frame(struct peer *peer) {
         }
 }
 
-/* The payloads follow the records, in the same order. Returns where they end. */
-static uint8_t *peer_pack_payloads(const struct peer *peer, uint8_t *to) {
-        struct list *link = peer->records.next;
+static uint8_t *record_pack(const struct ovl_record *record, uint8_t *to) {
+        memcpy(to, record, sizeof(*record));
+        return to + sizeof(*record);
+}
 
-        for (size_t i = 0; i < peer->n_framed; i++, link = link->next) {
+/* What ended. Returns where it ends. */
+static uint8_t *peer_pack_records(const struct peer *peer, uint8_t *to) {
+        struct ovl_record record;
+
+        for (uint32_t i = 0; i < peer->n_left; i++) {
+                lane_peek(peer_first_left(peer), i, &record);
+                to = record_pack(&record, to);
+        }
+        list_for_each(link, &peer->framed) {
+                op_pack_record(list_entry(link, struct op, link), &record);
+                to = record_pack(&record, to);
+        }
+        return to;
+}
+
+/* What is no op's: a verdict, a bell. */
+static uint8_t *peer_pack_signals(const struct peer *peer, uint8_t *to) {
+        struct ovl_record record;
+
+        if (peer->frame_settles) {
+                record = (struct ovl_record){ .kind = OVL_RECORD_SETTLED, .value = peer->n_settled };
+                to = record_pack(&record, to);
+        }
+        if (peer->frame_bells) {
+                record = (struct ovl_record){
+                        .kind = OVL_RECORD_WAITING,
+                        .thread = peer->thread ? peer->thread->number
+                                  : peer->port ? peer->port->number
+                                               : 0,
+                        .value = peer->bell_value,
+                };
+                to = record_pack(&record, to);
+        }
+        return to;
+}
+
+/* The payloads follow the records, in the same order. */
+static uint8_t *peer_pack_payloads(const struct peer *peer, uint8_t *to) {
+        list_for_each(link, &peer->framed) {
                 const struct op *op = list_entry(link, struct op, link);
 
                 payload_copy(&op->payload, to, op->payload_len);
@@ -299,37 +374,17 @@ static uint8_t *peer_pack_payloads(const struct peer *peer, uint8_t *to) {
 
 /* Packs that frame; always the same bytes until it was sent. */
 static size_t peer_pack_frame(struct peer *peer, uint8_t *scratch) {
-        size_t n_records = peer->n_framed + peer->frame_settles + peer->frame_bells;
+        size_t n_records = peer->n_left + peer->n_framed + peer->frame_settles + peer->frame_bells;
         struct ovl_records_header header = { .n_records = (uint32_t) n_records };
         uint8_t *body = scratch + sizeof(struct ovl_frame_header);
-        struct list *link = peer->records.next;
-        struct ovl_record record;
-        uint8_t *to = body;
+        uint8_t *to = body + sizeof(header);
         size_t body_len;
 
-        memcpy(to, &header, sizeof(header));
-        to += sizeof(header);
-        for (size_t i = 0; i < peer->n_framed; i++, link = link->next, to += sizeof(record)) {
-                op_pack_record(list_entry(link, struct op, link), &record);
-                memcpy(to, &record, sizeof(record));
-        }
-        if (peer->frame_settles) {
-                record = (struct ovl_record){ .kind = OVL_RECORD_SETTLED, .value = peer->n_settled };
-                memcpy(to, &record, sizeof(record));
-                to += sizeof(record);
-        }
-        if (peer->frame_bells) {
-                record = (struct ovl_record){
-                        .kind = OVL_RECORD_WAITING,
-                        .thread = peer->thread ? peer->thread->number
-                                  : peer->port ? peer->port->number
-                                               : 0,
-                        .value = peer->bell_value,
-                };
-                memcpy(to, &record, sizeof(record));
-                to += sizeof(record);
-        }
-        body_len = (size_t) (peer_pack_payloads(peer, to) - body);
+        memcpy(body, &header, sizeof(header));
+        to = peer_pack_records(peer, to);
+        to = peer_pack_signals(peer, to);
+        to = peer_pack_payloads(peer, to);
+        body_len = (size_t) (to - body);
         frame_pack_header(scratch, OVL_FRAME_RECORDS, (uint32_t) body_len, 0);
         return sizeof(struct ovl_frame_header) + body_len;
 }
@@ -357,27 +412,43 @@ static bool peer_send(struct peer *peer, const uint8_t *frame, size_t len, int f
 }
 
 static void peer_end_frame(struct peer *peer, struct list *sent) {
+        struct lane *left = peer_first_left(peer);
+
         peer->engine->stats->records += peer->n_framed;
-        for (; peer->n_framed > 0; peer->n_framed--)
-                list_push_back(sent, list_pop_front(&peer->records));
+        list_splice_back(sent, &peer->framed);
+        peer->n_framed = 0;
+        if (peer->n_left > 0) {
+                lane_drop(left, peer->n_left);
+                if (lane_n_left(left) == 0)
+                        lane_free(left);
+        }
+        peer->n_left = 0;
         peer->frame_settles = peer->frame_bells = false;
         peer->n_sent = 0;
 }
 
 static bool peer_is_within_frame(const struct peer *peer) {
-        return peer->n_framed > 0 || peer->frame_settles || peer->frame_bells;
+        return peer->n_left > 0 || peer->n_framed > 0 || peer->frame_settles || peer->frame_bells;
 }
 
-/* Puts records into the lane, as far as it has room, and says there what is settled. */
+/*
+ * Puts records into the lane, as far as it has room, and says there what is settled. One that has payload goes by a
+ * frame, and those behind it after that.
+ */
 static void peer_publish_lane(struct peer *peer, struct list *sent) {
         struct ovl_record record;
         struct list *link;
 
-        /* A frame from before there was a lane comes first. */
         if (peer->n_framed > 0 || peer->frame_settles)
                 return;
         while ((link = list_first(&peer->records))) {
-                op_pack_record(list_entry(link, struct op, link), &record);
+                const struct op *op = list_entry(link, struct op, link);
+
+                if (op->payload_len > 0 && !peer_is_within_frame(peer))
+                        peer_add_to_frame(peer);
+                if (op->payload_len > 0)
+                        break;
+                op_pack_record(op, &record);
                 if (!lane_put(peer->lane, &record))
                         break;
                 KILLPOINT("peer-publish");

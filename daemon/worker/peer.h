@@ -56,10 +56,13 @@ struct peer {
 
         /* out */
         struct list records; /* ended ops, in order */
+        struct list framed;  /* of these, those in the frame that is being sent: before the others */
+        struct list left;    /* lanes of connections that are gone, with records that are to go out here. Owned */
         struct list replies;
         size_t n_replies;
-        struct lane *lane;  /* owned; where the records go; NULL: into frames */
-        size_t n_framed;    /* ops in the frame that is being sent; 0: none is */
+        struct lane *lane;  /* owned; where records without payload go; NULL: into frames, like the others */
+        size_t n_framed;    /* ops in `framed`; 0: none is being sent */
+        uint32_t n_left;    /* that frame is one of so many records of the first lane in `left`, and of nothing else */
         bool frame_settles; /* that frame ends with a settled record */
         bool frame_bells;   /* that frame is the bell of the lane, and nothing else */
         bool bell_is_due;
@@ -67,8 +70,9 @@ struct peer {
         size_t n_sent;       /* bytes of it */
 
         /* a send that goes on in the next entry */
-        struct op *continued;     /* borrowed; NULL: there is none */
+        bool is_continuing;       /* there is one */
         struct ovl_entry opening; /* its first entry; flags: also those of the further ones */
+        struct payload gathered;  /* what has come of it */
 
         /* verdicts */
         uint64_t n_entries;   /* ever taken */
@@ -126,14 +130,20 @@ int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd
 void peer_publish_records(struct peer *peer, uint8_t *scratch, struct list *sent);
 void peer_publish_replies(struct peer *peer);
 
+/* Forgets the lanes that were left to it. */
+void peer_forget_left(struct peer *peer);
+
+/* Forgets a send of which the rest will not come: it was never taken. */
+void peer_drop_continued(struct peer *peer);
+
 /* Whether a verdict is wanted, or is about to be sent. */
 static inline bool peer_awaits_verdict(const struct peer *peer) {
         return list_is_linked(&peer->settle) || peer->n_settled < peer->settle_mark;
 }
 
 static inline bool peer_has_output(const struct peer *peer) {
-        return !list_is_empty(&peer->records) || !list_is_empty(&peer->replies) || peer->n_framed > 0 ||
-               peer->frame_settles || peer->n_settled < peer->settle_mark;
+        return !list_is_empty(&peer->records) || !list_is_empty(&peer->replies) || !list_is_empty(&peer->left) ||
+               peer->n_framed > 0 || peer->frame_settles || peer->n_settled < peer->settle_mark;
 }
 
 /* Whether the inbox takes more. */
@@ -141,10 +151,15 @@ static inline bool peer_has_input_room(const struct peer *peer) {
         return peer->n_filled - peer->n_taken < FRAME_SIZE_MAX;
 }
 
-/* Whether records wait for room in the lane. (What is in a frame, from before there was a lane, waits for the socket.)
+/*
+ * Whether records wait for room in the lane. (What is in a frame, because it has payload or from before there was a
+ * lane, waits for the socket.)
  */
 static inline bool peer_wants_room(const struct peer *peer) {
-        return peer->lane && !list_is_empty(&peer->records) && peer->n_framed == 0 && !peer->frame_settles;
+        const struct list *first = list_first(&peer->records);
+
+        return peer->lane && first && list_entry(first, struct op, link)->payload_len == 0 && peer->n_framed == 0 &&
+               !peer->frame_settles;
 }
 
 /*

@@ -10,10 +10,13 @@
  *
  * A send that is too long for one entry comes in several, which are one op:
  *
- *   -> continued             its first entry has the flag MORE: an op is taken, which gathers the payload
+ *   -> continued             its first entry has the flag MORE: the connection gathers the payload
  *   continued -> continued   the next entry of the channel goes on with it
- *   continued -> posted      ... and is its last: only now it is checked, counted as an entry, refused or started
+ *   continued -> posted      ... and is its last: only now it takes an op, is checked, counted, refused or started
  *   continued -> dropped     the connection ends before that: the entry was never taken
+ *
+ * Rejected: an op from its first piece on. Connections that have begun a send could then use up the ops of their
+ * session, which would be held until one is free: none ever would be, because the rest of the sends is held, too.
  */
 
 #include "daemon/worker/post.h"
@@ -87,15 +90,19 @@ static int post_take_vector(struct session *session, struct op *op, const struct
 }
 
 /* Keeps what came along, or the place for what is to come. A send that is too long is refused at its end. */
-static void post_keep_payload(struct session *session, struct op *op, const uint8_t *bytes, uint32_t len) {
-        if (op->payload_lost != OVL_REASON_NONE)
+static void post_keep_payload(struct session *session, struct payload *payload, const uint8_t *bytes, uint32_t len) {
+        unsigned lost = OVL_REASON_NONE;
+
+        if (payload->lost != OVL_REASON_NONE)
                 return;
-        if (len > OVL_INLINE_LEN_MAX || op->payload.len + len > OVL_INLINE_OP_LEN_MAX)
-                op->payload_lost = OVL_REASON_BUFFER_TOO_LONG;
-        else if (payload_append(&op->payload, &session->payloads, bytes, len) < 0)
-                op->payload_lost = OVL_REASON_QUOTA;
-        if (op->payload_lost != OVL_REASON_NONE)
-                payload_release(&op->payload);
+        if (len > OVL_INLINE_LEN_MAX || payload->len + len > OVL_INLINE_OP_LEN_MAX)
+                lost = OVL_REASON_BUFFER_TOO_LONG;
+        else if (payload_append(payload, &session->payloads, bytes, len) < 0)
+                lost = OVL_REASON_QUOTA;
+        if (lost == OVL_REASON_NONE)
+                return;
+        payload_release(payload);
+        payload->lost = (uint16_t) lost;
 }
 
 /* What is sent was kept when its entry came; what is received gets its place now. */
@@ -104,9 +111,9 @@ static int post_take_inline(struct session *session, struct op *op, const struct
         if (entry->buffer.region != 0 || entry->buffer.offset != 0)
                 return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
         if (op_receives(op))
-                post_keep_payload(session, op, NULL, entry->buffer.len);
-        if (op->payload_lost != OVL_REASON_NONE)
-                return refuse(op->payload_lost == OVL_REASON_QUOTA ? -ENOBUFS : -EMSGSIZE, op->payload_lost,
+                post_keep_payload(session, &op->payload, NULL, entry->buffer.len);
+        if (op->payload.lost != OVL_REASON_NONE)
+                return refuse(op->payload.lost == OVL_REASON_QUOTA ? -ENOBUFS : -EMSGSIZE, op->payload.lost,
                               ret_reason);
         if (op->payload.len > OVL_INLINE_PIECE)
                 op->parts = op->scratch;
@@ -413,48 +420,56 @@ static bool post_continues(const struct ovl_entry *opening, const struct ovl_ent
                (entry->flags & OVL_ENTRY_INLINE);
 }
 
-/* A further piece: what is wrong with it is wrong with the whole, and said at the end. */
-static void post_continue(struct session *session, struct peer *peer, const struct ovl_entry *entry,
-                          const uint8_t *payload, struct list *ended) {
-        struct ovl_entry *opening = &peer->opening;
-        struct op *op = peer->continued;
-
+/* What is wrong with a further piece is wrong with the whole, and said at the end. */
+static void post_join_piece(struct ovl_entry *opening, const struct ovl_entry *entry) {
         opening->op_flags |= entry->op_flags;
         opening->buffer.offset |= entry->buffer.offset;
         opening->buffer.region |= entry->buffer.region;
         opening->other |= entry->other;
         opening->aux.offset |= entry->aux.offset;
         opening->flags |= entry->flags & (uint8_t) ~OVL_ENTRY_MORE;
-        post_keep_payload(session, op, payload, entry->buffer.len);
-        if (entry->flags & OVL_ENTRY_MORE)
-                return;
-        peer->continued = NULL;
-        post_finish(session, peer, op, opening, ended);
+}
+
+/* Takes a piece of a send that comes in several. Returns 1, or 0 when it is the last and the session has no free op. */
+static int post_gather(struct session *session, struct peer *peer, const struct ovl_entry *entry,
+                       const uint8_t *payload, struct list *ended) {
+        bool is_last = !(entry->flags & OVL_ENTRY_MORE);
+        struct op *op = is_last ? post_begin(session, peer, entry) : NULL;
+
+        if (is_last && !op)
+                return 0;
+        if (peer->is_continuing) {
+                post_join_piece(&peer->opening, entry);
+        } else {
+                peer->is_continuing = true;
+                peer->opening = *entry;
+                peer->opening.flags &= (uint8_t) ~OVL_ENTRY_MORE;
+        }
+        post_keep_payload(session, &peer->gathered, payload, entry->buffer.len);
+        if (!is_last)
+                return 1;
+        op->payload = peer->gathered;
+        peer->gathered = (struct payload){ 0 };
+        peer->is_continuing = false;
+        post_finish(session, peer, op, &peer->opening, ended);
+        return 1;
 }
 
 int post_entry(struct session *session, struct peer *peer, const struct ovl_entry *entry, const uint8_t *payload,
                struct list *ended, const char **ret_problem) {
         struct op *op;
 
-        if (peer->continued) {
-                if (!post_continues(&peer->opening, entry)) {
-                        *ret_problem = "a send with the flag MORE is not continued by the next entry";
-                        return -EPROTO;
-                }
-                post_continue(session, peer, entry, payload, ended);
-                return 1;
+        if (peer->is_continuing && (!payload || !post_continues(&peer->opening, entry))) {
+                *ret_problem = "a send with the flag MORE is not continued by the next entry";
+                return -EPROTO;
         }
+        if (payload && (peer->is_continuing || post_is_continued(entry)))
+                return post_gather(session, peer, entry, payload, ended);
         op = post_begin(session, peer, entry);
         if (!op)
                 return 0;
         if (payload && post_payload_len(entry) > 0)
-                post_keep_payload(session, op, payload, entry->buffer.len);
-        if (payload && post_is_continued(entry)) {
-                peer->continued = op;
-                peer->opening = *entry;
-                peer->opening.flags &= (uint8_t) ~OVL_ENTRY_MORE;
-                return 1;
-        }
+                post_keep_payload(session, &op->payload, payload, entry->buffer.len);
         post_finish(session, peer, op, entry, ended);
         return 1;
 }

@@ -15,6 +15,7 @@
 #include <stdlib.h>
 #include <sys/mman.h>
 #include <sys/resource.h>
+#include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -34,6 +35,19 @@ struct reaper {
         bool is_ending;
 };
 
+/*
+ * Nobody waits for the bytes that a lingering socket has left: the kernel goes on with them by itself. Only who still
+ * has the socket, and changes this back in that instant, can make the thread wait.
+ */
+static void reaper_stop_lingering(int fd) {
+        const struct linger off = { 0 };
+        struct linger linger;
+        socklen_t len = sizeof(linger);
+
+        if (getsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, &len) == 0 && linger.l_onoff && linger.l_linger > 0)
+                setsockopt(fd, SOL_SOCKET, SO_LINGER, &off, sizeof(off));
+}
+
 static void *reaper_main(void *argument) {
         struct reaper *reaper = argument;
 
@@ -51,6 +65,7 @@ static void *reaper_main(void *argument) {
                 reaper->first = (reaper->first + 1) % reaper->size;
                 reaper->n_queued--;
                 pthread_mutex_unlock(&reaper->lock);
+                reaper_stop_lingering(fd);
                 close(fd);
                 pthread_mutex_lock(&reaper->lock);
         }

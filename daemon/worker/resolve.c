@@ -50,9 +50,9 @@ static int resolve_take_inline(struct op *op, const struct ovl_entry *entry, uns
 
         if (entry->buffer.region != 0 || entry->buffer.offset != 0 || entry->aux.region != 0 || entry->aux.offset != 0)
                 return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
-        if (op->payload_lost == OVL_REASON_QUOTA)
+        if (op->payload.lost == OVL_REASON_QUOTA)
                 return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
-        if (op->payload_lost != OVL_REASON_NONE || name_len == 0 || name_len > OVL_RESOLVE_NAME_MAX)
+        if (op->payload.lost != OVL_REASON_NONE || name_len == 0 || name_len > OVL_RESOLVE_NAME_MAX)
                 return refuse(-EINVAL, OVL_REASON_BAD_NAME, ret_reason);
         payload_copy(&op->payload, message->text, name_len);
         if (!text_is_host_name(message->text, name_len))

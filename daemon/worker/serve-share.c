@@ -237,9 +237,6 @@ void serve_socket_adopt(struct serve *serve) {
         } else if (charge_take(&charge, &serve->session->n_sockets, 1) < 0) {
                 serve_no_sockets_left(serve);
         } else {
-                /* What is received on a Unix socket must not bring descriptors. Older kernels have no such option. */
-                if (adoption.family == AF_UNIX)
-                        channel_allow_fds(fd, 0);
                 r = handle_open(serve->session, &fd, adoption.family, adoption.type, adoption.state, &charge, &handle);
                 if (r < 0) {
                         serve_daemon_is_full(serve, r);

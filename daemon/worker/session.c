@@ -283,8 +283,9 @@ static void session_drop_apcs(struct session *session, struct peer *peer) {
 static void session_move_records(struct session *session, struct peer *peer) {
         struct peer *heir = session->first;
 
+        list_splice_back(&peer->framed, &peer->records);
+        list_splice_back(&peer->records, &peer->framed);
         session_drop_apcs(session, peer);
-
         for (uint32_t i = 0; i < session->n_ops_high; i++) {
                 if (!op_is_free(&session->ops[i]) && session->ops[i].peer == peer)
                         session->ops[i].peer = heir;
@@ -298,41 +299,19 @@ static void session_move_records(struct session *session, struct peer *peer) {
                 session_recycle(list_entry(list_pop_front(&peer->records), struct op, link));
 }
 
-/* Sends `n` records that were left in a lane, from the index on, as one frame. Returns 0 or -ENOMEM. */
-static int session_resend(struct peer *heir, const struct lane *lane, uint32_t index, uint32_t n) {
-        struct ovl_records_header header = { .n_records = n };
-        size_t body_len = sizeof(header) + n * sizeof(struct ovl_record);
-        uint8_t *frame = malloc(sizeof(struct ovl_frame_header) + body_len);
-        uint8_t *to = frame + sizeof(struct ovl_frame_header);
-
-        if (!frame)
-                return -ENOMEM;
-        frame_pack_header(frame, OVL_FRAME_RECORDS, (uint32_t) body_len, 0);
-        memcpy(to, &header, sizeof(header));
-        to += sizeof(header);
-        for (uint32_t i = 0; i < n; i++, to += sizeof(struct ovl_record)) {
-                struct ovl_record record;
-
-                lane_peek(lane, index + i, &record);
-                memcpy(to, &record, sizeof(record));
-        }
-        return peer_push_frame(heir, frame, sizeof(struct ovl_frame_header) + body_len, -1);
-}
-
 /* What the client has not taken from the lane of a connection that is gone goes to the first one, in frames. */
 static void session_move_lane(struct session *session, struct peer *peer) {
-        const uint32_t n_max = (OVL_FRAME_RECORDS_MAX - sizeof(struct ovl_records_header)) / sizeof(struct ovl_record);
+        struct lane *lane = take_ptr(peer->lane);
         struct peer *heir = session->first;
-        uint32_t n_waiting = lane_n_waiting(peer->lane);
 
-        for (uint32_t i = 0; heir && i < n_waiting; i += n_max) {
-                if (session_resend(heir, peer->lane, i, n_waiting - i < n_max ? n_waiting - i : n_max) < 0)
-                        peer_die(heir, "out of memory for the records of a lane");
-                session_mark_publish(session, heir);
-        }
         list_unlink(&peer->awake);
-        peer->lane = lane_free(peer->lane);
         session->resources->stats.n_lanes--;
+        if (!heir || lane_retire(lane) == 0) {
+                lane_free(lane);
+                return;
+        }
+        list_push_back(&heir->left, &lane->link);
+        session_mark_publish(session, heir);
 }
 
 static void handles_cancel(struct list *handles, bool (*matches)(const struct op *op, const void *argument),
@@ -362,7 +341,7 @@ void session_remove_peer(struct session *session, struct peer *peer) {
                 session->first = NULL;
         list_unlink(&peer->in_session);
         session->n_peers--;
-        session_drop_continued(peer);
+        peer_drop_continued(peer);
         if (peer->thread)
                 session_end_thread(session, peer);
         if (peer->port)
@@ -370,6 +349,7 @@ void session_remove_peer(struct session *session, struct peer *peer) {
         if (peer->lane)
                 session_move_lane(session, peer);
         session_move_records(session, peer);
+        peer_forget_left(peer);
         peer->session = NULL;
         if (session->n_peers == 0)
                 session_begin_end(session);
@@ -425,12 +405,6 @@ static void session_unpin(struct session *session, struct op *op) {
         op->regions = 0;
 }
 
-void session_drop_continued(struct peer *peer) {
-        if (peer->continued)
-                session_recycle(peer->continued);
-        peer->continued = NULL;
-}
-
 void session_recycle(struct op *op) {
         struct session *session = op->session;
 
@@ -469,6 +443,8 @@ static void session_finish_accept(struct session *session, struct op *op) {
                 op_end(op, r, OVL_REASON_QUOTA, 0);
                 return;
         }
+        /* It lingers as its listener does, whose option is not ours. */
+        handle->socket->is_foreign = listener->is_foreign;
         op->value = handle->number;
 }
 

@@ -122,9 +122,6 @@ void session_indicate_all(struct list *ended);
 /* The request of an op ended: finishes it and those that it served, and starts what queued behind them. */
 void session_finish(struct op *op, int32_t result, unsigned reason);
 
-/* Forgets a send of which the rest will not come: it was never taken. */
-void session_drop_continued(struct peer *peer);
-
 /* Gives back an op whose record was sent. */
 void session_recycle(struct op *op);
 

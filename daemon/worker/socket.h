@@ -46,7 +46,7 @@ struct socket {
         bool has_name;          /* a datagram socket: it has an address, or an op that was taken will give it one */
         int lent_error;         /* a datagram socket: what a send met and the next receive ends with; 0: nothing */
         bool is_closing;        /* no handle is open any more */
-        bool is_foreign;        /* it was adopted: closing it may take as long as a client likes */
+        bool is_foreign;        /* it, or its listener, was adopted: closing it may take as long as a client likes */
         uint64_t bytes_received;
         uint64_t bytes_sent;
 };

@@ -253,7 +253,7 @@ static void worker_await_input(struct peer *peer) {
         if (peer->has_ended && !peer->session)
                 peer_die(peer, "");
         else if (peer->has_ended)
-                session_drop_continued(peer);
+                peer_drop_continued(peer);
         if (peer->has_ended && peer->session)
                 session_touch(peer->session);
         peer_await_input(peer);
@@ -270,6 +270,20 @@ static unsigned worker_serve_lane(struct worker *worker, struct peer *peer, unsi
         if (r < 0 && r != -EAGAIN)
                 control_kick(&worker->control, peer, r, OVL_REASON_BAD_LANE, problem);
         return r > 0 ? (unsigned) r : 0;
+}
+
+/*
+ * It may be room in the lane that a held peer waits for, and a doorbell that tells of it. That is not seen behind
+ * requests that fill the inbox, nor is the end of the client, so who takes no records and asks on is not waited for.
+ */
+static void worker_hold_lane(struct worker *worker, struct peer *peer) {
+        if (!peer->lane || peer->has_ended || peer->is_dead)
+                return;
+        if (peer_has_input_room(peer))
+                peer_await_input(peer);
+        else if (peer_wants_room(peer) && lane_is_full(peer->lane))
+                control_kick(&worker->control, peer, -EPROTO, OVL_REASON_BAD_LANE,
+                             "the records in the lane are not taken, and requests come all the same");
 }
 
 static void worker_serve_peer(struct worker *worker, struct peer *peer) {
@@ -299,9 +313,7 @@ static void worker_serve_peer(struct worker *worker, struct peer *peer) {
         worker_awaken(worker, peer);
         peer->is_held = peer_is_held(peer);
         if (peer->is_held) {
-                /* It may be room in the lane that it waits for, and a doorbell that tells of it. */
-                if (peer->lane && !peer->has_ended && peer_has_input_room(peer))
-                        peer_await_input(peer);
+                worker_hold_lane(worker, peer);
                 return;
         }
         if (r > 0 && !peer->is_dead)

@@ -7,7 +7,9 @@
 #include <poll.h>
 #include <pthread.h>
 #include <sched.h>
+#include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "base/time.h"
 #include "tests/client/fake.h"
@@ -334,6 +336,7 @@ struct event_waiter {
         void (*run)(struct event_waiter *waiter);
         pthread_t thread;
         struct ovl_thread *own;
+        unsigned tid;
         unsigned n_told; /* waits that it was told to do; UINT_MAX: to end */
         unsigned n_done;
         size_t index;
@@ -358,6 +361,7 @@ static void *event_live(void *argument) {
         unsigned n_told;
 
         assert_ok(ovl_thread_open(waiter->c->session, &waiter->own, NULL));
+        event_put(&waiter->tid, (unsigned) gettid());
         event_put(&waiter->n_done, 1);
         while ((n_told = event_get(&waiter->n_told)) != UINT_MAX) {
                 if (n_told == waiter->n_done) {
@@ -631,6 +635,100 @@ static void event_of_several_threads(void **state) {
         event_stop(&c);
 }
 
+/* Whether a thread of this process is asleep in the kernel. */
+static bool event_is_asleep(pid_t tid) {
+        char path[64], text[256] = "";
+        const char *state;
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%d/stat", tid);
+        file = fopen(path, "re");
+        assert_non_null(file);
+        assert_non_null(fgets(text, sizeof(text), file));
+        fclose(file);
+        state = strrchr(text, ')');
+        assert_non_null(state);
+        return state[2] == 'S';
+}
+
+/* The waiter was told to wait, and does. */
+static void event_tell_asleep(struct event_waiter *waiter) {
+        event_tell(waiter);
+        while (!event_is_asleep((pid_t) event_get(&waiter->tid)))
+                sched_yield();
+}
+
+/*
+ * A wait that watched the channel of a busy thread goes on, and wants it no more, because what it wanted from there has
+ * come: the other wait that wants it must learn that now nobody watches.
+ */
+static void event_unwatched(void **state) {
+        struct event_case c = { 0 };
+        struct ovl_event *both[2];
+        struct event_waiter first = { .c = &c, .events = both, .n = 2, .all = 1 };
+        struct event_waiter second = { .c = &c, .events = &c.events[1], .n = 1 };
+
+        event_start(&c);
+        both[0] = c.events[2];
+        both[1] = c.events[0];
+        event_begin(&first);
+        event_begin(&second);
+        for (size_t i = 0; i < 5; i++) {
+                struct ovl_overlapped ops[2] = { 0 };
+
+                event_post(&c, c.thread, both[0], &ops[0]);
+                event_post(&c, c.thread, c.events[1], &ops[1]);
+                event_tell_asleep(&first);
+                event_tell_asleep(&second);
+                fake_complete(&c.fake, c.n_posted - 2, 0, 1);
+                while (ovl_event_poll(both[0], NULL) == 0)
+                        sched_yield();
+                fake_complete(&c.fake, c.n_posted - 1, 0, 1);
+                assert_int_equal(event_await(&second), 0);
+                ovl_event_set(both[1]);
+                assert_int_equal(event_await(&first), 0);
+        }
+        event_end(&second);
+        event_end(&first);
+        event_stop(&c);
+}
+
+/* Waits for an event again and again, each time for a moment. */
+static void event_wait_shortly(struct event_waiter *waiter) {
+        while (event_get(&waiter->c->n_ran) == 0)
+                assert_int_equal(event_wait_one(waiter->own, waiter->c->events[3], 50000), -ETIMEDOUT);
+}
+
+/* However waits that give up hand the channel of a busy thread on, whoever stays sees what comes there. */
+static void event_passers_by(void **state) {
+        struct event_case c = { 0 };
+        struct event_waiter waiter = { .c = &c, .events = &c.events[0], .n = 1 }, passers[3];
+        struct ovl_overlapped op, other = { 0 };
+
+        event_start(&c);
+        event_post(&c, c.thread, c.events[3], &other);
+        event_begin(&waiter);
+        for (size_t i = 0; i < HARNESS_N(passers); i++) {
+                passers[i] = (struct event_waiter){ .c = &c, .run = event_wait_shortly };
+                event_begin(&passers[i]);
+                event_tell(&passers[i]);
+        }
+        for (size_t i = 0; i < EVENT_ROUNDS / 100; i++) {
+                op = (struct ovl_overlapped){ 0 };
+                event_post(&c, c.thread, c.events[0], &op);
+                event_tell(&waiter);
+                for (size_t k = 0; k < i % 50; k++)
+                        sched_yield();
+                fake_complete(&c.fake, c.n_posted - 1, 0, 1);
+                assert_int_equal(event_await(&waiter), 0);
+        }
+        event_put(&c.n_ran, 1);
+        for (size_t i = 0; i < HARNESS_N(passers); i++)
+                event_end(&passers[i]);
+        event_end(&waiter);
+        event_stop(&c);
+}
+
 /* 19: with a port and an event both are indicated, the event although nobody waits on the port. */
 static void event_and_port(void **state) {
         struct event_case c = { 0 };
@@ -760,6 +858,8 @@ int main(int argc, char **argv) {
                 { "event-or-apc", event_or_apc, 0 },
                 { "of-another-thread", event_of_another_thread, 0 },
                 { "of-several-threads", event_of_several_threads, 0 },
+                { "unwatched", event_unwatched, 0 },
+                { "passers-by", event_passers_by, 120 },
                 { "and-port", event_and_port, 0 },
                 { "export", event_export, 0 },
                 { "export-race", event_export_race, 0 },

@@ -130,7 +130,7 @@ static void fake_answer(struct fake *fake, struct fake_connection *connection, c
         case OVERLAPD__REQUEST__WHAT_HELLO:
                 connection->thread = request->hello->thread;
                 hello.version = 1;
-                hello.level = 1;
+                hello.level = fake->is_inline ? 0 : 1;
                 hello.session = 77;
                 hello.secret = (ProtobufCBinaryData){ .len = 16, .data = (uint8_t *) secret };
                 hello.credits = fake->credits ? fake->credits : 256;

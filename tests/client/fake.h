@@ -52,6 +52,7 @@ struct fake {
         /* How it behaves: set before fake_start(), or under the lock. */
         uint32_t credits;
         bool settles;                          /* answers WANT_VERDICT at once with a SETTLED record */
+        bool is_inline;                        /* grants no more than level 0 */
         Overlapd__Request__WhatCase mute;      /* requests of this kind get no answer */
         Overlapd__Request__WhatCase refuse;    /* requests of this kind are refused with the following */
         Overlapd__Request__WhatCase hang_up;   /* requests of this kind end the connection */

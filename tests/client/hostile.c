@@ -39,10 +39,11 @@ static void hostile_ran(struct ovl_thread *thread, struct ovl_overlapped *overla
         c->n_ran++;
 }
 
-static void hostile_start(struct hostile_case *c) {
+static void hostile_start_at(struct hostile_case *c, bool is_inline) {
         struct ovl_buffer buffer;
 
         memset(c, 0, sizeof(*c));
+        c->fake.is_inline = is_inline;
         fake_start(&c->fake);
         fake_open(&c->fake, &c->session, &c->thread, 65536, &c->region);
         assert_ok(ovl_port_open(c->session, 1, &c->port, NULL));
@@ -54,6 +55,10 @@ static void hostile_start(struct hostile_case *c) {
         assert_int_equal(ovl_recv(c->thread, 1, &buffer, 1, 0, &c->routine, hostile_ran), OVL_PENDING);
         assert_int_equal(ovl_recv(c->thread, HOSTILE_SOCKET, &buffer, 1, 0, &c->packet, NULL), OVL_PENDING);
         fake_wait_entries(&c->fake, 3);
+}
+
+static void hostile_start(struct hostile_case *c) {
+        hostile_start_at(c, false);
 }
 
 /* Waits for the end, checks that it is complete, and that nothing works any more. */
@@ -131,6 +136,7 @@ static void hostile_records(void **state) {
         HOSTILE_SPOIL(record.status = INT32_MIN);
         HOSTILE_SPOIL(record.status = -EINPROGRESS);
         HOSTILE_SPOIL(record.flags = OVL_RECORD_REFUSED);
+        HOSTILE_SPOIL(record.flags = OVL_RECORD_REFUSED; record.status = -EBADF); /* and yet 10 bytes */
         HOSTILE_SPOIL(record.payload_len = 10);
         HOSTILE_SPOIL(record.reserved = 1);
         HOSTILE_SPOIL(record.kind = OVL_RECORD_APC);
@@ -144,6 +150,37 @@ static void hostile_records(void **state) {
         hostile_record(&c, c.port_connection, record);
         record = hostile_honest(&c);
         hostile_record(&c, c.port_connection, record);
+}
+
+/* At the level inline bytes come behind the records: none that did not come are copied, also not behind a full frame.
+ */
+static void hostile_inline(void **state) {
+        static const struct ovl_record spoiled[] = {
+                { .status = 0, .bytes = 100 },
+                { .status = -EBADF, .bytes = 100 },
+                { .status = -EBADF, .bytes = 100, .flags = OVL_RECORD_REFUSED },
+                { .status = -EMSGSIZE, .bytes = 100, .flags = OVL_RECORD_REFUSED | OVL_RECORD_TRUNCATED },
+                { .status = -EBADF, .flags = OVL_RECORD_REFUSED, .payload_len = 64 },
+        };
+        static struct ovl_record
+                records[(OVL_FRAME_RECORDS_MAX - sizeof(struct ovl_records_header)) / sizeof(struct ovl_record)];
+        const size_t last = HARNESS_N(records) - 1;
+        struct hostile_case c;
+
+        for (size_t i = 0; i < HARNESS_N(spoiled); i++) {
+                hostile_start_at(&c, true);
+                memset(ovl_region_data(c.region), 'x', 100);
+                for (size_t k = 0; k < last; k++)
+                        records[k].kind = 77;
+                records[last] = fake_record(&c.fake, 0, spoiled[i].status, spoiled[i].bytes);
+                records[last].flags = spoiled[i].flags;
+                records[last].payload_len = spoiled[i].payload_len;
+                fake_send_records(&c.fake, 0, records, HARNESS_N(records));
+                hostile_check_gone(&c);
+                for (size_t k = 0; k < 100; k++)
+                        assert_int_equal(((const char *) ovl_region_data(c.region))[k], 'x');
+                hostile_stop(&c);
+        }
 }
 
 /* A kind of record that a later version adds is no reason to distrust: it is ignored, whatever it says. */
@@ -595,6 +632,7 @@ static void hostile_no_descriptor(void **state) {
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "records", hostile_records, 0 },
+                { "inline", hostile_inline, 0 },
                 { "later", hostile_later, 0 },
                 { "doubled", hostile_doubled, 0 },
                 { "settled", hostile_settled, 0 },

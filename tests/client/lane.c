@@ -7,12 +7,16 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <poll.h>
 #include <pthread.h>
+#include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
+#include <time.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -43,6 +47,8 @@ struct liar {
         struct offer offer;
         struct ovl_lane_daemon *words; /* its own mapping; NULL: it could not be made */
         size_t size;
+        const struct ovl_lane_client *client; /* what the library shows; NULL: nothing came */
+        size_t client_size;
         size_t n_in;
         uint8_t in[FRAME_SIZE_MAX];
         struct message_arena arena;
@@ -112,6 +118,15 @@ static void liar_serve(struct liar *liar, const uint8_t *body, size_t len) {
                 liar_lane(liar, request->id);
 }
 
+static void liar_map_client(struct liar *liar, int fd) {
+        struct stat st;
+
+        assert_int_equal(fstat(fd, &st), 0);
+        liar->client_size = (size_t) st.st_size;
+        liar->client = mmap(NULL, liar->client_size, PROT_READ, MAP_SHARED, fd, 0);
+        assert_true(liar->client != MAP_FAILED);
+}
+
 static void *liar_run(void *argument) {
         struct liar *liar = argument;
         struct ovl_frame_header header;
@@ -137,6 +152,7 @@ static void *liar_run(void *argument) {
                 came = CMSG_FIRSTHDR(&message);
                 if (came) {
                         memcpy(&fd, CMSG_DATA(came), sizeof(fd));
+                        liar_map_client(liar, fd);
                         close(fd);
                 }
                 liar->n_in += (size_t) n;
@@ -179,6 +195,8 @@ static void liar_stop(struct liar *liar) {
         unlink(liar->path);
         if (liar->words)
                 munmap(liar->words, liar->size);
+        if (liar->client)
+                munmap((void *) liar->client, liar->client_size);
 }
 
 static const struct offer honest = { LANE_RECORDS, 8192, OVL_LANE_MAGIC, true };
@@ -272,11 +290,194 @@ static void lane_records_have_no_payload(void **state) {
         lane_expect_abort(&record, 1, 0);
 }
 
+/* --- Sleep ------------------------------------------------------------------------------------------------------ */
+
+#define LANE_MANY 131072u
+
+static const struct offer roomy = { LANE_MANY, 4096 + LANE_MANY * 64, OVL_LANE_MAGIC, true };
+
+/* A session and its thread, which looks for records for a while before it sleeps. */
+struct sleeper {
+        struct liar liar;
+        struct ovl_session *session;
+        struct ovl_thread *thread;
+        struct ring ring;
+        unsigned is_over; /* for a thread of the test's */
+};
+
+static void sleeper_start(struct sleeper *sleeper, uint32_t poll_us) {
+        struct ovl_session_options options = { .level = "ring", .poll_us = poll_us };
+
+        liar_start(&sleeper->liar, &roomy);
+        options.path = sleeper->liar.path;
+        assert_ok(ovl_session_open(&options, &sleeper->session, NULL));
+        assert_ok(ovl_thread_open(sleeper->session, &sleeper->thread, NULL));
+        ring_init(&sleeper->ring, sleeper->liar.words, LANE_MANY);
+        sleeper->is_over = 0;
+}
+
+static void sleeper_stop(struct sleeper *sleeper) {
+        assert_null(ovl_session_free(sleeper->session));
+        liar_stop(&sleeper->liar);
+}
+
+/* Writes a record; nobody sees it yet. An accept's is the n-th of the session, from 1. */
+static void sleeper_write(struct sleeper *sleeper, uint32_t place, uint8_t kind, uint64_t n) {
+        struct ovl_record record = { .kind = kind };
+
+        if (kind == OVL_RECORD_COMPLETION)
+                record = (struct ovl_record){ .tag = UINT64_C(1) << 32 | n, .thread = 1, .op = OVL_OP_ACCEPT };
+        ring_write(&sleeper->ring, place, &record, 1);
+}
+
+static void sleeper_ring_bell(struct sleeper *sleeper) {
+        struct {
+                struct ovl_frame_header frame;
+                struct ovl_records_header header;
+                struct ovl_record record;
+        } bell = {
+                .header = { .n_records = 1 },
+                .record = { .kind = OVL_RECORD_WAITING, .value = 1 },
+        };
+
+        frame_pack_header((uint8_t *) &bell.frame, OVL_FRAME_RECORDS, sizeof(bell) - sizeof(bell.frame), 0);
+        assert_int_equal(send(sleeper->liar.fd, &bell, sizeof(bell), 0), sizeof(bell));
+}
+
+/* The first of two operations has ended; while that is taken in the second one ends, and no bell is due for it. */
+struct late {
+        struct sleeper sleeper;
+        struct pollfd first;
+};
+
+static void *lane_end_late(void *argument) {
+        struct late *late = argument;
+
+        assert_int_equal(poll(&late->first, 1, 20000), 1);
+        ring_announce(&late->sleeper.liar.words->records_tail, LANE_MANY);
+        return NULL;
+}
+
+/* A loop that is not the library's hears also of what came between the taking and the bell. */
+static void lane_wakes_loops(void **state) {
+        struct ovl_overlapped accepting[2] = { 0 };
+        static struct late late;
+        struct ovl_event *event;
+        struct pollfd look = { .events = POLLIN };
+        pthread_t thread;
+
+        sleeper_start(&late.sleeper, OVL_POLL_NEVER);
+        assert_ok(ovl_event_open(late.sleeper.session, 0, &event));
+        late.first = (struct pollfd){ .fd = ovl_event_export(event), .events = POLLIN };
+        look.fd = ovl_thread_fd(late.sleeper.thread);
+        accepting[0].event = event;
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(ovl_accept(late.sleeper.thread, 5, 0, &accepting[i], NULL), OVL_PENDING);
+        sleeper_write(&late.sleeper, 0, OVL_RECORD_COMPLETION, 1);
+        for (uint32_t i = 1; i < LANE_MANY - 1; i++)
+                sleeper_write(&late.sleeper, i, OVL_RECORD_WAITING, 0);
+        sleeper_write(&late.sleeper, LANE_MANY - 1, OVL_RECORD_COMPLETION, 2);
+        assert_int_equal(pthread_create(&thread, NULL, lane_end_late, &late), 0);
+        ring_announce(&late.sleeper.liar.words->records_tail, LANE_MANY - 1);
+        sleeper_ring_bell(&late.sleeper);
+        while (ovl_result(&accepting[1]) == -EINPROGRESS) {
+                assert_int_equal(poll(&look, 1, 20000), 1);
+                assert_ok(ovl_dispatch(late.sleeper.thread));
+        }
+        pthread_join(thread, NULL);
+        assert_null(ovl_event_close(event));
+        assert_null(ovl_thread_close(late.sleeper.thread));
+        sleeper_stop(&late.sleeper);
+}
+
+/* Always has news that concern nobody. */
+static void *lane_pump(void *argument) {
+        struct sleeper *sleeper = argument;
+        uint64_t end = now_ns() + 10 * NS_PER_S;
+        uint32_t tail = 0;
+
+        while (__atomic_load_n(&sleeper->is_over, __ATOMIC_RELAXED) == 0 && now_ns() < end) {
+                if (tail - shm_load32_acquire(&sleeper->liar.client->records_head) > LANE_MANY / 8 * 7)
+                        continue;
+                tail += LANE_MANY / 8;
+                ring_announce(&sleeper->liar.words->records_tail, tail);
+        }
+        return NULL;
+}
+
+/* A wait ends in time also where news never end. */
+static void lane_waits_end(void **state) {
+        static struct sleeper sleeper;
+        pthread_t thread;
+        uint64_t begin;
+
+        sleeper_start(&sleeper, 0);
+        for (uint32_t i = 0; i < LANE_MANY; i++)
+                sleeper_write(&sleeper, i, OVL_RECORD_WAITING, 0);
+        assert_int_equal(pthread_create(&thread, NULL, lane_pump, &sleeper), 0);
+        begin = now_ns();
+        assert_int_equal(ovl_sleep(sleeper.thread, 50 * NS_PER_MS), 0);
+        assert_in_range(now_ns() - begin, 50 * NS_PER_MS, 8 * NS_PER_S);
+        __atomic_store_n(&sleeper.is_over, 1, __ATOMIC_RELAXED);
+        pthread_join(thread, NULL);
+        assert_null(ovl_thread_close(sleeper.thread));
+        sleeper_stop(&sleeper);
+}
+
+static void lane_nothing(struct ovl_thread *thread, uint64_t argument) {
+}
+
+/* Wakes the thread again and again, for nothing. */
+static void *lane_disturb(void *argument) {
+        struct sleeper *sleeper = argument;
+        uint64_t end = now_ns() + 50 * NS_PER_MS, next = 0;
+
+        while (now_ns() < end) {
+                if (now_ns() < next)
+                        continue;
+                next = now_ns() + NS_PER_MS;
+                assert_ok(ovl_apc_queue(sleeper->thread, lane_nothing, 0));
+        }
+        return NULL;
+}
+
+static uint64_t lane_cpu_ns(void) {
+        struct timespec time;
+
+        assert_int_equal(clock_gettime(CLOCK_THREAD_CPUTIME_ID, &time), 0);
+        return (uint64_t) time.tv_sec * NS_PER_S + (uint64_t) time.tv_nsec;
+}
+
+/* Who looks before sleeping, and is told of something that is not what it waits for, does not look for ever. */
+static void lane_signals_end(void **state) {
+        static struct sleeper sleeper;
+        struct ovl_event *event;
+        pthread_t thread;
+        uint64_t begin;
+
+        sleeper_start(&sleeper, 100000);
+        assert_ok(ovl_event_open(sleeper.session, 0, &event));
+        /* Short sleeps: looking would have paid. */
+        for (size_t i = 0; i < 8; i++)
+                assert_int_equal(ovl_sleep(sleeper.thread, NS_PER_MS), 0);
+        assert_int_equal(pthread_create(&thread, NULL, lane_disturb, &sleeper), 0);
+        begin = lane_cpu_ns();
+        assert_int_equal(ovl_wait_events(sleeper.thread, &event, 1, 0, 3 * NS_PER_S, 0, NULL), -ETIMEDOUT);
+        assert_in_range(lane_cpu_ns() - begin, 0, 600 * NS_PER_MS);
+        pthread_join(thread, NULL);
+        assert_null(ovl_event_close(event));
+        assert_null(ovl_thread_close(sleeper.thread));
+        sleeper_stop(&sleeper);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "memory that is no lane is refused", lane_memory_is_checked, 60 },
                 { "garbage in a lane ends the session", lane_garbage_ends_the_session, 60 },
                 { "records in a lane have no payload", lane_records_have_no_payload },
+                { "what comes beside a bell wakes loops, too", lane_wakes_loops },
+                { "waits end in time where news never end", lane_waits_end, 60 },
+                { "a signal does not keep a thread awake", lane_signals_end, 60 },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

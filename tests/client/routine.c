@@ -205,6 +205,84 @@ static void routine_embedded(void **state) {
         routine_stop(&c);
 }
 
+static void routine_apc(struct ovl_thread *thread, uint64_t argument) {
+        (*(unsigned *) (uintptr_t) argument)++;
+}
+
+/* What the thread itself took in, in a request, a wait or a routine, is news for its loop, too: once. */
+static void routine_embedded_requests(void **state) {
+        struct routine_case c = { 0 };
+        struct ovl_overlapped ops[4] = { 0 };
+        struct pollfd look = { .events = POLLIN };
+        unsigned n_apcs = 0;
+        uint64_t socket;
+
+        routine_start(&c);
+        look.fd = ovl_thread_fd(c.thread);
+        routine_post(&c, 1, &ops[0], routine_log);
+        fake_complete(&c.fake, 0, 0, 1);
+        assert_ok(ovl_socket_open(c.thread, AF_INET, SOCK_STREAM, &socket));
+        assert_int_equal(ovl_result(&ops[0]), 0);
+        assert_int_equal(poll(&look, 1, 0), 1);
+        assert_ok(ovl_dispatch(c.thread));
+        assert_int_equal(ovl_sleep(c.thread, 0), OVL_ALERTED);
+        assert_int_equal(poll(&look, 1, 0), 0);
+
+        /* An operation that is indicated by its status, taken in by a wait for another one. */
+        routine_post(&c, 1, &ops[1], NULL);
+        routine_post(&c, 2, &ops[2], NULL);
+        routine_complete(&c, (size_t[]){ 1, 2 }, 2);
+        assert_int_equal(ovl_wait(c.thread, &ops[2], 10 * NS_PER_S, 0), 0);
+        assert_int_equal(poll(&look, 1, 0), 1);
+        assert_ok(ovl_dispatch(c.thread));
+        assert_int_equal(poll(&look, 1, 0), 0);
+
+        /* An APC to itself. */
+        assert_ok(ovl_apc_queue(c.thread, routine_apc, (uintptr_t) &n_apcs));
+        assert_int_equal(poll(&look, 1, 0), 1);
+        assert_int_equal(ovl_sleep(c.thread, 0), OVL_ALERTED);
+        assert_int_equal(n_apcs, 1);
+        ovl_dispatch(c.thread);
+        assert_int_equal(poll(&look, 1, 0), 0);
+
+        /* Requests without news wake no loop. */
+        routine_post(&c, 1, &ops[3], routine_log);
+        assert_ok(ovl_socket_open(c.thread, AF_INET, SOCK_STREAM, &socket));
+        assert_int_equal(poll(&look, 1, 0), 0);
+        fake_complete(&c.fake, 3, 0, 1);
+        assert_int_equal(ovl_sleep(c.thread, 10 * NS_PER_S), OVL_ALERTED);
+        routine_stop(&c);
+}
+
+static void routine_name_log(struct ovl_thread *thread, struct ovl_overlapped *overlapped) {
+        struct routine_case *c = overlapped->user;
+
+        routine_log(thread, overlapped);
+        if (c->n_log == 1)
+                assert_int_equal(ovl_sleep(thread, 10 * NS_PER_S), OVL_ALERTED);
+}
+
+/* Names have no socket: a routine may wait for the routine of another name. */
+static void routine_names_nest(void **state) {
+        struct routine_case c = { 0 };
+        struct ovl_overlapped ops[2] = { 0 };
+        struct sockaddr_storage addresses[2];
+
+        routine_start(&c);
+        for (size_t i = 0; i < 2; i++) {
+                ops[i].user = &c;
+                assert_int_equal(ovl_resolve(c.thread, "example.org", AF_INET, 0, 0, &addresses[i], 1, 0, &ops[i],
+                                             routine_name_log),
+                                 OVL_PENDING);
+        }
+        fake_wait_entries(&c.fake, 2);
+        for (size_t i = 0; i < 2; i++)
+                fake_complete(&c.fake, i, -ENOENT, 0);
+        assert_int_equal(ovl_sleep(c.thread, 10 * NS_PER_S), OVL_ALERTED);
+        assert_int_equal(c.n_log, 2);
+        routine_stop(&c);
+}
+
 /* --- Several threads -------------------------------------------------------------------------------------------- */
 
 /* Waits, in a thread of its own, for operations of another. */
@@ -345,6 +423,8 @@ int main(int argc, char **argv) {
                 { "reposts", routine_reposts, 0 },
                 { "waits", routine_waits, 0 },
                 { "embedded", routine_embedded, 0 },
+                { "embedded-requests", routine_embedded_requests, 0 },
+                { "names-nest", routine_names_nest, 0 },
                 { "other-drains", routine_other_drains, 0 },
                 { "two-wait", routine_two_wait, 0 },
                 { "many-threads", routine_many_threads, 0 },

@@ -12,6 +12,8 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
+#include <signal.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -108,6 +110,36 @@ void process_print_fds(pid_t pid) {
                 if (pid != getpid() || atoi(entry->d_name) != dirfd(directory))
                         fprintf(stderr, "  descriptor %s of process %d: %s\n", entry->d_name, pid, target);
         }
+}
+
+/* Whether every thread of a process is stopped. */
+static bool process_is_stopped(pid_t pid) {
+        _cleanup_directory_ DIR *directory = NULL;
+        struct dirent *entry;
+        char path[64];
+
+        snprintf(path, sizeof(path), "/proc/%d/task", pid);
+        directory = opendir(path);
+        while (directory && (entry = readdir(directory))) {
+                char name[32], state = 'T';
+                pid_t parent;
+
+                if (atoi(entry->d_name) > 0 && process_stat(atoi(entry->d_name), name, &state, &parent) == 0 &&
+                    state != 'T')
+                        return false;
+        }
+        return directory != NULL;
+}
+
+int process_stop(pid_t pid, uint64_t deadline_ns) {
+        if (kill(pid, SIGSTOP) < 0)
+                return -errno;
+        while (!process_is_stopped(pid)) {
+                if (now_ns() >= deadline_ns)
+                        return -ETIMEDOUT;
+                poll(NULL, 0, 1);
+        }
+        return 0;
 }
 
 void process_print(pid_t pid) {

@@ -17,6 +17,9 @@ int process_count_fds(pid_t pid);
 /* Prints the open descriptors of a process and what they are, a line each, to stderr. */
 void process_print_fds(pid_t pid);
 
+/* Stops a process with SIGSTOP, and waits until each of its threads stands still. Returns 0, or -ETIMEDOUT. */
+int process_stop(pid_t pid, uint64_t deadline_ns);
+
 /* Prints pid, state and name of a process to stderr. */
 void process_print(pid_t pid);
 

@@ -47,6 +47,15 @@ static void adoption_pair(int ret_fds[2]) {
         close(listener);
 }
 
+/* The same: one of them, and the other. */
+static int adoption_pair_one(int *ret_other) {
+        int fds[2];
+
+        adoption_pair(fds);
+        *ret_other = fds[1];
+        return fds[0];
+}
+
 /* Gives the daemon a socket, and keeps nothing of it. */
 static uint64_t adoption_give(struct client *client, int take_fd) {
         uint64_t socket;
@@ -300,6 +309,64 @@ static void adoption_of_a_lingering_socket(void **state) {
         client_stop(&client);
 }
 
+/* It does not hold up the closing of other descriptors either: they would pile up until the worker can have no more. */
+static void adoption_of_lingering_sockets_leaves_room(void **state) {
+        struct linger forever = { .l_onoff = 1, .l_linger = 1000 };
+        static char bytes[1 << 20];
+        struct client client;
+        uint64_t socket;
+        int fds[2], other;
+
+        client_start(&client);
+        for (size_t i = 0; i < 3; i++) {
+                int n_fds = daemon_count_fds(client.estate.worker);
+
+                adoption_pair(fds);
+                while (send(fds[0], bytes, sizeof(bytes), MSG_DONTWAIT) > 0)
+                        continue;
+                assert_int_equal(setsockopt(fds[0], SOL_SOCKET, SO_LINGER, &forever, sizeof(forever)), 0);
+                socket = adoption_give(&client, fds[0]);
+                assert_ok(ovl_socket_close(client.thread, socket));
+                fds[0] = adoption_pair_one(&other);
+                adoption_talk(&client, adoption_give(&client, fds[0]), other);
+                daemon_wait_fds(client.estate.worker, n_fds);
+                peer_reset(fds[1]);
+        }
+        client_stop(&client);
+}
+
+/* The same for connections that an adopted listener accepted: they linger as it does. */
+static void adoption_of_a_lingering_listener(void **state) {
+        struct linger forever = { .l_onoff = 1, .l_linger = 1000 };
+        struct ovl_overlapped accepting = { 0 }, sending = { 0 };
+        struct sockaddr_storage address;
+        socklen_t len = client_loopback(AF_INET, &address);
+        struct client client, other;
+        uint64_t listener;
+        int fd;
+
+        client_start(&client);
+        other = client;
+        client_open(&other, 0);
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(fd, (struct sockaddr *) &address, len), 0);
+        assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &forever, sizeof(forever)), 0);
+        assert_int_equal(listen(fd, 4), 0);
+        assert_int_equal(getsockname(fd, (struct sockaddr *) &address, &len), 0);
+        listener = adoption_give(&other, fd);
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *) &address, len), 0);
+        assert_int_equal(ovl_accept(other.thread, listener, 0, &accepting, NULL), OVL_PENDING);
+        client_expect(&other, &accepting, 0, 0);
+        assert_ok(client_send(&other, accepting.value, other.memory, CLIENT_MEMORY, 0, &sending));
+        assert_ok(ovl_socket_close(other.thread, accepting.value));
+        assert_ok(ovl_status(client.thread, &(struct ovl_status){ 0 }));
+        client_close(&other);
+        assert_ok(ovl_status(client.thread, &(struct ovl_status){ 0 }));
+        peer_reset(fd);
+        client_stop(&client);
+}
+
 /* --- Out -------------------------------------------------------------------------------------------------------- */
 
 static void adoption_export_cancels_and_keeps_data(void **state) {
@@ -469,6 +536,8 @@ int main(int argc, char **argv) {
                 { "all other descriptors are refused by name", adoption_refuses_all_else },
                 { "no descriptor is no request", adoption_needs_a_descriptor },
                 { "a lingering socket holds up nobody", adoption_of_a_lingering_socket },
+                { "lingering sockets leave room for others", adoption_of_lingering_sockets_leaves_room, 60 },
+                { "a lingering listener holds up nobody", adoption_of_a_lingering_listener, 20 },
                 { "export cancels what waits, and keeps what comes", adoption_export_cancels_and_keeps_data },
                 { "export sends what is queued", adoption_export_sends_what_is_queued },
                 { "in and out again no byte is lost", adoption_loses_no_byte, 60 },

@@ -9,6 +9,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -16,6 +17,7 @@
 #include "tests/harness/harness.h"
 #include "tests/system/client.h"
 
+#define IDLE_SESSIONS 1000
 #define IDLE_STEP_MS 50
 #define IDLE_STEPS_SETTLED 4
 
@@ -126,11 +128,44 @@ static void idle_while_data_come_for_nobody(void **state) {
         client_stop(&client);
 }
 
+/* A thousand clients, each with a receive that waits. Of the clients as little as one can have. */
+static void idle_with_a_thousand_sessions(void **state) {
+        static struct client clients[IDLE_SESSIONS];
+        static struct ovl_overlapped receiving[IDLE_SESSIONS];
+        static int fds[IDLE_SESSIONS];
+        struct estate estate;
+        struct rlimit limit;
+
+        assert_int_equal(getrlimit(RLIMIT_NOFILE, &limit), 0);
+        if (limit.rlim_max < 8 * IDLE_SESSIONS)
+                harness_skip("the limit of descriptors (RLIMIT_NOFILE) is below 8000");
+        limit.rlim_cur = 8 * IDLE_SESSIONS;
+        assert_int_equal(setrlimit(RLIMIT_NOFILE, &limit), 0);
+        estate_start(&estate, NULL);
+        for (size_t i = 0; i < IDLE_SESSIONS; i++) {
+                uint64_t socket;
+
+                clients[i].estate = estate;
+                client_open(&clients[i], 16);
+                socket = client_pair(&clients[i], AF_INET, &fds[i]);
+                assert_ok(client_recv(&clients[i], socket, clients[i].memory, 10, 0, &receiving[i]));
+        }
+        assert_int_equal(idle_watch(&estate, -1), 0);
+        for (size_t i = 0; i < IDLE_SESSIONS; i++) {
+                peer_write(fds[i], "x", 1);
+                client_expect(&clients[i], &receiving[i], 0, 1);
+                close(fds[i]);
+                client_close(&clients[i]);
+        }
+        estate_stop(&estate);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "a daemon without clients sleeps", idle_without_clients, 60 },
                 { "a daemon sleeps while a receive waits", idle_with_a_receive_that_waits, 60 },
                 { "a daemon sleeps while data come for nobody", idle_while_data_come_for_nobody, 60 },
+                { "a daemon sleeps while a thousand receives wait", idle_with_a_thousand_sessions, 120 },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

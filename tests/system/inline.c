@@ -552,6 +552,47 @@ static void inline_held_frames_find_their_payloads(void **state) {
         story_stop(&story);
 }
 
+/*
+ * Many threads have begun a send, more than the session has room for operations. They can all go on, and whoever posts
+ * meanwhile, too; and when they all die within, nothing is left of them.
+ */
+static void inline_begun_sends_hold_up_nobody(void **state) {
+        enum {
+                N = 80
+        };
+        struct raw *threads[N];
+        struct story story;
+
+        story_start(&story, 1);
+        for (unsigned round = 0; round < 2; round++) {
+                for (size_t i = 0; i < N; i++) {
+                        struct ovl_entry entry = story_send(&story, i, 1, OVL_ENTRY_MORE);
+
+                        threads[i] = raw_attach_thread(&story.estate.daemon, story.raw, 100 + i);
+                        raw_post_inline(threads[i], &entry, 1, "a", 1);
+                        assert_int_equal(raw_status(threads[i]), 0);
+                }
+                for (size_t i = 0; i < N && round == 0; i++) {
+                        struct ovl_entry entry = story_send(&story, i, 1, 0);
+                        struct ovl_record record;
+                        char bytes[2];
+
+                        raw_post_inline(threads[i], &entry, 1, "b", 1);
+                        record = raw_take(threads[i]);
+                        assert_int_equal(record.tag, i);
+                        assert_int_equal(record.status, 0);
+                        assert_int_equal(record.bytes, 2);
+                        peer_read(story.fd, bytes, 2);
+                        assert_memory_equal(bytes, "ab", 2);
+                }
+                if (round > 0)
+                        story_close(&story);
+                for (size_t i = 0; i < N; i++)
+                        raw_close(threads[i]);
+        }
+        story_stop(&story);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "inline bytes arrive, whatever their number", inline_bytes_arrive },
@@ -568,6 +609,7 @@ int main(int argc, char **argv) {
                 { "inline entries name no memory", inline_entries_name_no_memory },
                 { "inline entries go at level 1, too", inline_entries_go_at_level_1 },
                 { "inline bytes are limited", inline_bytes_are_limited },
+                { "begun sends hold up nobody", inline_begun_sends_hold_up_nobody },
                 { "held frames find their payloads", inline_held_frames_find_their_payloads, 60 },
         };
 

@@ -346,6 +346,180 @@ static void lanes_leave_their_records(void **state) {
         story_stop(&story);
 }
 
+/* A thread with a lane whose only record, of an entry that was refused, is never taken. */
+static void lanes_leave_one(struct story *story) {
+        struct ovl_entry entry = story_refused(1);
+        struct story other = { .estate = story->estate };
+
+        other.raw = raw_attach_thread(&story->estate.daemon, story->raw, 7);
+        other.raw->credits = story->raw->credits;
+        lanes_add(&other, other.raw, N_SLOTS);
+        story_put(&other, &entry);
+        story_show(&other);
+        STORY_AWAIT(shm_load32_acquire(&other.its->records_tail) == 1);
+        lanes_unmap(&other);
+        raw_close(other.raw);
+}
+
+/* A client that leaves records in lanes and does not read them either has its memory quota for that, and no more. */
+static void lanes_that_are_left_stay_charged(void **state) {
+        struct ovl_lane_client *words;
+        struct story story;
+        unsigned n = 0;
+        int status = 0;
+
+        story_start(&story, 16384);
+        for (; n < 1000; n++) {
+                struct raw *raw = raw_attach_thread(&story.estate.daemon, story.raw, 8);
+                _cleanup_fd_ int fd = lanes_memfd(N_SLOTS, &words), its_fd = -1;
+
+                lanes_send_add(raw, N_SLOTS, fd);
+                munmap(words, ring_size(N_SLOTS));
+                if (raw_next(raw) == RAW_REPLY)
+                        status = raw->reply->status;
+                raw_close(raw);
+                if (status == -EDQUOT)
+                        break;
+                assert_int_equal(status, 0);
+                lanes_leave_one(&story);
+        }
+        assert_int_equal(status, -EDQUOT);
+        /* They are all there, and when they were read there is room again. */
+        for (unsigned i = 0; i < n; i++)
+                assert_int_equal(raw_take(story.raw).tag, 1);
+        assert_int_equal(raw_status(story.raw), 0);
+        lanes_leave_one(&story);
+        assert_int_equal(raw_take(story.raw).tag, 1);
+        story_stop(&story);
+}
+
+/* What a thread was to call is lost with it, also when it was in its lane. */
+static void lanes_leave_no_apcs(void **state) {
+        static const Overlapd__ThreadHandleOpen of_seven = OVERLAPD__THREAD_HANDLE_OPEN__INIT;
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__FunctionRegister function = OVERLAPD__FUNCTION_REGISTER__INIT;
+        Overlapd__ThreadHandleOpen handle_open = of_seven;
+        Overlapd__ApcQueue queue = OVERLAPD__APC_QUEUE__INIT;
+        struct ovl_entry entry = story_refused(5);
+        uint8_t handle[16];
+        struct story story, other = { 0 };
+
+        story_start(&story, 0);
+        other.raw = raw_attach_thread(&story.estate.daemon, story.raw, 7);
+        other.raw->credits = story.raw->credits;
+        lanes_add(&other, other.raw, N_SLOTS);
+        function.function = queue.function = 3;
+        request.what_case = OVERLAPD__REQUEST__WHAT_FUNCTION_REGISTER;
+        request.function_register = &function;
+        assert_int_equal(raw_call(story.raw, &request, -1), 0);
+        handle_open.thread = 7;
+        request.id = 0;
+        request.what_case = OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_OPEN;
+        request.thread_handle_open = &handle_open;
+        assert_int_equal(raw_call(story.raw, &request, -1), 0);
+        assert_int_equal(story.raw->reply->thread_handle->handle.len, sizeof(handle));
+        memcpy(handle, story.raw->reply->thread_handle->handle.data, sizeof(handle));
+        queue.handle = (ProtobufCBinaryData){ .len = sizeof(handle), .data = handle };
+        request.what_case = OVERLAPD__REQUEST__WHAT_APC_QUEUE;
+        request.apc_queue = &queue;
+        for (size_t i = 0; i < 2; i++) {
+                request.id = 0;
+                assert_int_equal(raw_call(story.raw, &request, -1), 0);
+                story_put(&other, &entry);
+                story_show(&other);
+                STORY_AWAIT(shm_load32_acquire(&other.its->records_tail) == 2 * i + 2);
+        }
+        other.raw = raw_close(other.raw);
+        for (size_t i = 0; i < 2; i++) {
+                struct ovl_record record = raw_take(story.raw);
+
+                assert_int_equal(record.kind, OVL_RECORD_COMPLETION);
+                assert_int_equal(record.tag, 5);
+        }
+        assert_int_equal(raw_status(story.raw), 0);
+        assert_int_equal(story.raw->n_records, 0);
+        lanes_unmap(&other);
+        story_stop(&story);
+}
+
+/* What was received in frames comes in frames, also where a lane is: with a port, and with who inherits it. */
+static void lanes_take_no_payload(void **state) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__PortAssociate associate = OVERLAPD__PORT_ASSOCIATE__INIT;
+        struct ovl_entry entry = { .tag = 9, .op = OVL_OP_RECV, .n_slots = 1, .flags = OVL_ENTRY_INLINE };
+        struct story story, port = { 0 };
+        struct ovl_record record;
+        struct raw *poster;
+
+        story_start(&story, 0);
+        port.raw = raw_attach_port(&story.estate.daemon, story.raw, 3);
+        port.raw->credits = story.raw->credits;
+        lanes_add(&port, port.raw, N_SLOTS);
+        poster = raw_attach_thread(&story.estate.daemon, story.raw, 7);
+        entry.socket = story.socket;
+        entry.buffer.len = 10;
+        /* Its thread ends before the record is read: the first connection has a lane. */
+        raw_post(poster, &entry, 1);
+        entry.op = OVL_OP_SEND;
+        raw_post_inline(poster, &entry, 1, "0123456789", 10);
+        assert_int_equal(raw_take(poster).tag, 9);
+        associate.socket = story.socket;
+        associate.port = 3;
+        associate.key = 77;
+        request.what_case = OVERLAPD__REQUEST__WHAT_PORT_ASSOCIATE;
+        request.port_associate = &associate;
+        assert_int_equal(raw_call(story.raw, &request, -1), 0);
+        peer_write(story.fd, "port", 4);
+        record = raw_take(port.raw);
+        assert_int_equal(record.key, 77);
+        assert_int_equal(record.payload_len, 4);
+        assert_memory_equal(port.raw->payload, "port", 4);
+        /* A record without payload still comes in the lane. */
+        entry.op = OVL_OP_POLL;
+        entry.flags = 0;
+        entry.buffer.len = 0;
+        entry.other = OVL_POLL_OUT;
+        raw_post(poster, &entry, 1);
+        assert_int_equal(story_take(&port).op, OVL_OP_POLL);
+        raw_close(poster);
+        lanes_unmap(&port);
+        raw_close(port.raw);
+        story_stop(&story);
+}
+
+/* Who takes no records and goes on asking is not waited for: neither its requests nor its end would be seen. */
+static void lanes_end_who_asks_and_takes_nothing(void **state) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Status status = OVERLAPD__STATUS__INIT;
+        struct story story;
+        struct pollfd look = { .events = POLLOUT };
+
+        story_start(&story, 4);
+        for (uint64_t quiet_until = 0; quiet_until == 0 || now_ns() < quiet_until;) {
+                struct ovl_entry entry = story_refused(1);
+
+                if (story.tail - shm_load32_acquire(&story.its->slots_head) == N_SLOTS) {
+                        if (quiet_until == 0)
+                                quiet_until = now_ns() + 50 * NS_PER_MS;
+                        sched_yield();
+                        continue;
+                }
+                quiet_until = 0;
+                story_put(&story, &entry);
+                story_show(&story);
+        }
+        request.what_case = OVERLAPD__REQUEST__WHAT_STATUS;
+        request.status = &status;
+        look.fd = story.raw->fd;
+        for (size_t i = 0; i < 20000; i++) {
+                request.id = 0;
+                if (poll(&look, 1, 200) != 1 || (look.revents & (POLLERR | POLLHUP)))
+                        break;
+                raw_send(story.raw, &request, -1);
+        }
+        story_stop(&story);
+}
+
 /* --- Hostile lanes ---------------------------------------------------------------------------------------------- */
 
 static void lanes_expect_kick(struct story *story) {
@@ -618,6 +792,10 @@ int main(int argc, char **argv) {
                 { "requests do not overtake entries", lanes_keep_the_order_of_requests },
                 { "who takes no records is held", lanes_hold_who_takes_nothing },
                 { "records that nobody took come on the first connection", lanes_leave_their_records },
+                { "records that nobody took stay charged", lanes_that_are_left_stay_charged, 60 },
+                { "APCs that nobody took are lost", lanes_leave_no_apcs },
+                { "payload comes in frames", lanes_take_no_payload },
+                { "who takes no records and asks on is ended", lanes_end_who_asks_and_takes_nothing },
                 { "tails that cannot be end the session", lanes_bad_tails_kick },
                 { "the geometry is read once", lanes_copy_their_geometry },
                 { "memory that is no lane is refused", lanes_are_checked },

@@ -284,6 +284,40 @@ static void names_are_cancelled(void **state) {
         names_stop(&client);
 }
 
+/* Half of the queries that the daemon keeps are for other users. */
+static void names_leave_room_for_others(void **state) {
+        enum {
+                N = 600,
+                KEPT = 512
+        };
+        struct ovl_entry entry = { .op = OVL_OP_RESOLVE, .n_slots = 1, .buffer = { 0, 9, 1 }, .aux = { 512, 116, 1 } };
+        _cleanup_fd_ int memory_fd = raw_memfd(4096);
+        struct ovl_record record;
+        unsigned n_refused = 0;
+        struct client client;
+        struct raw *raw;
+
+        names_start(&client);
+        raw = raw_open(&client.estate.daemon, 0);
+        assert_int_equal(pwrite(memory_fd, "hang.test192.0.2.1", 18, 0), 18);
+        assert_int_equal(raw_region_add(raw, memory_fd, 4096), 1);
+        for (entry.tag = 0; entry.tag < N; entry.tag++)
+                raw_post(raw, &entry, 1);
+        /* Questions come in order, and this one needs no place among them. */
+        entry.buffer.offset = 9;
+        raw_post(raw, &entry, 1);
+        for (record = raw_take(raw); record.tag < N; record = raw_take(raw)) {
+                assert_int_equal(record.tag, KEPT + n_refused++);
+                assert_int_equal(record.status, -ENOBUFS);
+                assert_int_equal(record.reason, OVL_REASON_QUOTA);
+        }
+        assert_int_equal(record.status, 0);
+        assert_int_equal(n_refused, N - KEPT);
+        raw_close(raw);
+        names_check_others(&client);
+        names_stop(&client);
+}
+
 static void names_end_with_their_thread(void **state) {
         struct ovl_thread *thread;
         struct lookup lookup;
@@ -335,7 +369,7 @@ static void names_wait_for_a_stopped_resolver(void **state) {
         names_start(&client);
         assert_int_equal(names_resolve(&client, &lookup, "four.test", AF_UNSPEC), 0);
         pid = names_resolver(&client);
-        assert_int_equal(kill(pid, SIGSTOP), 0);
+        assert_ok(process_stop(pid, harness_deadline(10)));
         names_post(&client, &lookup, "four.test", AF_UNSPEC);
         names_post(&client, &other, "six.test", AF_UNSPEC);
         names_check_others(&client);
@@ -396,6 +430,7 @@ int main(int argc, char **argv) {
                 { "what is no name is refused", names_that_are_none },
                 { "malformed entries are refused", names_in_bad_entries },
                 { "hanging names are cancelled, and hold up nobody", names_are_cancelled },
+                { "hanging names leave room for other users", names_leave_room_for_others },
                 { "hanging names end with their thread", names_end_with_their_thread },
                 { "hanging names end with their session", names_end_with_their_session },
                 { "a resolver that is stopped holds up nobody", names_wait_for_a_stopped_resolver },
