@@ -46,8 +46,13 @@ void storm_worker_failed(struct storm_worker *worker, const char *call, int stat
         const struct ovl_error *error = ovl_thread_error(worker->thread);
 
         if (status == -ECONNABORTED) {
-                if (__atomic_exchange_n(&worker->client->is_aborted, 1, __ATOMIC_RELAXED) == 0)
-                        storm_mark(worker->journal, EVENT_ABORTED, worker->client->number, 0, error->reason, status);
+                if (__atomic_exchange_n(&worker->client->is_aborted, 1, __ATOMIC_RELAXED) != 0)
+                        return;
+                storm_mark(worker->journal, EVENT_ABORTED, worker->client->number, 0, error->reason, status);
+                /* Seen in an operation, the reason is not told yet; a request is. */
+                ovl_status(worker->thread, &(struct ovl_status){});
+                fprintf(stderr, "storm: client %u, worker %u: the session was lost: %s\n", worker->client->number,
+                        worker->index, error->text);
                 return;
         }
         if (__atomic_exchange_n(&worker->client->has_failed, 1, __ATOMIC_RELAXED) == 0)
@@ -291,8 +296,13 @@ static int client_leave(struct storm_client *client) {
         int r;
 
         r = ovl_thread_open(client->session, &thread, &error);
-        if (r < 0)
-                return __atomic_load_n(&client->is_aborted, __ATOMIC_RELAXED) ? 0 : r;
+        if (r < 0 && __atomic_load_n(&client->is_aborted, __ATOMIC_RELAXED))
+                return 0;
+        if (r < 0) {
+                fprintf(stderr, "storm: client %u: cannot open a thread to leave with: %s\n", client->number,
+                        error.text);
+                return r;
+        }
         for (unsigned i = 0; i < STORM_CONNS; i++) {
                 struct storm_conn *conn = &client->port_conns.all[i];
 
