@@ -36,18 +36,6 @@ static struct apc_handle *serve_find_own_handle(struct serve *serve, const Proto
         return NULL;
 }
 
-/* A session of the same user and unit. That others exist is not told. */
-static struct session *serve_find_partner(const struct serve *serve, uint64_t number) {
-        list_for_each(link, &serve->control->resources->sessions) {
-                struct session *session = list_entry(link, struct session, link);
-
-                if (session->number == number && session->identity.shard == serve->session->identity.shard &&
-                    session->identity.uid == serve->session->identity.uid && !session->is_ending)
-                        return session;
-        }
-        return NULL;
-}
-
 void serve_thread_handle_open(struct serve *serve) {
         Overlapd__ThreadHandleReply handle_reply = OVERLAPD__THREAD_HANDLE_REPLY__INIT;
         Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
@@ -86,14 +74,9 @@ void serve_thread_handle_give(struct serve *serve) {
 
         if (!handle)
                 return;
-        partner = serve_find_partner(serve, give->session);
-        if (!partner) {
-                serve_refuse(serve, -ESRCH, OVL_REASON_UNKNOWN_SESSION,
-                             "no session of this user and unit has the number 0x%llx: take it from the reply to the "
-                             "other one's hello",
-                             (unsigned long long) give->session);
+        partner = serve_partner(serve, give->session);
+        if (!partner)
                 return;
-        }
         r = apc_give(handle, &partner->apcs);
         if (r == -EDQUOT)
                 serve_refuse(serve, r, OVL_REASON_QUOTA,

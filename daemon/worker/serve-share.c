@@ -15,22 +15,6 @@
 
 /* --- Between sessions ------------------------------------------------------------------------------------------- */
 
-/* A session of the same shard. Whether there are others is not told. */
-static struct session *serve_find_guest(struct serve *serve, uint64_t number) {
-        list_for_each(link, &serve->control->resources->sessions) {
-                struct session *session = list_entry(link, struct session, link);
-
-                if (session->number == number && session->identity.shard == serve->session->identity.shard &&
-                    !session->is_ending)
-                        return session;
-        }
-        serve_refuse(serve, -ESRCH, OVL_REASON_UNKNOWN_SESSION,
-                     "no session of this user and unit has the number %#llx: sockets are shared only between sessions "
-                     "of one user and unit, and by the number that its own hello was answered with",
-                     (unsigned long long) number);
-        return NULL;
-}
-
 void serve_socket_share(struct serve *serve) {
         const Overlapd__SocketShare *share = serve->request->socket_share;
         Overlapd__SocketShareReply share_reply = OVERLAPD__SOCKET_SHARE_REPLY__INIT;
@@ -42,7 +26,7 @@ void serve_socket_share(struct serve *serve) {
 
         if (!handle)
                 return;
-        guest = serve_find_guest(serve, share->session);
+        guest = serve_partner(serve, share->session);
         if (!guest)
                 return;
         r = invitation_new(handle, guest, &invitation);

@@ -70,6 +70,24 @@ void control_reply(struct control *control, struct peer *peer, uint32_t id, int 
         control_send_reply(control, peer, &reply);
 }
 
+/* Of the same user and unit. Whether there are others is not told. */
+struct session *serve_partner(struct serve *serve, uint64_t number) {
+        const struct link_peer *identity = &serve->session->identity;
+
+        list_for_each(link, &serve->control->resources->sessions) {
+                struct session *session = list_entry(link, struct session, link);
+
+                if (session->number == number && session->identity.shard == identity->shard &&
+                    session->identity.uid == identity->uid && !session->is_ending)
+                        return session;
+        }
+        serve_refuse(serve, -ESRCH, OVL_REASON_UNKNOWN_SESSION,
+                     "no session of this user and unit has the number %#llx: sockets and thread handles go only from "
+                     "one session to another of one user and unit, by the number that its own hello was answered with",
+                     (unsigned long long) number);
+        return NULL;
+}
+
 void serve_ok(struct serve *serve) {
         control_reply(serve->control, serve->peer, serve->request->id, 0, 0, "%s", "");
 }

@@ -81,6 +81,9 @@ __attribute__((format(printf, 6, 7))) void control_reply(struct control *control
 /* The handle with this number; NULL when there is none, which the client has then been told. */
 struct handle *serve_handle(struct serve *serve, uint64_t number);
 
+/* A session with this number that may be given something; NULL when there is none, which the client has been told. */
+struct session *serve_partner(struct serve *serve, uint64_t number);
+
 void serve_ok(struct serve *serve);
 void serve_send(struct serve *serve, Overlapd__Reply *reply);
 
