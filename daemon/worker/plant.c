@@ -23,9 +23,10 @@ static bool plant_is_due(const struct session *session, const struct op *op, enu
                op->parts == &op->one && op->done >= 2;
 }
 
+/* Not one that was only looked at: that it is another than what is then taken would be a second fault. */
 static bool plant_is_due_datagram(const struct session *session, const struct op *op) {
         return plant_is_asked(session, PLANT_SWAPPED_DATAGRAM, op->serial) && op->code == OVL_OP_RECVFROM &&
-               op->status == 0 && op->parts == &op->one && op->bytes >= 2;
+               op->message_flags == 0 && op->status == 0 && op->parts == &op->one && op->bytes >= 2;
 }
 
 bool plant_loses(struct session *session, const struct op *op) {
