@@ -157,11 +157,12 @@ static void apc_within_routines(void **state) {
 
 static void apc_again(struct ovl_thread *thread, uint64_t argument) {
         struct apc_case *c = apc_current;
-        char here;
+        /* Not the address of a variable: the address sanitizer keeps those elsewhere. */
+        void *frame = __builtin_frame_address(0);
 
         if (!c->frame)
-                c->frame = &here;
-        assert_ptr_equal(c->frame, &here);
+                c->frame = frame;
+        assert_ptr_equal(c->frame, frame);
         if (--c->n_left > 0)
                 assert_ok(ovl_apc_queue(thread, apc_again, argument));
 }
