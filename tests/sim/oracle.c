@@ -277,8 +277,11 @@ void oracle_record(struct channel *channel, const struct ovl_record *record) {
         check(record->sequence > channel->last_sequence || channel->client->has_closed_channels,
               "tag %llx: the sequence numbers of a channel do not grow", TAG(op));
         channel->last_sequence = record->sequence;
-        /* What the verdict had declared pending is neither refused nor over at once. */
-        if (op->channel == channel && channel->n_settled >= op->entry)
+        /*
+         * What the verdict had declared pending is neither refused nor over at once. Of a record for a port it says
+         * nothing, also where that comes here because the port is gone.
+         */
+        if (op->channel == channel && channel->n_settled >= op->entry && !(record->flags & OVL_RECORD_PORT))
                 check(!(record->flags & (OVL_RECORD_REFUSED | OVL_RECORD_IMMEDIATE)),
                       "tag %llx: its record came after the verdict that it is pending", TAG(op));
         oracle_end_op(channel, op, record);
