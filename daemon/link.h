@@ -39,7 +39,7 @@ struct link_peer {
         uint32_t uid;
         uint32_t gid;
         int32_t pid;
-        uint8_t may_use_unix;   /* the policy lets the client name Unix sockets */
+        uint8_t may_use_unix;   /* the policy: it may name Unix sockets, and bring its own */
         uint8_t may_not_open;   /* the user has all the sessions that it may have: the connection may only join one */
         uint8_t may_not_adopt;  /* the policy: sockets stay outside */
         uint8_t may_not_export; /* the policy: sockets stay inside */

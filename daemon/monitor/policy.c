@@ -9,6 +9,12 @@
  * the control sockets of other services, and be taken for the daemon there. So Unix addresses are for clients of the
  * daemon's own user, who gain nothing by it. The worker, which sends datagrams without asking, is told so with each
  * connection.
+ *
+ * Nor may others bring Unix sockets of their own. Bytes that are received from one can be accompanied by descriptors,
+ * whatever the socket was told before: whoever keeps a copy of it can change that again. A descriptor that is received
+ * is closed where it is received, and to close a lingering socket takes as long as its sender chose. Clients of the
+ * daemon's own user can stop it in any case. Rejected: to receive the descriptors, and close them in the reaper, which
+ * fails when there are more than the worker may have.
  */
 
 #include "daemon/monitor/policy.h"
@@ -26,6 +32,6 @@ bool policy_allows(const struct policy_request *request) {
 }
 
 const char *policy_text(void) {
-        return "no policy yet: members of group overlapd may use the network without limits; the addresses of Unix "
-               "sockets are for the daemon's own user";
+        return "no policy yet: members of group overlapd may use the network without limits; Unix sockets are for "
+               "the daemon's own user";
 }

@@ -30,7 +30,7 @@ struct policy_request {
 /* Whether the request may be carried out. */
 bool policy_allows(const struct policy_request *request);
 
-/* Whether a client may name Unix sockets: what a worker is told of its connection. */
+/* Whether a client may name Unix sockets, and bring its own: what a worker is told of its connection. */
 bool policy_allows_unix(uid_t uid);
 
 /* What the policy is, in a line for the journal. Static storage. */

@@ -175,7 +175,6 @@ static int adoption_check_state(struct adoption *adoption, int fd) {
         return 0;
 }
 
-/* Returns 0, or -EBADFD and the problem. */
 /* Whether the socket has an address of its own: a datagram socket without one receives nothing. */
 static bool adoption_has_name(int fd) {
         struct sockaddr_storage name = { 0 };
@@ -189,6 +188,7 @@ static bool adoption_has_name(int fd) {
         return ((const struct sockaddr_in *) &name)->sin_port != 0;
 }
 
+/* Returns 0; -EBADFD and the problem; or -EACCES where Unix sockets are not for this user. */
 static int adoption_check(struct adoption *adoption, int fd, const struct peer *peer) {
         int protocol, r;
 
@@ -200,6 +200,8 @@ static int adoption_check(struct adoption *adoption, int fd, const struct peer *
         r = adoption_check_protocol(adoption, protocol);
         if (r < 0)
                 return r;
+        if (adoption->family == AF_UNIX && !peer->session->identity.may_use_unix)
+                return -EACCES;
         if (adoption->family == AF_UNIX && adoption_is_channel(fd, peer))
                 return adoption_refuse(adoption, "it is a connection to overlapd");
         return adoption_check_state(adoption, fd);
@@ -213,10 +215,14 @@ void serve_socket_adopt(struct serve *serve) {
         struct handle *handle;
         int r;
 
+        r = adoption_check(&adoption, fd, serve->peer);
         if (serve->session->identity.may_not_adopt) {
                 serve_refuse(serve, -EACCES, OVL_REASON_DENIED, "the policy does not allow this user to adopt sockets");
-        } else if (adoption_check(&adoption, fd, serve->peer) < 0) {
-                serve_refuse(serve, -EBADFD, OVL_REASON_BAD_DESCRIPTOR, "this descriptor cannot be adopted: %s",
+        } else if (r == -EACCES) {
+                serve_refuse(serve, r, OVL_REASON_DENIED,
+                             "this is a Unix socket: overlapd adopts those of its own user only");
+        } else if (r < 0) {
+                serve_refuse(serve, r, OVL_REASON_BAD_DESCRIPTOR, "this descriptor cannot be adopted: %s",
                              adoption.problem);
         } else if (charge_take(&charge, &serve->session->n_sockets, 1) < 0) {
                 serve_no_sockets_left(serve);

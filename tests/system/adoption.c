@@ -19,8 +19,10 @@
 #include <sys/inotify.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/timerfd.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -367,6 +369,54 @@ static void adoption_of_a_lingering_listener(void **state) {
         client_stop(&client);
 }
 
+/* In a child: another user, who was let in by the mode of the socket. */
+static void adoption_by_another_user(const char *path) {
+        struct ovl_session_options options = { .path = path };
+        struct ovl_session *session;
+        struct ovl_thread *thread;
+        uint64_t socket;
+        int pair[2];
+
+        assert_int_equal(setgid(65534), 0);
+        assert_int_equal(setuid(65534), 0);
+        assert_ok(ovl_session_open(&options, &session, NULL));
+        assert_ok(ovl_thread_open(session, &thread, NULL));
+        for (int type = SOCK_STREAM; type <= SOCK_DGRAM; type++) {
+                assert_int_equal(socketpair(AF_UNIX, type | SOCK_CLOEXEC, 0, pair), 0);
+                assert_int_equal(ovl_socket_adopt(thread, pair[0], &socket), -EACCES);
+                assert_int_equal(ovl_thread_error(thread)->reason, OVL_REASON_DENIED);
+                assert_non_null(strstr(ovl_thread_error(thread)->text, "Unix"));
+                close(pair[0]);
+                if (type == SOCK_STREAM)
+                        assert_int_equal(read(pair[1], &socket, 1), 0); /* nothing of it stayed there */
+                close(pair[1]);
+        }
+        adoption_pair(pair);
+        assert_ok(ovl_socket_adopt(thread, pair[0], &socket));
+}
+
+/* HOSTILE 65: what comes along with the bytes of a Unix socket is the worker's to close, and may take for ever. */
+static void adoption_of_unix_sockets_is_for_one_user(void **state) {
+        struct client client;
+        int status;
+        pid_t pid;
+
+        if (geteuid() != 0)
+                harness_skip("only root can become another user");
+        client_start(&client);
+        assert_int_equal(chmod(harness_directory(), 0755), 0);
+        assert_int_equal(chmod(client.estate.daemon.path, 0666), 0);
+        fflush(NULL);
+        pid = fork();
+        if (pid == 0) {
+                adoption_by_another_user(client.estate.daemon.path);
+                _exit(0);
+        }
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
+        client_stop(&client);
+}
+
 /* --- Out -------------------------------------------------------------------------------------------------------- */
 
 static void adoption_export_cancels_and_keeps_data(void **state) {
@@ -538,6 +588,7 @@ int main(int argc, char **argv) {
                 { "a lingering socket holds up nobody", adoption_of_a_lingering_socket },
                 { "lingering sockets leave room for others", adoption_of_lingering_sockets_leaves_room, 60 },
                 { "a lingering listener holds up nobody", adoption_of_a_lingering_listener, 20 },
+                { "Unix sockets of other users stay outside", adoption_of_unix_sockets_is_for_one_user },
                 { "export cancels what waits, and keeps what comes", adoption_export_cancels_and_keeps_data },
                 { "export sends what is queued", adoption_export_sends_what_is_queued },
                 { "in and out again no byte is lost", adoption_loses_no_byte, 60 },
