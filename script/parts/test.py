@@ -17,9 +17,11 @@ import subprocess
 import sys
 import time
 
+import rules
+
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUITES = ["unit", "wire", "check", "client", "monitor", "system", "ledger", "sim", "python", "examples", "conformance"]
-SANITIZED = ["unit", "wire", "check", "client", "monitor", "system", "sim"]
+SUITES = ["unit", "wire", "check", "client", "monitor", "system", "rules", "ledger", "sim", "python", "examples", "conformance"]
+SANITIZED = ["unit", "wire", "check", "client", "monitor", "system", "rules", "sim"]
 
 # build: the suites that run on it without and with --full
 BUILDS = {
@@ -48,6 +50,13 @@ class Tally:
     def __init__(self):
         self.passed = self.skipped = 0
         self.failed = []  # (what, output, command that runs it again)
+        self.kept, self.broken = set(), set()  # rules of docs/SEMANTICS.md
+
+    def rules(self):
+        """How many of the rules that hold, as the page says, were seen to hold."""
+        said = [rule for rule, verdict in rules.verdicts(rules.root_of(__file__)).items() if verdict == "holds"]
+        kept = self.kept - self.broken
+        return f"{sum(rule in kept for rule in said)} of the {len(said)} rules of docs/SEMANTICS.md that hold were proved"
 
     def line(self):
         skipped = f", {self.skipped} skipped" if self.skipped else ""
@@ -74,13 +83,16 @@ def count_tap(test, tally, replay):
         if not case:
             continue
         n_seen += 1
+        proved = rules.rules_of(case.group(3)) if ":rules" in test["name"] else []
         if TAP_SKIP.search(case.group(3)):
             tally.skipped += 1
         elif case.group(1):
             n_failed += 1
+            tally.broken.update(proved)
             tally.failed.append((f"{test['name']}: {case.group(3)}", "", replay))
         else:
             tally.passed += 1
+            tally.kept.update(proved)
     if planned is None or n_seen < planned:
         n_failed += 1
         tally.failed.append((f"{test['name']}: ended before all its cases ({test['result']})", "", replay))
@@ -176,6 +188,8 @@ def main():
             print(f"    {line}")
         print(f"    again: {replay}")
     say(f"took {time.monotonic() - start:.0f} s")
+    if tally.kept or tally.broken:
+        say(tally.rules())
     if tally.passed == 0 and not tally.failed:
         tally.failed.append(("nothing ran", "", ""))
         say("no case ran at all")

@@ -26,6 +26,7 @@ CASES = {
 
 def main():
     sys.dont_write_bytecode = True
+    sys.path.insert(0, f"{sys.argv[1]}/script/parts")
     spec = importlib.util.spec_from_file_location("counted", f"{sys.argv[1]}/script/parts/test.py")
     counted = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(counted)
