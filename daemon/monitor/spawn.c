@@ -98,23 +98,6 @@ static _Noreturn void spawn_become(char *const argv[], pid_t monitor, int link_f
         _exit(SPAWN_FAILED);
 }
 
-static _Noreturn void spawn_become_worker(const struct spawn_worker *worker, pid_t monitor, int link_fd) {
-        char poll_us[16];
-        char *argv[11] = { "overlapd", "--worker", "--engine", (char *) worker->engine, "--poll-us", poll_us };
-        size_t n = 6;
-
-        snprintf(poll_us, sizeof(poll_us), "%u", worker->poll_us);
-        if (worker->plant) {
-                argv[n++] = "--plant";
-                argv[n++] = (char *) worker->plant;
-        }
-        if (worker->features) {
-                argv[n++] = "--features";
-                argv[n++] = (char *) worker->features;
-        }
-        spawn_become(argv, monitor, link_fd, worker->killpoint);
-}
-
 /* Reports and requests come in bursts; what does not fit has to be queued by whoever sends. Best effort. */
 static void spawn_widen_link(const int pair[2]) {
         int size = SPAWN_LINK_SIZE;
@@ -124,7 +107,8 @@ static void spawn_widen_link(const int pair[2]) {
                         setsockopt(pair[i], SOL_SOCKET, SO_SNDBUF, &size, sizeof(size));
 }
 
-int spawn_worker(const struct spawn_worker *worker, pid_t *ret_pid, int *ret_link_fd) {
+/* Starts this executable again; gives the monitor's end of a socket whose other end the child has. */
+static int spawn_self(char *const argv[], const char *killpoint, pid_t *ret_pid, int *ret_fd) {
         _cleanup_fd_ int ours = -1, theirs = -1;
         pid_t monitor = getpid(), pid;
         int pair[2];
@@ -138,30 +122,33 @@ int spawn_worker(const struct spawn_worker *worker, pid_t *ret_pid, int *ret_lin
         if (pid < 0)
                 return -errno;
         if (pid == 0)
-                spawn_become_worker(worker, monitor, theirs);
+                spawn_become(argv, monitor, theirs, killpoint);
         *ret_pid = pid;
-        *ret_link_fd = fd_take(&ours);
+        *ret_fd = fd_take(&ours);
         return 0;
+}
+
+int spawn_worker(const struct spawn_worker *worker, pid_t *ret_pid, int *ret_link_fd) {
+        char poll_us[16];
+        char *argv[11] = { "overlapd", "--worker", "--engine", (char *) worker->engine, "--poll-us", poll_us };
+        size_t n = 6;
+
+        snprintf(poll_us, sizeof(poll_us), "%u", worker->poll_us);
+        if (worker->plant) {
+                argv[n++] = "--plant";
+                argv[n++] = (char *) worker->plant;
+        }
+        if (worker->features) {
+                argv[n++] = "--features";
+                argv[n++] = (char *) worker->features;
+        }
+        return spawn_self(argv, worker->killpoint, ret_pid, ret_link_fd);
 }
 
 int spawn_resolver(pid_t *ret_pid, int *ret_fd) {
         static char *const argv[] = { "overlapd", "--resolver", NULL };
-        _cleanup_fd_ int ours = -1, theirs = -1;
-        pid_t monitor = getpid(), pid;
-        int pair[2];
 
-        if (socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, pair) < 0)
-                return -errno;
-        ours = pair[0];
-        theirs = pair[1];
-        pid = fork();
-        if (pid < 0)
-                return -errno;
-        if (pid == 0)
-                spawn_become(argv, monitor, theirs, NULL);
-        *ret_pid = pid;
-        *ret_fd = fd_take(&ours);
-        return 0;
+        return spawn_self(argv, NULL, ret_pid, ret_fd);
 }
 
 static _Noreturn void spawn_become_command(char *const argv[], const char *socket_path, const struct rlimit *n_files,
