@@ -333,7 +333,7 @@ int storm_conn_init(struct storm_worker *worker, struct storm_conn *conn, uint64
         conn->is_v6 = false;
         conn->is_shared = false;
         conn->moved_ns = now_ns();
-        conn->budget = 20 + storm_pick(&worker->random, 60);
+        conn->budget = 16 + storm_pick(&worker->random, 52);
         conn->want[conn->is_datagram ? EVENT_OP_RECVFROM : EVENT_OP_RECV] =
                 (uint8_t) (1 + storm_pick(&worker->random, 6));
         conn->want[conn->is_datagram ? EVENT_OP_SENDTO : EVENT_OP_SEND] =
