@@ -371,7 +371,7 @@ static void lanes_that_are_left_stay_charged(void **state) {
         story_start(&story, 16384);
         for (; n < 1000; n++) {
                 struct raw *raw = raw_attach_thread(&story.estate.daemon, story.raw, 8);
-                _cleanup_fd_ int fd = lanes_memfd(N_SLOTS, &words), its_fd = -1;
+                _cleanup_fd_ int fd = lanes_memfd(N_SLOTS, &words);
 
                 lanes_send_add(raw, N_SLOTS, fd);
                 munmap(words, ring_size(N_SLOTS));

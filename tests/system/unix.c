@@ -431,7 +431,6 @@ static void unix_names_may_be_missing(void **state) {
         struct ovl_overlapped sending = { 0 }, receiving = { 0 };
         struct sockaddr_storage from = { 0 }, any = { 0 };
         socklen_t from_len = 1, any_len = sizeof(any);
-        _cleanup_fd_ int fd = -1;
         struct client client;
         uint64_t bound, nameless;
 
@@ -540,7 +539,7 @@ static void unix_refuses_relative_paths(void **state) {
 
 static void unix_refusals_say_what_to_do(void **state) {
         struct name name = name_path("taken", 0), nowhere = name_path("no/where", 0), other = name_path("stream", 0);
-        _cleanup_fd_ int fd = peer_bind(SOCK_DGRAM, &name), listener = peer_bind(SOCK_STREAM, &other);
+        int fd = peer_bind(SOCK_DGRAM, &name), listener = peer_bind(SOCK_STREAM, &other);
         struct client client;
         uint64_t stream, datagram;
 
@@ -557,6 +556,8 @@ static void unix_refusals_say_what_to_do(void **state) {
         assert_int_equal(ovl_socket_open(client.thread, AF_UNIX, SOCK_SEQPACKET, &stream), -ESOCKTNOSUPPORT);
         assert_int_equal(ovl_socket_open(client.thread, AF_NETLINK, SOCK_DGRAM, &stream), -EAFNOSUPPORT);
         client_stop(&client);
+        close(fd);
+        close(listener);
 }
 
 int main(int argc, char **argv) {

@@ -317,10 +317,29 @@ int command_close_port(struct driver *driver, const struct line *line) {
         return 0;
 }
 
-/* Threads first: their operations end, and nothing uses the region any more. It takes a thread to give that back. */
-static void command_end_session(struct driver *driver, struct object *session) {
-        struct ovl_thread *helper;
+/* It takes a thread to give a region back: also where the daemon is gone, and no further thread can be opened. */
+static void command_end_region(struct driver *driver, struct object *session) {
+        struct ovl_thread *thread = NULL, *helper = NULL;
 
+        if (!session->session.region)
+                return;
+        for (struct object *object = driver->objects; object; object = object->next)
+                if (object->owner == session && object->kind == OBJECT_THREAD && !object->is_closed)
+                        thread = object->thread;
+        if (!thread && ovl_thread_open(session->session.session, &helper, NULL) >= 0)
+                thread = helper;
+        if (!thread)
+                return;
+        /* Their operations end, and nothing uses the region any more. */
+        for (struct object *object = driver->objects; object; object = object->next)
+                if (object->owner == session && object->kind == OBJECT_SOCKET)
+                        ovl_socket_close(thread, object->socket);
+        ovl_region_close(thread, session->session.region);
+        ovl_thread_close(helper);
+}
+
+static void command_end_session(struct driver *driver, struct object *session) {
+        command_end_region(driver, session);
         for (struct object *object = driver->objects; object; object = object->next) {
                 if (object->owner != session || object->is_closed)
                         continue;
@@ -330,13 +349,6 @@ static void command_end_session(struct driver *driver, struct object *session) {
                         object->port = ovl_port_close(object->port);
                         object->is_closed = true;
                 }
-        }
-        if (session->session.region && ovl_thread_open(session->session.session, &helper, NULL) >= 0) {
-                for (struct object *object = driver->objects; object; object = object->next)
-                        if (object->owner == session && object->kind == OBJECT_SOCKET)
-                                ovl_socket_close(helper, object->socket);
-                ovl_region_close(helper, session->session.region);
-                ovl_thread_close(helper);
         }
         session->session.session = ovl_session_free(session->session.session);
         session->is_closed = true;
