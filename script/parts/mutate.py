@@ -46,10 +46,11 @@ def copy_sources():
 
 
 def configure():
-    if not (BUILD / "build.ninja").exists():
-        made = run(["meson", "setup", BUILD, SOURCE, "-Dtest_hooks=true", "-Dbuildtype=debug"])
-        if made.returncode != 0:
-            sys.exit(made.stdout)
+    """Also where it was configured before: a section may be new."""
+    again = ["--reconfigure"] if (BUILD / "build.ninja").exists() else []
+    made = run(["meson", "setup", *again, BUILD, SOURCE, "-Dtest_hooks=true", "-Dbuildtype=debug"])
+    if made.returncode != 0:
+        sys.exit(made.stdout)
 
 
 def tests():

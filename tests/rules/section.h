@@ -50,7 +50,7 @@ static inline void section_bring(struct section *section, const char *bytes) {
         struct ovl_overlapped polling = { 0 };
 
         peer_write(section->fd, bytes, strlen(bytes));
-        assert_ok(ovl_poll(section->client.thread, section->socket, POLLIN, 0, &polling, NULL));
+        assert_ok(ovl_poll(section->client.thread, section->socket, POLLIN, OVL_QUIET, &polling, NULL));
         assert_int_equal(client_await(&section->client, &polling), 0);
 }
 
