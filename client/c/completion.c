@@ -45,6 +45,7 @@ struct completion_end {
         uint16_t flags;
         uint16_t reason;
         const uint8_t *payload; /* what was received inline; borrowed */
+        socklen_t from_len;     /* of the sender's address; 0: there is none */
         struct ovl_port *port;  /* borrowed: where the packet goes; NULL: to no port */
         uint64_t key;
 };
@@ -127,6 +128,8 @@ static void completion_end(struct ovl_session *session, struct pending *pending,
         }
         if (op.wants_verdict)
                 op.thread->verdict = THREAD_VERDICT_DONE;
+        if (op.from)
+                *op.from_len = end->from_len;
         completion_indicate(session, &op, end, by);
         if (op.event)
                 event_end(op.event, &op);
@@ -200,7 +203,7 @@ static const char *completion_check(const struct conduit *conduit, const struct 
  * is wrong with it.
  */
 static const char *completion_tell_sender(const struct pending *pending, const struct ovl_record *record,
-                                          const uint8_t *payload) {
+                                          const uint8_t *payload, socklen_t *ret_len) {
         struct ovl_address sender;
 
         if (!completion_has_sender(pending, record))
@@ -211,7 +214,7 @@ static const char *completion_tell_sender(const struct pending *pending, const s
                 vector_get_address(pending->vector, pending->vector_slot, &sender);
         if (sender.family == OVL_FAMILY_NONE)
                 return NULL;
-        if (address_to_kernel(&sender, pending->from, pending->from_len) < 0)
+        if (address_to_kernel(&sender, pending->from, ret_len) < 0)
                 return "a record of a datagram whose sender has a malformed address";
         return NULL;
 }
@@ -247,7 +250,7 @@ static const char *completion_take_end(struct conduit *conduit, const struct ovl
 
         problem = completion_check(conduit, record, pending);
         if (!problem)
-                problem = completion_tell_sender(pending, record, payload);
+                problem = completion_tell_sender(pending, record, payload, &end.from_len);
         if (!problem)
                 problem = completion_tell_addresses(pending, &end);
         if (problem)

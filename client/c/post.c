@@ -278,8 +278,6 @@ static void post_start(struct ovl_thread *thread, struct post *post, struct pend
         __atomic_store_n(&post->overlapped->status, -EINPROGRESS, __ATOMIC_RELEASE);
         if (pending->event)
                 event_start(pending->event, pending);
-        if (post->from)
-                *post->from_len = 0;
         thread->verdict = THREAD_VERDICT_NONE;
         thread->conduit->n_posted++;
         if (!post->is_gathered)
