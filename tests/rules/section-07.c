@@ -1,0 +1,154 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+
+/* Section 7 of docs/SEMANTICS.md: receiving from streams. */
+
+#include "tests/rules/section.h"
+
+static void section_07_fills_in_order(void **state) {
+        struct ovl_overlapped receiving[3] = { 0 };
+        struct section section;
+
+        section_start(&section);
+        for (size_t i = 0; i < 3; i++)
+                assert_int_equal(section_recv(&section, i, 0, &receiving[i], NULL), OVL_PENDING);
+        peer_write(section.fd, "0123456789abcdefghijABCDE", 25); /* one segment for all three */
+        client_expect(&section.client, &receiving[0], 0, 10);
+        client_expect(&section.client, &receiving[1], 0, 10);
+        client_expect(&section.client, &receiving[2], 0, 5);
+        assert_memory_equal(section.client.memory, "0123456789abcdefghijABCDE", 25);
+        section_stop(&section);
+}
+
+static void section_07_ends_with_any_data(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct section section;
+
+        section_start(&section);
+        assert_int_equal(section_recv(&section, 0, 0, &receiving, NULL), OVL_PENDING);
+        peer_write(section.fd, "1", 1);
+        client_expect(&section.client, &receiving, 0, 1);
+        section_stop(&section);
+}
+
+static void section_07_scatters(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct ovl_buffer buffers[3];
+        struct section section;
+        char *memory;
+
+        section_start(&section);
+        memory = section.client.memory;
+        memset(memory, '.', 60);
+        for (size_t i = 0; i < 3; i++)
+                buffers[i] = (struct ovl_buffer){ memory + 20 * i, 4 };
+        assert_int_equal(ovl_recv(section.client.thread, section.socket, buffers, 3, 0, &receiving, NULL), OVL_PENDING);
+        peer_write(section.fd, "0123456789", 10);
+        client_expect(&section.client, &receiving, 0, 10);
+        assert_memory_equal(memory, "0123................4567................89..................", 60);
+        section_stop(&section);
+}
+
+static void section_07_the_end_is_no_error(void **state) {
+        struct ovl_overlapped receiving[3] = { 0 };
+        struct section section;
+
+        section_start(&section);
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(section_recv(&section, i, 0, &receiving[i], NULL), OVL_PENDING);
+        assert_int_equal(shutdown(section.fd, SHUT_WR), 0);
+        client_expect(&section.client, &receiving[0], 0, 0);
+        client_expect(&section.client, &receiving[1], 0, 0);
+        assert_int_equal(section_recv(&section, 2, OVL_WANT_VERDICT, &receiving[2], NULL), 0);
+        assert_int_equal(receiving[2].status, 0);
+        assert_int_equal(receiving[2].bytes, 0);
+        section_stop(&section);
+}
+
+static void section_07_no_room_takes_nothing(void **state) {
+        struct ovl_overlapped probing[2] = { 0 }, receiving = { 0 };
+        struct section section;
+        struct ovl_buffer none;
+
+        section_start(&section);
+        none = (struct ovl_buffer){ section.client.memory, 0 };
+        assert_int_equal(ovl_recv(section.client.thread, section.socket, &none, 1, OVL_WANT_VERDICT, &probing[0], NULL),
+                         OVL_PENDING);
+        peer_write(section.fd, "five!", 5);
+        client_expect(&section.client, &probing[0], 0, 0);
+        assert_ok(ovl_recv(section.client.thread, section.socket, &none, 1, OVL_WANT_VERDICT, &probing[1], NULL));
+        client_expect(&section.client, &probing[1], 0, 0);
+        assert_int_equal(section_recv(&section, 0, 0, &receiving, NULL), OVL_PENDING);
+        client_expect(&section.client, &receiving, 0, 5);
+        section_stop(&section);
+}
+
+static void section_07_a_look_takes_nothing(void **state) {
+        struct ovl_overlapped looking[2] = { 0 }, receiving = { 0 };
+        struct section section;
+
+        section_start(&section);
+        assert_int_equal(section_recv(&section, 0, OVL_PEEK, &looking[0], NULL), OVL_PENDING);
+        peer_write(section.fd, "five!", 5);
+        client_expect(&section.client, &looking[0], 0, 5);
+        assert_int_equal(section_recv(&section, 1, OVL_PEEK, &looking[1], NULL), OVL_PENDING);
+        client_expect(&section.client, &looking[1], 0, 5);
+        assert_int_equal(section_recv(&section, 2, 0, &receiving, NULL), OVL_PENDING);
+        client_expect(&section.client, &receiving, 0, 5);
+        assert_memory_equal(section.client.memory, "five!", 5);
+        assert_memory_equal(section.client.memory + 10, "five!", 5);
+        assert_memory_equal(section.client.memory + 20, "five!", 5);
+        section_stop(&section);
+}
+
+static void section_07_waits_for_all(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct section section;
+
+        section_start(&section);
+        assert_int_equal(section_recv(&section, 0, OVL_WAITALL, &receiving, NULL), OVL_PENDING);
+        peer_write(section.fd, "0123", 4);
+        assert_int_equal(ovl_wait(section.client.thread, &receiving, SECTION_NOTHING, 0), -ETIMEDOUT);
+        peer_write(section.fd, "456789", 6);
+        client_expect(&section.client, &receiving, 0, 10);
+        assert_memory_equal(section.client.memory, "0123456789", 10);
+        /* The end of the stream ends it, with what has come. */
+        assert_int_equal(section_recv(&section, 0, OVL_WAITALL, &receiving, NULL), OVL_PENDING);
+        peer_write(section.fd, "0123", 4);
+        assert_int_equal(shutdown(section.fd, SHUT_WR), 0);
+        client_expect(&section.client, &receiving, 0, 4);
+        assert_int_equal(section_recv(&section, 0, OVL_WAITALL | OVL_PEEK | OVL_WANT_VERDICT, &receiving, NULL),
+                         -EOPNOTSUPP);
+        section_stop(&section);
+}
+
+static void section_07_needs_a_connection(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct sockaddr_storage address;
+        struct section section;
+        uint64_t stream;
+        socklen_t len;
+
+        section_start(&section);
+        assert_ok(ovl_socket_open(section.client.thread, AF_INET, SOCK_STREAM, &stream));
+        assert_int_equal(client_recv(&section.client, stream, section.client.memory, 10, OVL_WANT_VERDICT, &receiving),
+                         -ENOTCONN);
+        stream = client_listen(&section.client, AF_INET, &address, &len);
+        assert_int_equal(client_recv(&section.client, stream, section.client.memory, 10, OVL_WANT_VERDICT, &receiving),
+                         -ENOTCONN);
+        section_stop(&section);
+}
+
+int main(int argc, char **argv) {
+        static const struct harness_test tests[] = {
+                { "7.1 receives fill in posting order", section_07_fills_in_order },
+                { "7.3 a receive ends with any data", section_07_ends_with_any_data },
+                { "7.4 a receive fills its buffers one after the other", section_07_scatters },
+                { "7.5 the end of the stream is no error", section_07_the_end_is_no_error },
+                { "7.8 a receive without room takes nothing", section_07_no_room_takes_nothing },
+                { "7.9 a look takes nothing", section_07_a_look_takes_nothing },
+                { "7.10 a receive that waits for all", section_07_waits_for_all },
+                { "7.14 a receive needs a connection", section_07_needs_a_connection },
+        };
+
+        return harness_main(argc, argv, tests, HARNESS_N(tests));
+}
