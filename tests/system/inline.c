@@ -568,7 +568,7 @@ static void inline_begun_sends_hold_up_nobody(void **state) {
                 for (size_t i = 0; i < N; i++) {
                         struct ovl_entry entry = story_send(&story, i, 1, OVL_ENTRY_MORE);
 
-                        threads[i] = raw_attach_thread(&story.estate.daemon, story.raw, 100 + i);
+                        threads[i] = raw_attach_thread(&story.estate.daemon, story.raw, 100 + round * N + i);
                         raw_post_inline(threads[i], &entry, 1, "a", 1);
                         assert_int_equal(raw_status(threads[i]), 0);
                 }
