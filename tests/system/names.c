@@ -386,6 +386,7 @@ static void names_survive_a_killed_resolver(void **state) {
         static struct lookup hanging[12];
         struct client client;
         struct lookup lookup;
+        uint64_t socket;
         pid_t first;
 
         names_start(&client);
@@ -393,6 +394,9 @@ static void names_survive_a_killed_resolver(void **state) {
                 for (size_t i = 0; i < HARNESS_N(hanging); i++)
                         names_post(&client, &hanging[i], "hang.test", AF_UNSPEC);
                 assert_true(harness_wait(names_has_resolver, &client, harness_deadline(10)));
+                /* The monitor answers in order: the resolver has the names by now. */
+                assert_ok(ovl_socket_open(client.thread, AF_INET, SOCK_STREAM, &socket));
+                assert_ok(ovl_socket_close(client.thread, socket));
                 first = names_resolver(&client);
                 assert_int_equal(kill(first, SIGKILL), 0);
                 /* As many as one user may have in it have met their end with it; the others are asked of the next. */
