@@ -679,7 +679,8 @@ OVL_API int ovl_socket_join(struct ovl_thread *thread, const struct ovl_ticket *
  *     of operations.
  *
  * -EBADFD when it is no such socket: ovl_thread_error() says what it is. -EBADF when it is no descriptor, -EINVAL when
- * it is one that the kernel passes to nobody. -EACCES (policy), -EDQUOT.
+ * it is one that the kernel passes to nobody. -EACCES (policy; a Unix socket, where the daemon runs as another user),
+ * -EDQUOT.
  */
 OVL_API int ovl_socket_adopt(struct ovl_thread *thread, int fd, uint64_t *ret_socket);
 

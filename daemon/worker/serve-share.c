@@ -220,7 +220,8 @@ void serve_socket_adopt(struct serve *serve) {
                 serve_refuse(serve, -EACCES, OVL_REASON_DENIED, "the policy does not allow this user to adopt sockets");
         } else if (r == -EACCES) {
                 serve_refuse(serve, r, OVL_REASON_DENIED,
-                             "this is a Unix socket: overlapd adopts those of its own user only");
+                             "this is a Unix socket, and overlapd adopts those of its own user only: run a daemon of "
+                             "your own, with overlapd --private");
         } else if (r < 0) {
                 serve_refuse(serve, r, OVL_REASON_BAD_DESCRIPTOR, "this descriptor cannot be adopted: %s",
                              adoption.problem);

@@ -254,7 +254,7 @@ class Session:
         """Gives the daemon a socket of the program's.
 
         fd: borrowed; to be closed by the caller, because what else is done with it disturbs the order of operations.
-        Raises OverlapError: EBADFD (BAD_DESCRIPTOR), EDQUOT, EACCES.
+        Raises OverlapError: EBADFD (BAD_DESCRIPTOR), EDQUOT, EACCES (policy; a Unix socket of another user's daemon).
         """
         return self._taken(self.request("socket_adopt", {}, fd=fd))
 
