@@ -178,7 +178,6 @@ static void section_01_done_at_once_runs_nothing(void **state) {
         struct section section;
 
         section_start(&section);
-        section_of_apc = &section;
         section_bring(&section, "five!");
         assert_ok(ovl_apc_queue(section.client.thread, section_apc, 1));
         assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, NULL), 0);

@@ -68,7 +68,6 @@ static void section_04_is_first_in_first_out(void **state) {
         struct section section;
 
         section_start(&section);
-        section_of_apc = &section;
         assert_int_equal(section_recv(&section, 0, 0, &receiving[0], section_04_note), OVL_PENDING);
         assert_int_equal(section_recv(&section, 1, 0, &receiving[1], section_04_note), OVL_PENDING);
         assert_ok(ovl_apc_queue(section.client.thread, section_apc, 1));
@@ -129,7 +128,6 @@ static void section_04_routines_of_a_socket_do_not_nest(void **state) {
         struct section section;
 
         section_start(&section);
-        section_of_apc = &section;
         section_bring(&section, "0123456789abcdef");
         assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving[0], section_04_nest), 0);
         assert_int_equal(section_recv(&section, 1, OVL_WANT_VERDICT, &receiving[1], section_04_nest), 0);
@@ -187,7 +185,6 @@ static void section_04_apcs_end_with_their_thread(void **state) {
         struct section section;
 
         section_start(&section);
-        section_of_apc = &section;
         target.thread = section.client.thread;
         assert_ok(ovl_function_register(section.client.thread, 5, section_apc));
         assert_ok(ovl_thread_open(section.client.session, &thread, NULL));

@@ -13,7 +13,6 @@ static void section_05_sleeps_or_runs(void **state) {
         uint64_t began_ns;
 
         section_start(&section);
-        section_of_apc = &section;
         began_ns = now_ns();
         assert_int_equal(ovl_sleep(section.client.thread, SECTION_NOTHING), 0);
         assert_true(now_ns() - began_ns >= SECTION_NOTHING);
@@ -29,7 +28,6 @@ static void section_05_an_apc_wins_at_the_entry(void **state) {
         struct section section;
 
         section_start(&section);
-        section_of_apc = &section;
         assert_ok(ovl_event_open(section.client.session, 0, &event));
         for (unsigned i = 0; i < 6; i++) {
                 if (i % 2)
@@ -101,7 +99,6 @@ static void section_05_ports_of_ones_own_come_first(void **state) {
         size_t n = 0;
 
         section_start(&section);
-        section_of_apc = &section;
         assert_ok(ovl_port_open(section.client.session, 1, &port, NULL));
         /* A thread that took nothing from this port yet: the APC comes first, and does not change that. */
         assert_ok(ovl_port_post(port, &posted));
@@ -128,7 +125,6 @@ static void section_05_others_run_nothing(void **state) {
         struct section section;
 
         section_start(&section);
-        section_of_apc = &section;
         assert_ok(ovl_event_open(section.client.session, 0, &event));
         assert_ok(ovl_apc_queue(section.client.thread, section_apc, 1));
         assert_int_equal(section_05_wait(&section, event, 0, 0), -ETIMEDOUT);

@@ -11,7 +11,6 @@ static struct ovl_port *section_12_start(struct section *section) {
         struct ovl_port *port;
 
         section_start(section);
-        section_of_apc = section;
         assert_ok(ovl_port_open(section->client.session, 1, &port, NULL));
         assert_ok(ovl_port_associate(section->client.thread, port, section->socket, SECTION_12_KEY));
         return port;

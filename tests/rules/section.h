@@ -25,48 +25,21 @@ struct section {
         unsigned order[32];
 };
 
-static inline void section_start(struct section *section) {
-        *section = (struct section){ .poster = pthread_self() };
-        client_start(&section->client);
-        section->socket = client_pair(&section->client, AF_INET, &section->fd);
-}
-
-static inline void section_stop(struct section *section) {
-        close(section->fd);
-        client_stop(&section->client);
-}
+/* Starts all of it. A case has one section. */
+void section_start(struct section *section);
+void section_stop(struct section *section);
 
 /* A receive of ten bytes at a place of the client's memory. */
-static inline int section_recv(struct section *section, size_t place, unsigned flags, struct ovl_overlapped *overlapped,
-                               void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct ovl_buffer buffer = { section->client.memory + place * 10, 10 };
-
-        overlapped->user = section;
-        return ovl_recv(section->client.thread, section->socket, &buffer, 1, flags, overlapped, routine);
-}
+int section_recv(struct section *section, size_t place, unsigned flags, struct ovl_overlapped *overlapped,
+                 void (*routine)(struct ovl_thread *, struct ovl_overlapped *));
 
 /* Data has come to the socket, and no operation takes it. */
-static inline void section_bring(struct section *section, const char *bytes) {
-        struct ovl_overlapped polling = { 0 };
+void section_bring(struct section *section, const char *bytes);
 
-        peer_write(section->fd, bytes, strlen(bytes));
-        assert_ok(ovl_poll(section->client.thread, section->socket, POLLIN, OVL_QUIET, &polling, NULL));
-        assert_int_equal(client_await(&section->client, &polling), 0);
-}
+/* A routine that counts, and sees that it runs in the thread of the case. */
+void section_count(struct ovl_thread *thread, struct ovl_overlapped *overlapped);
 
-/* A routine that counts. */
-static inline void section_count(struct ovl_thread *thread, struct ovl_overlapped *overlapped) {
-        struct section *section = overlapped->user;
-
-        assert_true(pthread_equal(pthread_self(), section->poster));
-        section->n_ran++;
-}
-
-/* An APC that counts, and notes its argument: the section is what the thread of the case works on. */
-static _Thread_local struct section *section_of_apc __attribute__((unused));
-
-static inline void section_apc(struct ovl_thread *thread, uint64_t argument) {
-        section_of_apc->order[section_of_apc->n_ran++] = (unsigned) argument;
-}
+/* An APC that counts, and notes its argument. */
+void section_apc(struct ovl_thread *thread, uint64_t argument);
 
 #endif
