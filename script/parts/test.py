@@ -20,7 +20,8 @@ import time
 import rules
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUITES = ["unit", "wire", "check", "client", "monitor", "system", "rules", "ledger", "sim", "python", "examples", "conformance"]
+SUITES = ["unit", "wire", "check", "client", "monitor", "system", "rules", "ledger", "sim", "python", "examples",
+          "conformance"]
 SANITIZED = ["unit", "wire", "check", "client", "monitor", "system", "rules", "sim"]
 
 # build: the suites that run on it without and with --full
