@@ -138,7 +138,7 @@ void handle_close(struct handle *handle, unsigned reason) {
 }
 
 static bool op_is_no_send(const struct op *op, const void *argument) {
-        return op->code != OVL_OP_SEND && op->code != OVL_OP_SENDTO && op->code != OVL_OP_SENDMSG;
+        return !op_sends(op);
 }
 
 void handle_drain(struct handle *handle, unsigned reason) {

@@ -37,7 +37,37 @@ struct socket;
 enum direction {
         DIRECTION_IN,
         DIRECTION_OUT,
+        DIRECTION_NONE, /* of an op that stands in no queue */
 };
+
+/* Types of sockets, as bits. */
+#define OP_FOR_STREAM 1u
+#define OP_FOR_DATAGRAM 2u
+
+/* What an operation is: the same for all ops with its code. */
+struct op_form {
+        bool is_known;            /* there is such an operation */
+        enum direction direction; /* the queue that its ops stand in */
+        uint8_t types;            /* OP_FOR_*: the sockets that have it; 0: it is not done on a socket */
+        bool sends;               /* moves the bytes of its buffers to the other side */
+        bool receives;            /* fills its buffers from there */
+        bool has_payload;         /* inline: bytes come along with its entry, also where it sends none */
+        bool has_buffer;          /* the fields of the entry that it reads, below */
+        bool has_address;
+        bool has_aux;      /* one address, or nothing */
+        bool has_events;   /* in `other` */
+        uint8_t flags;     /* enum ovl_entry_flags, beside OVL_ENTRY_WANT_VERDICT */
+        uint32_t messages; /* enum ovl_message_flags */
+};
+
+#define OP_FORMS (OVL_OP_RESOLVE + 1)
+
+extern const struct op_form op_forms[OP_FORMS];
+
+/* The form of a code. Never NULL: what is no operation has one that is not known. */
+static inline const struct op_form *op_form_of(uint8_t code) {
+        return &op_forms[code < OP_FORMS ? code : 0];
+}
 
 enum op_state {
         OP_FREE,
@@ -130,17 +160,20 @@ struct op {
 #define OP_PARTS_SIZE (OVL_SLICES_MAX * sizeof(struct iovec))
 #define OP_SCRATCH_SIZE (OP_PARTS_SIZE + sizeof(struct sockaddr_storage))
 
+static inline const struct op_form *op_form(const struct op *op) {
+        return op_form_of(op->code);
+}
+
 static inline bool op_is_free(const struct op *op) {
         return op->state == OP_FREE;
 }
 
-/* Whether it moves bytes to the other side, or from there. */
 static inline bool op_sends(const struct op *op) {
-        return op->code == OVL_OP_SEND || op->code == OVL_OP_SENDTO;
+        return op_form(op)->sends;
 }
 
 static inline bool op_receives(const struct op *op) {
-        return op->code == OVL_OP_RECV || op->code == OVL_OP_RECVFROM;
+        return op_form(op)->receives;
 }
 
 static inline void op_end(struct op *op, int status, unsigned reason, uint64_t bytes) {

@@ -149,43 +149,6 @@ static bool slice_is_empty(const struct ovl_slice *slice) {
         return slice->offset == 0 && slice->len == 0 && slice->region == 0;
 }
 
-/* What the entries of an op hold beyond what all do. */
-static const struct post_form {
-        bool is_known;
-        bool has_buffer;
-        bool has_address;
-        bool has_aux;    /* one address, or nothing */
-        bool has_events; /* in `other` */
-        uint8_t flags;
-        uint32_t messages;
-} post_forms[] = {
-        [OVL_OP_CONNECT] = { .is_known = true, .has_address = true },
-        [OVL_OP_ACCEPT] = { .is_known = true },
-        [OVL_OP_RECV] = { .is_known = true,
-                          .has_buffer = true,
-                          .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE,
-                          .messages = OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL },
-        [OVL_OP_SEND] = { .is_known = true, .has_buffer = true, .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE },
-        [OVL_OP_RECVFROM] = { .is_known = true,
-                              .has_buffer = true,
-                              .has_aux = true,
-                              .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE,
-                              .messages = OVL_MESSAGE_PEEK },
-        [OVL_OP_SENDTO] = { .is_known = true,
-                            .has_buffer = true,
-                            .has_address = true,
-                            .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE },
-        [OVL_OP_POLL] = { .is_known = true, .has_events = true },
-        [OVL_OP_RESOLVE] = { .is_known = true }, /* the rest is in resolve.c */
-};
-
-/* NULL: there is no such operation. */
-static const struct post_form *post_form(const struct op *op) {
-        if (op->code >= sizeof(post_forms) / sizeof(post_forms[0]) || !post_forms[op->code].is_known)
-                return NULL;
-        return &post_forms[op->code];
-}
-
 /* Whether the address is one that the socket can be given; gives the kernel's form of it. */
 static int post_check_address(const struct op *op, const struct ovl_entry *entry, struct sockaddr_storage *ret_kernel,
                               socklen_t *ret_len, unsigned *ret_reason) {
@@ -252,7 +215,7 @@ static int post_take_aux(struct session *session, struct op *op, const struct ov
         return 0;
 }
 
-static int post_check_flags(const struct op *op, const struct post_form *form, const struct ovl_entry *entry,
+static int post_check_flags(const struct op *op, const struct op_form *form, const struct ovl_entry *entry,
                             unsigned *ret_reason) {
         uint32_t messages = form->messages;
 
@@ -271,7 +234,7 @@ static int post_check_flags(const struct op *op, const struct post_form *form, c
 }
 
 /* The fields that an operation does not use are zero: so that they can get a meaning one day. */
-static int post_check_unused(const struct post_form *form, const struct ovl_entry *entry, unsigned *ret_reason) {
+static int post_check_unused(const struct op_form *form, const struct ovl_entry *entry, unsigned *ret_reason) {
         if ((entry->other != 0 && !form->has_events) || (!slice_is_empty(&entry->aux) && !form->has_aux) ||
             (!slice_is_empty(&entry->buffer) && !form->has_buffer) || (entry->n_slots != 1 && !form->has_address))
                 return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
@@ -283,7 +246,7 @@ static int post_check_unused(const struct post_form *form, const struct ovl_entr
 
 static int post_take_fields(struct session *session, struct op *op, const struct ovl_entry *entry,
                             unsigned *ret_reason) {
-        const struct post_form *form = post_form(op);
+        const struct op_form *form = op_form(op);
         int r;
 
         r = post_check_flags(op, form, entry, ret_reason);
@@ -304,9 +267,9 @@ static int post_take_fields(struct session *session, struct op *op, const struct
 }
 
 uint32_t post_payload_len(const struct ovl_entry *entry) {
-        bool sends = entry->op == OVL_OP_SEND || entry->op == OVL_OP_SENDTO || entry->op == OVL_OP_RESOLVE;
+        const struct op_form *form = op_form_of(entry->op);
 
-        return sends && (entry->flags & OVL_ENTRY_INLINE) ? entry->buffer.len : 0;
+        return (form->sends || form->has_payload) && (entry->flags & OVL_ENTRY_INLINE) ? entry->buffer.len : 0;
 }
 
 /* Whether the entry is the first piece of a longer send. With MORE, anything else is refused. */
@@ -339,7 +302,7 @@ static int post_check_resolve(struct session *session, struct op *op, const stru
 static int post_check(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
         int r;
 
-        if (!post_form(op))
+        if (!op_form(op)->is_known)
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_OP, ret_reason);
         if (op->code == OVL_OP_RESOLVE)
                 return post_check_resolve(session, op, entry, ret_reason);

@@ -54,19 +54,8 @@
 #define SOCKET_RETRIES_MAX 3u
 #define SOCKET_ERESTARTSYS 512 /* kernel-internal; must never be seen, and is harmless if it is */
 
-static enum direction op_direction(const struct op *op) {
-        switch (op->code) {
-        case OVL_OP_SEND:
-        case OVL_OP_SENDTO:
-        case OVL_OP_CONNECT:
-                return DIRECTION_OUT;
-        default:
-                return DIRECTION_IN;
-        }
-}
-
 static struct queue *queue_of(struct socket *socket, const struct op *op) {
-        return &socket->queues[op_direction(op)];
+        return &socket->queues[op_form(op)->direction];
 }
 
 int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, int *take_fd, int family, int type,
@@ -154,9 +143,7 @@ static bool socket_has_name(const struct socket *socket) {
 
 /* Operations that only one type of socket has. */
 static int socket_check_type(const struct socket *socket, const struct op *op, unsigned *ret_reason) {
-        bool wants_datagram = op->code == OVL_OP_RECVFROM || op->code == OVL_OP_SENDTO;
-
-        if ((op->code == OVL_OP_ACCEPT && is_datagram(socket)) || (wants_datagram && !is_datagram(socket)))
+        if (!(op_form(op)->types & (is_datagram(socket) ? OP_FOR_DATAGRAM : OP_FOR_STREAM)))
                 return refuse(-EOPNOTSUPP, OVL_REASON_OP_NOT_FOR_SOCKET, ret_reason);
         return 0;
 }
@@ -195,7 +182,7 @@ int socket_check(const struct socket *socket, const struct op *op, unsigned *ret
                         return refuse(-EINVAL, OVL_REASON_NOT_LISTENING, ret_reason);
                 return 0;
         default:
-                return socket_check_transfer(socket, op_direction(op), ret_reason);
+                return socket_check_transfer(socket, op_form(op)->direction, ret_reason);
         }
 }
 
@@ -251,21 +238,14 @@ static void socket_request(struct socket *socket, struct queue *queue, struct op
         request->parts = op->parts;
         request->n_parts = op->n_parts;
         op->n_merged = 0;
-        switch (op->code) {
-        case OVL_OP_ACCEPT:
+        if (op->code == OVL_OP_ACCEPT)
                 request->kind = REQUEST_ACCEPT;
-                break;
-        case OVL_OP_SEND:
-        case OVL_OP_SENDTO:
+        else if (op_sends(op))
                 request->kind = REQUEST_SEND;
-                queue_merge(queue, op, socket->engine->stats);
-                break;
-        default:
+        else
                 /* Without room a stream is only looked at; a datagram is taken. */
                 request->kind = op->len > 0 || is_datagram(socket) ? REQUEST_RECV : REQUEST_POLL;
-                queue_merge(queue, op, socket->engine->stats);
-                break;
-        }
+        queue_merge(queue, op, socket->engine->stats);
         if (is_datagram(socket))
                 datagram_request(op);
         request->flags = request_flags(op);
@@ -341,12 +321,13 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
 }
 
 void socket_post(struct socket *socket, struct op *op, struct list *ended) {
-        struct queue *queue = queue_of(socket, op);
+        struct queue *queue;
 
         if (op->code == OVL_OP_POLL) {
                 polls_start(socket, op);
                 return;
         }
+        queue = queue_of(socket, op);
         op->state = OP_QUEUED;
         op->socket = socket;
         op->n_merged = 0;
@@ -548,13 +529,14 @@ static void socket_finish_transfer(struct socket *socket, struct op *op, int32_t
 }
 
 void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigned reason, struct list *ended) {
-        struct queue *queue = queue_of(socket, op);
+        struct queue *queue;
 
         KILLPOINT("socket-finish");
         if (op->code == OVL_OP_POLL) {
                 polls_finish(socket, op, result, ended);
                 return;
         }
+        queue = queue_of(socket, op);
         queue->active = NULL;
         if (op->code == OVL_OP_CONNECT) {
                 socket_finish_connect(socket, op, result, reason, ended);
