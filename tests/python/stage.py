@@ -10,6 +10,7 @@ import gc
 import io
 import os
 import pickle
+import re
 import resource
 import shutil
 import signal
@@ -144,6 +145,14 @@ class Case(unittest.TestCase):
         return Task(function, *arguments)
 
 
+def eventually(test, condition):
+    """Waits until a condition that somebody else brings about is true."""
+    deadline = time.monotonic() + PATIENCE_S
+    while not condition():
+        test.assertLess(time.monotonic(), deadline, "it did not come true in time")
+        time.sleep(0.002)
+
+
 class Task(threading.Thread):
     """A thread whose result can be had."""
 
@@ -222,6 +231,13 @@ def perform(test):
     return pickle.loads(raw)
 
 
+def name_of(test):
+    """What TAP calls a case: by its description, where that begins with the rules of docs/SEMANTICS.md that it proves."""
+    if re.match(r"\d+\.\d+ ", described := test.shortDescription() or ""):
+        return described
+    return test.id().removeprefix("__main__.").replace(".test_", ": ").replace("_", " ")
+
+
 def main():
     """Runs the cases of the program, or those that its arguments name."""
     resource.setrlimit(resource.RLIMIT_NOFILE, (resource.getrlimit(resource.RLIMIT_NOFILE)[1],) * 2)
@@ -233,7 +249,7 @@ def main():
     n_failed = 0
     for number, case in enumerate(cases, 1):
         outcome, why = perform(case)
-        name = case.id().removeprefix("__main__.").replace(".test_", ": ").replace("_", " ")
+        name = name_of(case)
         n_failed += outcome == "fail"
         print(f"{'not ok' if outcome == 'fail' else 'ok'} {number} - {name}"
               f"{' # SKIP ' + why if outcome == 'skip' else ''}", flush=True)

@@ -82,8 +82,11 @@ class Post:
                 self.operation.target = memoryview(buffers).cast("B")
                 length = len(self.operation.target)
             self._receive_own(length, stream)
-        else:
-            self._lend([buffers] if isinstance(buffers, Buffer) else list(buffers))
+            return
+        lent = [buffers] if isinstance(buffers, Buffer) else list(buffers)
+        if not lent:
+            raise error(-errno.EINVAL, Reason.NONE, "no buffer: a receive that only waits for data has one of 0 bytes")
+        self._lend(lent)
 
     def _receive_own(self, length: int, stream: bool) -> None:
         most = wire.INLINE_LEN_MAX if self._session.level == 0 else wire.INLINE_OP_LEN_MAX
@@ -112,15 +115,14 @@ class Post:
                 raise error(-errno.EFAULT, Reason.UNKNOWN_REGION, "a buffer lies in a region that was closed, or that "
                                                                   "belongs to another session")
         self.operation.regions = tuple(buffer.region for buffer in buffers)
-        if len(buffers) == 1:
-            self.buffer = buffers[0].slice()
+        if len(buffers) <= 1:
+            self.buffer = buffers[0].slice() if buffers else wire.NO_SLICE
             return
         raw = b"".join(wire.SLICE.pack(*buffer.slice()) for buffer in buffers)
         self.flags |= wire.EntryFlags.VECTOR
-        if raw:
-            self.operation.vector = block = self._session.arena.take(len(raw))
-            block.view[:] = raw
-            self.buffer = block.slice()
+        self.operation.vector = block = self._session.arena.take(len(raw))
+        block.view[:] = raw
+        self.buffer = block.slice()
 
     def want_addresses(self, count: int) -> None:
         """Room for the addresses that the operation yields."""

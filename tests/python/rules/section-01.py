@@ -1,0 +1,87 @@
+#!/usr/bin/env python3
+# SPDX-License-Identifier: Apache-2.0
+"""Section 1 of docs/SEMANTICS.md: what a posting call returns. TAP."""
+
+import errno
+import socket
+
+import section
+import stage
+
+
+class Posting(section.Case):
+    """A post's own answer, and what follows it."""
+
+    def test_done_is_indicated(self):
+        """1.1 what is done when its call returns was indicated"""
+        self.bring(b"five!")
+        first = self.mine.recv(2, verdict=True, routine=self.ran, user="routine")
+        self.assertTrue(first.done)
+        self.assertTrue(self.session.thread.sleep(0))
+        self.assertEqual(self.order, ["routine"])
+        port = self.port_of(self.mine)
+        second = self.mine.recv(10, verdict=True)
+        self.assertTrue(second.done)
+        self.assertIs(port.wait(0)[0].operation, second)
+
+    def test_one_indication_for_each(self):
+        """1.2 what is pending is indicated once, whatever ends it"""
+        session = self.session
+        data = self.mine.recv(10, routine=self.ran, user="data", verdict=True)
+        self.other.sendall(b"five!")
+        self.assertTrue(data.wait(stage.PATIENCE_S))
+        cancelled = self.mine.recv(10, routine=self.ran, user="cancel", verdict=True)
+        self.assertTrue(cancelled.cancel())
+        closed = self.mine.recv(10, routine=self.ran, user="close", verdict=True)
+        self.mine.close()
+        self.assertTrue(closed.wait(stage.PATIENCE_S))
+        self.assertTrue(session.thread.sleep(0))
+        self.assertFalse(session.thread.sleep(section.NOTHING_S))
+        self.assertEqual(self.order, ["data", "cancel", "close"])
+        self.assertEqual([data.status, cancelled.status, closed.status], [0, -errno.ECANCELED, -errno.ECANCELED])
+
+    def test_no_indication_of_what_did_not_start(self):
+        """1.3 what did not start is not indicated"""
+        self.mine.shutdown(socket.SHUT_RD)
+        self.not_started(errno.ESHUTDOWN, self.mine.recv, 10, verdict=True, routine=self.ran)
+        self.assertFalse(self.session.thread.sleep(section.NOTHING_S))
+        port = self.port_of(self.mine)
+        self.not_started(errno.ESHUTDOWN, self.mine.recv, 10, verdict=True)
+        self.nothing_at(port)
+
+    def test_pending_writes_nothing(self):
+        """1.5 what is pending has no results, and a refused post gives none"""
+        pending = self.mine.recv(10, verdict=True)
+        self.assertEqual((pending.done, pending.bytes, pending.data), (False, 0, None))
+        self.not_started(errno.EINPROGRESS, pending.result)
+        self.other.sendall(b"five!")
+        self.assertEqual((pending.finish(stage.PATIENCE_S), pending.data), (5, b"five!"))
+
+    def test_the_sender_is_written_at_the_end(self):
+        """1.7 the sender of a datagram is there when the receive has ended"""
+        mine = self.session.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        mine.bind(("127.0.0.1", 0))
+        pending = mine.recvfrom(10, verdict=True)
+        self.assertIsNone(pending.address)
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as other:
+            other.bind(("127.0.0.1", 0))
+            other.sendto(b"hi", mine.getsockname())
+            self.assertEqual(pending.finish(stage.PATIENCE_S), 2)
+            self.assertEqual(pending.address, other.getsockname())
+
+    def test_no_buffer_is_no_receive(self):
+        """1.9 a receive needs a buffer"""
+        self.not_started(errno.EINVAL, self.mine.recv, [])
+
+    def test_a_call_that_is_done_runs_nothing(self):
+        """1.15 a call that is done at once runs no APC"""
+        self.bring(b"five!")
+        self.session.thread.queue_apc(self.order.append, "apc")
+        self.assertTrue(self.mine.recv(10, verdict=True).done)
+        self.assertEqual(self.order, [])
+        self.assertTrue(self.session.thread.sleep(0))
+        self.assertEqual(self.order, ["apc"])
+
+
+if __name__ == "__main__":
+    stage.main()
