@@ -37,6 +37,10 @@
 
 #define COMPLETION_ERRNO_MAX 4095
 
+/* What the flags of a record say of the result. The others are about the record itself. */
+#define COMPLETION_FLAGS                                                                                               \
+        (OVL_RECORD_TRUNCATED | OVL_RECORD_CONTROL_TRUNCATED | OVL_RECORD_PARTIAL | OVL_RECORD_INDETERMINATE)
+
 /* How an operation ended. */
 struct completion_end {
         uint64_t bytes;
@@ -86,7 +90,7 @@ static void completion_indicate(struct ovl_session *session, const struct pendin
 
         overlapped->bytes = end->bytes;
         overlapped->value = end->value;
-        overlapped->flags = end->flags;
+        overlapped->flags = end->flags & COMPLETION_FLAGS;
         overlapped->reason = end->reason;
         private->state = has_routine || port ? COMPLETION_QUEUED : COMPLETION_IDLE;
         if (port)

@@ -433,11 +433,11 @@ OVL_API int ovl_result(const struct ovl_overlapped *overlapped);
  *
  * thread:     who waits; by its owner.
  * overlapped: of the operation, which may be another thread's of the same session.
- * timeout_ns: nanoseconds; 0 only looks; OVL_INFINITE.
+ * timeout_ns: nanoseconds; 0 only looks, and runs nothing; OVL_INFINITE.
  * alertable:  not 0: also runs routines and APCs of this thread, and returns as soon as one has run.
  *
  * Returns 0 when the operation has ended (its result is ovl_result()), OVL_ALERTED, -ETIMEDOUT, or -EINVAL when the
- * operation is none of this session.
+ * operation is none of this session. An event that somebody else has set does not end it.
  *
  * Routines that are queued win over an operation that has ended. An operation with a routine has ended before its
  * routine has run.

@@ -246,7 +246,11 @@ OVL_API int ovl_wait(struct ovl_thread *thread, struct ovl_overlapped *overlappe
         uint64_t deadline;
         int r;
 
+        if (!overlapped)
+                return error_set(&thread->error, -EINVAL, 0, "ovl_wait: no overlapped structure");
         post_flush(thread, "ovl_wait");
+        /* Who only looks is not in a wait. */
+        alertable = alertable && timeout_ns > 0;
         deadline = wait_deadline(timeout_ns);
         session_lock(session);
         if (alertable && routine_is_ready(thread)) {
