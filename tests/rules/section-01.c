@@ -173,6 +173,46 @@ static void section_01_buffers_are_checked_at_the_call(void **state) {
         section_stop(&section);
 }
 
+/* As many as the session has credits for, and then one more. */
+static void section_01_a_quota_refuses(void **state) {
+        struct ovl_overlapped receiving[9] = { 0 };
+        struct ovl_session_info info;
+        struct ovl_event *event;
+        struct section section;
+        struct client client;
+        uint64_t socket_id;
+        size_t last;
+        int fd;
+
+        section_start(&section);
+        client = section.client;
+        client_open(&client, HARNESS_N(receiving) - 1);
+        ovl_session_info(client.session, &info);
+        assert_true(info.credits < HARNESS_N(receiving));
+        last = info.credits;
+        assert_ok(ovl_event_open(client.session, OVL_EVENT_MANUAL, &event));
+        socket_id = client_pair(&client, AF_INET, &fd);
+        for (size_t i = 0; i < last; i++)
+                assert_int_equal(client_recv(&client, socket_id, client.memory, 10, OVL_WANT_VERDICT, &receiving[i]),
+                                 OVL_PENDING);
+        receiving[last].event = event;
+        assert_int_equal(client_recv(&client, socket_id, client.memory, 10, OVL_WANT_VERDICT, &receiving[last]),
+                         -ENOBUFS);
+        peer_write(fd, "0123456789", 10);
+        client_expect(&client, &receiving[0], 0, 10);
+        assert_int_equal(ovl_event_poll(event, NULL), 0);
+        assert_int_equal(client_recv(&client, socket_id, client.memory, 10, OVL_WANT_VERDICT, &receiving[last]),
+                         OVL_PENDING);
+        close(fd);
+        for (size_t i = 1; i <= last; i++)
+                client_expect(&client, &receiving[i], 0, 0);
+        assert_int_equal(ovl_event_poll(event, NULL), 1);
+        assert_ok(ovl_socket_close(client.thread, socket_id));
+        ovl_event_close(event);
+        client_close(&client);
+        section_stop(&section);
+}
+
 static void section_01_done_at_once_runs_nothing(void **state) {
         struct ovl_overlapped receiving = { 0 };
         struct section section;
@@ -197,6 +237,7 @@ int main(int argc, char **argv) {
                 { "1.8 the array of buffers is captured", section_01_the_array_is_captured },
                 { "1.9 a receive without buffers is none", section_01_no_buffers_are_no_receive },
                 { "1.10 buffers are checked at the call", section_01_buffers_are_checked_at_the_call },
+                { "1.11 a quota refuses, and gives way", section_01_a_quota_refuses },
                 { "1.15 a call that is done at once runs nothing", section_01_done_at_once_runs_nothing },
         };
 

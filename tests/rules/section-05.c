@@ -134,6 +134,21 @@ static void section_05_others_run_nothing(void **state) {
         section_stop(&section);
 }
 
+static void section_05_a_look_runs_nothing(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct section section;
+
+        section_start(&section);
+        assert_int_equal(section_recv(&section, 0, 0, &receiving, NULL), OVL_PENDING);
+        assert_int_equal(ovl_wait(section.client.thread, &receiving, 2 * NS_PER_MS, 1), -ETIMEDOUT);
+        assert_ok(ovl_apc_queue(section.client.thread, section_apc, 1));
+        assert_int_equal(ovl_wait(section.client.thread, &receiving, 0, 1), -ETIMEDOUT);
+        assert_int_equal(section.n_ran, 0);
+        assert_int_equal(ovl_wait(section.client.thread, &receiving, 2 * NS_PER_MS, 1), OVL_ALERTED);
+        assert_int_equal(section.n_ran, 1);
+        section_stop(&section);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "5.2 a sleep ends in time, or with what it ran", section_05_sleeps_or_runs },
@@ -143,6 +158,7 @@ int main(int argc, char **argv) {
                 { "5.6 packets come before APCs where the thread is of the port",
                   section_05_ports_of_ones_own_come_first },
                 { "5.7 a wait that is not alertable runs nothing", section_05_others_run_nothing },
+                { "5.10 who only looks for a result runs nothing", section_05_a_look_runs_nothing },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
