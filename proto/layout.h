@@ -333,7 +333,10 @@ OVL_ASSERT_AT(struct ovl_record, payload_len, 60);
         X(BAD_NAME, 48, "the name is no host name or address")                                                         \
         X(NAME_NOT_FOUND, 49, "the name does not exist, or has no address of this family")                             \
         X(NAME_TRY_AGAIN, 50, "the name servers did not answer: try again later")                                      \
-        X(NAME_FAILED, 51, "the name servers failed, or resolving is not possible here")
+        X(NAME_FAILED, 51, "the name servers failed, or resolving is not possible here")                               \
+        X(PREPARED, 60, "the socket is prepared for an accept: until that has ended it does nothing else")             \
+        X(NOT_NEW, 61, "an accept takes a stream of its listener's family that is neither bound nor connected")        \
+        X(REPLACED, 62, "another kernel socket took the place of the one on which the operation was pending")
 
 enum ovl_reason {
 #define OVL_REASON_ENUM(name, number, text) OVL_REASON_##name = number,

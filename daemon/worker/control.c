@@ -227,7 +227,8 @@ void control_answer(struct control *control, struct ticket *ticket, const struct
         } else if (call->kind == CALL_OPEN && answer->status == 0) {
                 control_reply(control, call->peer, call->id, -EMFILE, OVL_REASON_QUOTA, SERVE_FILES_TEXT);
         } else {
-                if (call->kind == CALL_LISTEN && answer->status == 0)
+                /* An accept may have brought the handle a connection meanwhile. */
+                if (call->kind == CALL_LISTEN && answer->status == 0 && call->handle->socket->state != SOCKET_CONNECTED)
                         call->handle->socket->state = SOCKET_LISTENING;
                 if (call->kind == CALL_BIND && answer->status == 0)
                         call->handle->socket->has_name = true;

@@ -72,24 +72,31 @@ static void attempt_set_guard(struct attempt *attempt, long ns) {
         timer_settime(attempt->guard, 0, &times, NULL);
 }
 
-static int32_t attempt_accept_guarded(struct attempt *attempt, struct engine_file *file) {
+/* The name of the other side is told where there is room for it. */
+static int32_t attempt_accept_now(struct engine_file *file, struct request *request) {
+        struct msghdr *message = &request->message;
+
+        return accept4(file->fd, message->msg_name, message->msg_name ? &message->msg_namelen : NULL, SOCK_CLOEXEC);
+}
+
+static int32_t attempt_accept_guarded(struct attempt *attempt, struct engine_file *file, struct request *request) {
         int32_t r;
 
         attempt_set_guard(attempt, ATTEMPT_GUARD_NS);
-        r = accept4(file->fd, NULL, NULL, SOCK_CLOEXEC);
+        r = attempt_accept_now(file, request);
         if (r < 0 && errno == EINTR)
                 errno = EAGAIN;
         attempt_set_guard(attempt, 0);
         return r;
 }
 
-static int32_t attempt_accept(struct attempt *attempt, struct engine_file *file) {
+static int32_t attempt_accept(struct attempt *attempt, struct engine_file *file, struct request *request) {
         int flags = fcntl(file->fd, F_GETFL);
 
         attempt->engine->stats->system_calls++;
         if (flags < 0 || (!(flags & O_NONBLOCK) && fcntl(file->fd, F_SETFL, flags | O_NONBLOCK) < 0))
                 return -1;
-        return file->is_shared ? attempt_accept_guarded(attempt, file) : accept4(file->fd, NULL, NULL, SOCK_CLOEXEC);
+        return file->is_shared ? attempt_accept_guarded(attempt, file, request) : attempt_accept_now(file, request);
 }
 
 /* Returns the events that are there, or -1 when there are none. */
@@ -115,7 +122,7 @@ int32_t attempt_perform(struct attempt *attempt, struct request *request) {
                         r = attempt_send(request->file, request);
                         break;
                 case REQUEST_ACCEPT:
-                        r = attempt_accept(attempt, request->file);
+                        r = attempt_accept(attempt, request->file, request);
                         break;
                 case REQUEST_POLL:
                         r = attempt_poll(request->file, request);

@@ -217,7 +217,8 @@ static void uring_prepare(struct io_uring_sqe *sqe, struct request *request) {
                         io_uring_prep_sendmsg(sqe, index, &request->message, (unsigned) request->flags);
                 break;
         case REQUEST_ACCEPT:
-                io_uring_prep_accept(sqe, index, NULL, NULL, SOCK_CLOEXEC);
+                io_uring_prep_accept(sqe, index, request->message.msg_name,
+                                     request->message.msg_name ? &request->message.msg_namelen : NULL, SOCK_CLOEXEC);
                 break;
         case REQUEST_POLL:
                 uring_prepare_poll(sqe, request->file,

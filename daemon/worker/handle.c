@@ -13,6 +13,15 @@
  * A socket has at least one handle. Once all are closing it is on its way out, and it goes with the last of them, when
  * nothing is in flight.
  *
+ *   hidden -> open      an accept has ended, and its client learns the number
+ *   hidden -> over      ... has failed; or it keeps a socket that was replaced until that is idle
+ *
+ * The client knows no number of a hidden handle, which stands among those that are closing. What needs a kernel socket
+ * for a while therefore needs nothing of its own to give it back.
+ *
+ * Where another socket takes the place of one, ops that are pending on the old one are strays of their handles: they
+ * are found, cancelled and waited for like those in the queues of the handle's socket.
+ *
  * Rejected: cancelling only when the last handle closes. A client that died would keep its operations, its memory and
  * its credits for as long as a stranger likes.
  */
@@ -58,19 +67,48 @@ static int handle_new_socket(struct resources *resources, int *take_fd, int fami
         return 0;
 }
 
-/* Never fails: there are as many numbers as charges, and one was taken. */
-static void handle_init(struct handle *handle, struct session *session, struct socket *socket, struct charge *charge) {
-        *handle = (struct handle){ .session = session, .socket = socket, .charge = charge_move(charge) };
-        list_init(&handle->link);
-        if (slots_add(&session->socket_numbers, handle, &handle->number) < 0)
-                abort();
-        list_push_back(&session->handles, &handle->link);
+static void handle_hold(struct handle *handle, struct socket *socket) {
+        handle->socket = socket;
+        list_push_back(&socket->handles, &handle->in_socket);
         socket->n_handles++;
-        socket->n_open++;
+        if (handle->number != 0)
+                socket->n_open++;
 }
 
-int handle_open(struct session *session, int *take_fd, int family, int type, enum socket_state state,
-                struct charge *charge, struct handle **ret_handle) {
+/* Returns the socket. */
+static struct socket *handle_let_go(struct handle *handle) {
+        struct socket *socket = handle->socket;
+
+        list_unlink(&handle->in_socket);
+        socket->n_handles--;
+        if (handle->number != 0)
+                socket->n_open--;
+        return socket;
+}
+
+static void handle_init(struct handle *handle, struct session *session, struct socket *socket) {
+        *handle = (struct handle){ .session = session };
+        list_init(&handle->link);
+        list_init(&handle->in_socket);
+        list_init(&handle->strays);
+        list_push_back(&session->closing, &handle->link);
+        handle_hold(handle, socket);
+}
+
+/* Never fails: there are as many numbers as charges, and one was taken. */
+void handle_reveal(struct handle *handle, struct charge *charge) {
+        struct session *session = handle->session;
+
+        handle->charge = charge_move(charge);
+        if (slots_add(&session->socket_numbers, handle, &handle->number) < 0)
+                abort();
+        list_unlink(&handle->link);
+        list_push_back(&session->handles, &handle->link);
+        handle->socket->n_open++;
+}
+
+int handle_open_hidden(struct session *session, int *take_fd, int family, int type, enum socket_state state,
+                       struct handle **ret_handle) {
         struct handle *handle = resources_take_handle(session->resources);
         struct socket *socket;
         int r;
@@ -83,9 +121,18 @@ int handle_open(struct session *session, int *take_fd, int family, int type, enu
                 resources_give_handle(session->resources, handle);
                 return r;
         }
-        handle_init(handle, session, socket, charge);
+        handle_init(handle, session, socket);
         *ret_handle = handle;
         return 0;
+}
+
+int handle_open(struct session *session, int *take_fd, int family, int type, enum socket_state state,
+                struct charge *charge, struct handle **ret_handle) {
+        int r = handle_open_hidden(session, take_fd, family, type, state, ret_handle);
+
+        if (r == 0)
+                handle_reveal(*ret_handle, charge);
+        return r;
 }
 
 int handle_join(struct session *session, struct socket *socket, struct charge *charge, struct handle **ret_handle) {
@@ -93,7 +140,8 @@ int handle_join(struct session *session, struct socket *socket, struct charge *c
 
         if (!handle)
                 return -ENFILE;
-        handle_init(handle, session, socket, charge);
+        handle_init(handle, session, socket);
+        handle_reveal(handle, charge);
         *ret_handle = handle;
         return 0;
 }
@@ -108,14 +156,55 @@ static bool op_is_posted_through(const struct op *op, const void *argument) {
         return op->handle == match->handle && (!match->matches || match->matches(op, match->argument));
 }
 
+/* An op that stands elsewhere, and that nobody has cancelled. */
+static struct op *handle_find_stray(const struct handle_match *match) {
+        list_for_each(link, &match->handle->strays) {
+                struct op *op = list_entry(link, struct op, stray);
+
+                if (op->cancel == 0 && op->state != OP_ENDED && op_is_posted_through(op, match))
+                        return op;
+        }
+        return NULL;
+}
+
 void handle_cancel(struct handle *handle, bool (*matches)(const struct op *op, const void *argument),
                    const void *argument, unsigned reason, uint32_t *cancelled) {
         struct handle_match match = { .handle = handle, .matches = matches, .argument = argument };
         struct list ended;
+        struct op *stray;
 
         list_init(&ended);
         socket_cancel(handle->socket, op_is_posted_through, &match, reason, cancelled, &ended);
+        while ((stray = handle_find_stray(&match)))
+                socket_cancel(stray->socket, op_is_posted_through, &match, reason, cancelled, &ended);
         session_indicate_all(&ended);
+}
+
+static void handles_leave_op(struct op *op) {
+        if (!list_is_linked(&op->stray))
+                list_push_back(&op->handle->strays, &op->stray);
+}
+
+void handle_replace(struct socket *old, struct handle *hidden, struct list *ended) {
+        struct socket *next = handle_let_go(hidden);
+        struct list *link;
+
+        for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++)
+                list_for_each(queued, &old->queues[direction].ops)
+                        handles_leave_op(list_entry(queued, struct op, link));
+        list_for_each(polling, &old->polls)
+                handles_leave_op(list_entry(polling, struct op, link));
+        while ((link = list_first(&old->handles))) {
+                struct handle *handle = list_entry(link, struct handle, in_socket);
+
+                handle_let_go(handle);
+                handle_hold(handle, next);
+        }
+        next->is_closing = next->n_open == 0;
+        handle_hold(hidden, old);
+        old->is_closing = true;
+        session_touch(hidden->session);
+        socket_cancel(old, NULL, NULL, OVL_REASON_REPLACED, NULL, ended);
 }
 
 static void handle_invalidate(struct handle *handle) {
@@ -124,16 +213,33 @@ static void handle_invalidate(struct handle *handle) {
         invitation_revoke(handle);
         slots_remove(&session->socket_numbers, handle->number);
         handle->number = 0;
+        handle->socket->n_open--;
         list_unlink(&handle->link);
         list_push_back(&session->closing, &handle->link);
-        handle->socket->n_open--;
         session_touch(session);
+}
+
+static bool op_is(const struct op *op, const void *argument) {
+        return op == argument;
+}
+
+/* The accept that the handle was prepared for, wherever it stands. */
+static void handle_cancel_accept(struct handle *handle, unsigned reason) {
+        struct op *accept = handle->socket->accept;
+        struct list ended;
+
+        if (!accept || accept->prepared != handle)
+                return;
+        list_init(&ended);
+        socket_cancel(accept->socket, op_is, accept, reason, NULL, &ended);
+        session_indicate_all(&ended);
 }
 
 void handle_close(struct handle *handle, unsigned reason) {
         handle_invalidate(handle);
         if (handle->socket->n_open == 0)
                 handle->socket->is_closing = true;
+        handle_cancel_accept(handle, reason);
         handle_cancel(handle, NULL, NULL, reason, NULL);
 }
 
@@ -154,13 +260,14 @@ bool handle_is_over(const struct handle *handle) {
 
 void handle_bury(struct handle *handle) {
         struct resources *resources = handle->session->resources;
-        struct socket *socket = handle->socket;
+        struct socket *socket;
 
         assert(handle_is_over(handle));
         list_unlink(&handle->link);
         charge_release(&handle->charge);
+        socket = handle_let_go(handle);
         resources_give_handle(resources, handle);
-        if (--socket->n_handles > 0)
+        if (socket->n_handles > 0)
                 return;
         list_unlink(&socket->retry);
         if (socket->is_foreign && socket->file.fd >= 0)

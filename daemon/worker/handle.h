@@ -17,10 +17,12 @@ struct session;
 
 struct handle {
         struct list link;        /* in its session: among those that are open, or that are closing */
+        struct list in_socket;   /* among those that hold its socket */
+        struct list strays;      /* ops posted through it that stand in the queue of another socket */
         struct session *session; /* borrowed: the owner */
         struct socket *socket;   /* held: it goes with its last handle */
-        uint64_t number;         /* the id that the client knows; 0 once it is closed */
-        uint32_t n_ops;          /* posted through it, that have not ended */
+        uint64_t number;         /* the id that the client knows; 0: it is closed, or was not told yet */
+        uint32_t n_ops;          /* posted through it, or that bring it a connection, and have not ended */
         uint32_t n_calls;        /* requests of the client about it that are under way */
         struct port *port;       /* borrowed; NULL: none */
         uint64_t port_key;
@@ -39,6 +41,21 @@ int handle_open(struct session *session, int *take_fd, int family, int type, enu
                 struct charge *charge, struct handle **ret_handle);
 
 /*
+ * The same without a number: until handle_reveal() it is one of those that are closing, and goes like them.
+ */
+int handle_open_hidden(struct session *session, int *take_fd, int family, int type, enum socket_state state,
+                       struct handle **ret_handle);
+
+/* Gives a hidden handle a number. charge: for one more socket of the session. Taken. */
+void handle_reveal(struct handle *handle, struct charge *charge);
+
+/*
+ * All handles of a socket get that of a hidden handle instead, which keeps the old one until it is idle. What is
+ * pending on the old one ends.
+ */
+void handle_replace(struct socket *old, struct handle *hidden, struct list *ended);
+
+/*
  * Opens a further handle to a socket.
  *
  * charge: for one more socket of the session. Taken on success.
@@ -51,8 +68,8 @@ int handle_join(struct session *session, struct socket *socket, struct charge *c
 struct handle *handle_find(const struct session *session, uint64_t number);
 
 /*
- * The number is invalid at once, and what was posted through the handle ends with this reason. The handle goes when the
- * last such op has ended, and the socket with its last handle.
+ * The number is invalid at once, and what was posted through the handle ends with this reason, and so does an accept
+ * that it was prepared for. The handle goes when the last such op has ended, and the socket with its last handle.
  */
 void handle_close(struct handle *handle, unsigned reason);
 

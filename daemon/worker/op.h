@@ -9,8 +9,8 @@
  *   FREE -> ENDED       the session refuses the entry: the record says so; or it is an APC
  *   QUEUED -> ACTIVE    the socket starts it (alone, or with others as one request of the engine)
  *   QUEUED -> ENDED     it is cancelled, or the socket fails, before its turn comes
- *   ACTIVE -> QUEUED    its request ended without giving it a result: it waits for the next one
- *   ACTIVE -> ENDED     the engine, or the monitor for a connect, gave the result
+ *   ACTIVE -> QUEUED    its request ended without giving it a result, or with a step done and others to come
+ *   ACTIVE -> ENDED     the engine, or the monitor where it was asked, gave the result of the last step
  *   ENDED -> FREE       its record was sent, or nobody is left to read it
  *
  * The op is its own record: everything that the record says is in it from the moment that it has ended, so that a
@@ -24,6 +24,7 @@
 #include <sys/uio.h>
 
 #include "base/list.h"
+#include "daemon/link.h"
 #include "daemon/worker/payload.h"
 #include "daemon/worker/ticket.h"
 #include "proto/layout.h"
@@ -44,20 +45,32 @@ enum direction {
 #define OP_FOR_STREAM 1u
 #define OP_FOR_DATAGRAM 2u
 
+/* What an op does, one step after the other, in this order. Most ops have one of them. */
+enum op_step {
+        STEP_CONNECT = 0x01,  /* the monitor is asked for the connection */
+        STEP_ACCEPT = 0x02,   /* a connection is waited for; what follows is done on the socket that it becomes */
+        STEP_TRANSFER = 0x04, /* bytes are moved, or waited for */
+        STEP_SHUT = 0x08,     /* the end of the stream is sent */
+        STEP_RENEW = 0x10,    /* the monitor is asked for a new kernel socket, which takes the place of this one */
+};
+
 /* What an operation is: the same for all ops with its code. */
 struct op_form {
         bool is_known;            /* there is such an operation */
         enum direction direction; /* the queue that its ops stand in */
+        uint8_t steps;            /* enum op_step, as bits: those that all its ops have */
         uint8_t types;            /* OP_FOR_*: the sockets that have it; 0: it is not done on a socket */
         bool sends;               /* moves the bytes of its buffers to the other side */
         bool receives;            /* fills its buffers from there */
+        bool may_transfer;        /* does so in a further step, where it has any */
         bool has_payload;         /* inline: bytes come along with its entry, also where it sends none */
         bool has_buffer;          /* the fields of the entry that it reads, below */
         bool has_address;
-        bool has_aux;      /* one address, or nothing */
-        bool has_events;   /* in `other` */
-        uint8_t flags;     /* enum ovl_entry_flags, beside OVL_ENTRY_WANT_VERDICT */
-        uint32_t messages; /* enum ovl_message_flags */
+        uint8_t n_addresses; /* in aux: so many, or nothing */
+        bool has_events;     /* in `other` */
+        bool has_prepared;   /* likewise: a socket, or 0 */
+        uint8_t flags;       /* enum ovl_entry_flags, beside OVL_ENTRY_WANT_VERDICT */
+        uint32_t messages;   /* enum ovl_message_flags, or of a disconnect enum ovl_transmit_flags */
 };
 
 #define OP_FORMS (OVL_OP_RESOLVE + 1)
@@ -101,7 +114,8 @@ struct request {
 };
 
 struct op {
-        struct list link; /* in its socket's queue, or among the records of its peer */
+        struct list link;  /* in its socket's queue, or among the records of its peer */
+        struct list stray; /* among the ops of its handle that stand in the queue of another socket */
         enum op_state state;
         struct session *session; /* borrowed: the owner */
         struct handle *handle;   /* borrowed, pinned: through which it was posted; NULL once the op has ended */
@@ -117,9 +131,11 @@ struct op {
         uint64_t thread;
         uint8_t code; /* enum ovl_op */
         uint8_t indication;
+        uint8_t steps;            /* enum op_step, as bits: what is left to do; the lowest is the present one */
         bool has_credit;          /* counts against the session's credits */
         bool holds_socket_charge; /* an accept: paid for the socket that it will make */
-        uint32_t message_flags;   /* enum ovl_message_flags */
+        uint32_t message_flags;   /* enum ovl_message_flags or ovl_transmit_flags */
+        struct handle *prepared;  /* borrowed, pinned: an accept: that is to have the connection; NULL: a new one */
         struct iovec one;         /* the buffer, when there is just one */
         struct iovec *parts;      /* all buffers: &one, or in the scratch of the op */
         uint32_t n_parts;
@@ -128,7 +144,7 @@ struct op {
         struct payload payload; /* inline: what the buffers are */
         uint32_t events;        /* a poll: OVL_POLL_*, those that it waits for */
         uint32_t name_len;      /* a send to an address: bytes of it, which is in the scratch */
-        bool wants_sender;      /* of a datagram: its address goes to aux, or behind the payload */
+        bool wants_sender;      /* addresses go to aux, or behind the payload: of a datagram, or of an accept */
         void *aux;              /* borrowed, pinned: client memory that is only written; NULL: there is none */
 
         /* while it is pending */
@@ -136,7 +152,9 @@ struct op {
         uint8_t n_retries;    /* after a want of kernel memory */
         bool was_repeated;    /* a send: it met the error of an earlier datagram and was tried once more */
         uint16_t cancel;      /* enum ovl_reason: why it is to end; 0: it is not */
-        struct ticket ticket; /* a connect: what the monitor was asked */
+        int fd;               /* that a step brought, and that is to be a socket; -1: none */
+        struct handle *into;  /* borrowed, pinned: an accept: has its connection meanwhile, without a number */
+        struct ticket ticket; /* a step of the monitor's: what it was asked */
         uint32_t *cancelled;  /* borrowed: counts the ops that one cancel request ended; NULL: none asked */
         void *scratch;        /* OP_SCRATCH_SIZE bytes, the op's own for its whole life */
 
@@ -155,10 +173,12 @@ struct op {
 
 /*
  * Each op owns as many bytes of scratch: room for all its buffers and those of ops that are merged into it, and behind
- * them for an address.
+ * them for an address, or for what the monitor is asked.
  */
 #define OP_PARTS_SIZE (OVL_SLICES_MAX * sizeof(struct iovec))
-#define OP_SCRATCH_SIZE (OP_PARTS_SIZE + sizeof(struct sockaddr_storage))
+#define OP_SCRATCH_SIZE (OP_PARTS_SIZE + sizeof(struct link_message))
+
+_Static_assert(sizeof(struct link_message) >= sizeof(struct sockaddr_storage), "a question takes more than an address");
 
 static inline const struct op_form *op_form(const struct op *op) {
         return op_form_of(op->code);
@@ -168,12 +188,23 @@ static inline bool op_is_free(const struct op *op) {
         return op->state == OP_FREE;
 }
 
+/* The step that it is in, or that comes when its turn does. 0: it has none. */
+static inline unsigned op_step(const struct op *op) {
+        return op->steps & -(unsigned) op->steps;
+}
+
+/* Whether it is at moving bytes to the other side, or from there. */
 static inline bool op_sends(const struct op *op) {
-        return op_form(op)->sends;
+        return op_form(op)->sends && op_step(op) == STEP_TRANSFER;
 }
 
 static inline bool op_receives(const struct op *op) {
-        return op_form(op)->receives;
+        return op_form(op)->receives && op_step(op) == STEP_TRANSFER;
+}
+
+/* What the monitor is asked, in the scratch. */
+static inline struct link_message *op_question(const struct op *op) {
+        return (struct link_message *) ((uint8_t *) op->scratch + OP_PARTS_SIZE);
 }
 
 static inline void op_end(struct op *op, int status, unsigned reason, uint64_t bytes) {

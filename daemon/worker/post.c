@@ -29,6 +29,7 @@
 #include "daemon/worker/polls.h"
 #include "daemon/worker/resolve.h"
 #include "daemon/worker/session.h"
+#include "daemon/worker/succession.h"
 #include "proto/address.h"
 #include "proto/shm.h"
 
@@ -110,7 +111,7 @@ static int post_take_inline(struct session *session, struct op *op, const struct
                             unsigned *ret_reason) {
         if (entry->buffer.region != 0 || entry->buffer.offset != 0)
                 return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
-        if (op_receives(op))
+        if (op_form(op)->receives)
                 post_keep_payload(session, &op->payload, NULL, entry->buffer.len);
         if (op->payload.lost != OVL_REASON_NONE)
                 return refuse(op->payload.lost == OVL_REASON_QUOTA ? -ENOBUFS : -EMSGSIZE, op->payload.lost,
@@ -164,12 +165,11 @@ static int post_check_address(const struct op *op, const struct ovl_entry *entry
 /* A connect asks the monitor; a send goes to the kernel, so what the policy has to say of it is said here. */
 static int post_take_address(struct session *session, struct op *op, const struct ovl_entry *entry,
                              unsigned *ret_reason) {
-        struct link_message *message = op->scratch;
+        struct link_message *message = op_question(op);
         struct sockaddr_storage kernel;
         socklen_t len;
         int r;
 
-        _Static_assert(sizeof(*message) <= OP_SCRATCH_SIZE, "the question to the monitor fits the scratch");
         r = post_check_address(op, entry, &kernel, &len, ret_reason);
         if (r < 0)
                 return r;
@@ -196,14 +196,14 @@ static int post_take_inline_aux(struct session *session, struct op *op, const st
         return 0;
 }
 
-/* Where the sender's address goes. */
+/* Where addresses go. */
 static int post_take_aux(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
         struct iovec place;
         int r;
 
         if (slice_is_empty(&entry->aux))
                 return 0;
-        if (entry->aux.len != sizeof(struct ovl_address))
+        if (entry->aux.len != op_form(op)->n_addresses * sizeof(struct ovl_address))
                 return refuse(-EINVAL, OVL_REASON_BAD_ADDRESS, ret_reason);
         op->wants_sender = true;
         if (entry->flags & OVL_ENTRY_INLINE)
@@ -235,7 +235,8 @@ static int post_check_flags(const struct op *op, const struct op_form *form, con
 
 /* The fields that an operation does not use are zero: so that they can get a meaning one day. */
 static int post_check_unused(const struct op_form *form, const struct ovl_entry *entry, unsigned *ret_reason) {
-        if ((entry->other != 0 && !form->has_events) || (!slice_is_empty(&entry->aux) && !form->has_aux) ||
+        if ((entry->other != 0 && !form->has_events && !form->has_prepared) ||
+            (!slice_is_empty(&entry->aux) && form->n_addresses == 0) ||
             (!slice_is_empty(&entry->buffer) && !form->has_buffer) || (entry->n_slots != 1 && !form->has_address))
                 return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
         for (size_t i = 0; i < sizeof(entry->reserved); i++)
@@ -261,8 +262,14 @@ static int post_take_fields(struct session *session, struct op *op, const struct
                 r = post_take_address(session, op, entry, ret_reason);
         if (r == 0 && form->has_buffer)
                 r = post_take_buffers(session, op, entry, ret_reason);
-        if (r == 0 && form->has_aux)
+        if (r == 0 && form->n_addresses > 0)
                 r = post_take_aux(session, op, entry, ret_reason);
+        if (form->may_transfer && op->len > 0)
+                op->steps |= STEP_TRANSFER;
+        if (op->code == OVL_OP_DISCONNECT && (entry->op_flags & OVL_TRANSMIT_REUSE)) {
+                op->steps |= STEP_RENEW;
+                succession_ask(op);
+        }
         return r;
 }
 
@@ -277,12 +284,33 @@ static bool post_is_continued(const struct ovl_entry *entry) {
         return entry->op == OVL_OP_SEND && (entry->flags & OVL_ENTRY_INLINE) && (entry->flags & OVL_ENTRY_MORE);
 }
 
-/* An accept pays for the socket that it will make. */
-static int post_charge_accept(struct session *session, struct op *op, unsigned *ret_reason) {
+/* A socket that the client has prepared for an accept is the accept's from here on. */
+static int post_take_prepared(struct session *session, struct op *op, uint64_t number, unsigned *ret_reason) {
+        struct handle *prepared = handle_find(session, number);
+        struct socket *socket;
+
+        if (!prepared)
+                return refuse(-EBADF, OVL_REASON_UNKNOWN_SOCKET, ret_reason);
+        socket = prepared->socket;
+        if (socket->accept)
+                return refuse(-EINVAL, OVL_REASON_PREPARED, ret_reason);
+        if (socket->type != op->socket->type || socket->family != op->socket->family || socket->state != SOCKET_OPEN ||
+            socket_has_name(socket))
+                return refuse(-EINVAL, OVL_REASON_NOT_NEW, ret_reason);
+        socket->accept = op;
+        op->prepared = prepared;
+        prepared->n_ops++;
+        return 0;
+}
+
+/* An accept has a socket for its connection, or pays for the one that it will make. */
+static int post_charge_accept(struct session *session, struct op *op, uint64_t prepared, unsigned *ret_reason) {
         struct charge charge;
 
         if (op->code != OVL_OP_ACCEPT)
                 return 0;
+        if (prepared != 0)
+                return post_take_prepared(session, op, prepared, ret_reason);
         if (charge_take(&charge, &session->n_sockets, 1) < 0)
                 return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
         op->holds_socket_charge = true;
@@ -320,7 +348,7 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
         r = socket_check(op->socket, op, ret_reason);
         if (r < 0)
                 return r;
-        return post_charge_accept(session, op, ret_reason);
+        return post_charge_accept(session, op, entry->other, ret_reason);
 }
 
 static void post_want_verdict(struct session *session, struct peer *peer) {
@@ -372,6 +400,7 @@ static struct op *post_begin(struct session *session, struct peer *peer, const s
         op->key = entry->socket;
         op->code = entry->op;
         op->indication = entry->indication;
+        op->steps = op_form(op)->steps;
         op->message_flags = entry->op_flags;
         return op;
 }

@@ -45,7 +45,7 @@ static bool resolve_copy_name(const struct iovec *from, char ret_name[OVL_RESOLV
 
 /* Inline: the name came along, and its piece is the place of the addresses from here on. */
 static int resolve_take_inline(struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
-        struct link_message *message = op->scratch;
+        struct link_message *message = op_question(op);
         uint32_t name_len = op->payload.len;
 
         if (entry->buffer.region != 0 || entry->buffer.offset != 0 || entry->aux.region != 0 || entry->aux.offset != 0)
@@ -65,7 +65,7 @@ static int resolve_take_inline(struct op *op, const struct ovl_entry *entry, uns
 }
 
 static int resolve_take_name(struct op *op, const struct ovl_slice *slice, unsigned *ret_reason) {
-        struct link_message *message = op->scratch;
+        struct link_message *message = op_question(op);
         struct iovec name;
         int r;
 
@@ -80,7 +80,7 @@ static int resolve_take_name(struct op *op, const struct ovl_slice *slice, unsig
 
 /* What `other` says beside the port. */
 static int resolve_take_kind(struct op *op, uint64_t other, unsigned *ret_reason) {
-        struct link_message *message = op->scratch;
+        struct link_message *message = op_question(op);
         uint8_t family = (uint8_t) (other >> 16), type = (uint8_t) (other >> 24);
 
         if (other >> 32)
@@ -97,7 +97,7 @@ static int resolve_take_kind(struct op *op, uint64_t other, unsigned *ret_reason
 
 int resolve_take(struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
         const uint8_t flags = OVL_ENTRY_WANT_VERDICT | (op->peer->lane ? 0 : OVL_ENTRY_INLINE);
-        struct link_message *message = op->scratch;
+        struct link_message *message = op_question(op);
         int r;
 
         if ((entry->flags & ~flags) || entry->op_flags != 0)
@@ -130,7 +130,7 @@ void resolve_start(struct op *op, struct list *ended) {
 
         op->state = OP_ACTIVE;
         op->ticket.owner = TICKET_RESOLVE;
-        op->ticket.message = op->scratch;
+        op->ticket.message = op_question(op);
         op->ticket.fd = -1;
         list_push_back(&op->session->resolving, &op->link);
         r = ask_send(&op->session->resources->ask, &op->ticket);

@@ -254,6 +254,11 @@ void serve_socket_export(struct serve *serve) {
                              "the policy does not allow this user to take sockets out of overlapd");
                 return;
         }
+        if (handle->socket->accept) {
+                serve_refuse(serve, -EBUSY, OVL_REASON_PREPARED,
+                             "the socket is prepared for an accept: cancel that first");
+                return;
+        }
         if (handle->socket->n_handles > 1) {
                 serve_refuse(serve, -EBUSY, OVL_REASON_OUT_OF_ORDER,
                              "%u sessions use this socket, or have operations on it that are ending: the others must "

@@ -7,6 +7,7 @@
 #include <netinet/tcp.h>
 #include <string.h>
 
+#include "base/time.h"
 #include "daemon/worker/serve.h"
 #include "proto/address.h"
 
@@ -115,6 +116,12 @@ static int serve_address(struct serve *serve, const struct socket *socket, const
 }
 
 static bool serve_check_open(struct serve *serve, const struct socket *socket) {
+        if (socket->accept) {
+                serve_refuse(
+                        serve, -EINVAL, OVL_REASON_PREPARED,
+                        "the socket is prepared for an accept: it waits for its connection, and does nothing else");
+                return false;
+        }
         if (socket->state == SOCKET_OPEN)
                 return true;
         serve_refuse(serve, -EINVAL,
@@ -200,6 +207,9 @@ void serve_socket_name(struct serve *serve) {
         serve_name(serve, &name);
 }
 
+#define OPTION_OWN (-1)
+#define OPTION_NOT_CONNECTED UINT32_MAX
+
 /*
  * The options that clients may use: all take an int. Those that the kernel would accept and ignore, or refuse with
  * words that mean something else, are not for the socket.
@@ -209,7 +219,7 @@ static const struct option {
         const char *name_text;
         int family; /* 0: IPv4 and IPv6; -1: any */
         int type;   /* 0: any */
-        int level;
+        int level;  /* OPTION_OWN: it is none of the kernel's */
         int name;
         bool is_read_only;
 } options[] = {
@@ -244,6 +254,7 @@ static const struct option {
         { OVERLAPD__OPTION__OPTION_MULTICAST_LOOP, "MULTICAST_LOOP", AF_INET6, SOCK_DGRAM, IPPROTO_IPV6,
           IPV6_MULTICAST_LOOP, false },
         { OVERLAPD__OPTION__OPTION_ERROR, "ERROR", -1, 0, SOL_SOCKET, SO_ERROR, true },
+        { OVERLAPD__OPTION__OPTION_CONNECT_TIME, "CONNECT_TIME", -1, SOCK_STREAM, OPTION_OWN, 0, true },
 };
 
 static bool option_fits(const struct option *option, const struct socket *socket) {
@@ -315,28 +326,48 @@ void serve_socket_option_set(struct serve *serve) {
         serve_ok(serve);
 }
 
+/* Seconds. A socket that is prepared for an accept tells whether its connection is there, before it has it. */
+static int64_t serve_connect_time(const struct socket *socket) {
+        if (socket->accept && socket->accept->into)
+                socket = socket->accept->into->socket;
+        if (socket->state != SOCKET_CONNECTED)
+                return OPTION_NOT_CONNECTED;
+        return (int64_t) ((now_ns() - socket->connected_at) / NS_PER_S);
+}
+
+/* Returns 0 or -errno. */
+static int serve_read_option(const struct option *option, const struct socket *socket, int64_t *ret_value) {
+        socklen_t len = sizeof(int);
+        int value = 0;
+
+        if (option->level == OPTION_OWN) {
+                *ret_value = serve_connect_time(socket);
+                return 0;
+        }
+        if (getsockopt(socket->file.fd, option->level, option->name, &value, &len) < 0)
+                return -errno;
+        *ret_value = value;
+        return 0;
+}
+
 void serve_socket_option_get(struct serve *serve) {
         const Overlapd__SocketOptionGet *get = serve->request->socket_option_get;
         Overlapd__SocketOptionReply option_reply = OVERLAPD__SOCKET_OPTION_REPLY__INIT;
         Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
         struct socket *socket = serve_socket(serve, get->socket);
         const struct option *option;
-        int value = 0;
-        socklen_t len = sizeof(value);
+        int r;
 
         if (!socket)
                 return;
         option = serve_option(serve, socket, get->option, false);
         if (!option)
                 return;
-        if (getsockopt(socket->file.fd, option->level, option->name, &value, &len) < 0) {
-                int error = errno;
-
-                serve_refuse(serve, -error, OVL_REASON_NONE, "option %d cannot be read: %s", get->option,
-                             strerror(error));
+        r = serve_read_option(option, socket, &option_reply.value);
+        if (r < 0) {
+                serve_refuse(serve, r, OVL_REASON_NONE, "option %d cannot be read: %s", get->option, strerror(-r));
                 return;
         }
-        option_reply.value = value;
         reply.what_case = OVERLAPD__REPLY__WHAT_SOCKET_OPTION;
         reply.socket_option = &option_reply;
         serve_send(serve, &reply);
@@ -433,6 +464,10 @@ bool handle_has_match(const struct handle *handle, const struct match *match) {
                 const struct op *op = list_entry(link, struct op, link);
 
                 if (op->handle == handle && op_matches(op, match))
+                        return true;
+        }
+        list_for_each(link, &handle->strays) {
+                if (op_matches(list_entry(link, struct op, stray), match))
                         return true;
         }
         return false;

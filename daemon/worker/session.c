@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * On the way up, ops that have ended are completed here (an accept becomes a socket, the record learns where it goes)
- * and wait at their peer for the end of the turn. The way down is in post.c.
+ * On the way up, ops that have ended are completed here (the record learns where it goes) and wait at their peer for
+ * the end of the turn. The way down is in post.c, and of descriptors that become sockets in succession.c.
  *
  * Credits. A session has as many ops as credits and a few more. An entry beyond the credits takes one of the few for
  * the record that refuses it; when they are used up too, because the client does not read its records, its connections
@@ -32,6 +32,7 @@
 #include "daemon/worker/invitation.h"
 #include "daemon/worker/lane.h"
 #include "daemon/worker/plant.h"
+#include "daemon/worker/succession.h"
 
 /* --- Life ------------------------------------------------------------------------------------------------------- */
 
@@ -388,8 +389,9 @@ static struct op *session_take_any_op(struct session *session) {
         } else {
                 return NULL;
         }
-        *op = (struct op){ .session = session, .scratch = op->scratch, .state = OP_QUEUED };
+        *op = (struct op){ .session = session, .scratch = op->scratch, .state = OP_QUEUED, .fd = -1 };
         list_init(&op->link);
+        list_init(&op->stray);
         session->n_ops++;
         session->resources->stats.n_ops++;
         return op;
@@ -421,37 +423,10 @@ void session_recycle(struct op *op) {
 
 /* --- Up: records ------------------------------------------------------------------------------------------------ */
 
-/* An accepted descriptor becomes a socket; what was charged for it when the accept was posted goes with it. */
-static void session_finish_accept(struct session *session, struct op *op) {
-        struct charge charge = { .quota = &session->n_sockets, .amount = 1 };
-        struct socket *listener = op->socket;
-        struct handle *handle;
-        int fd = op->status == 0 ? (int) op->value : -1;
-        int r;
-
-        op->value = 0;
-        op->holds_socket_charge = false;
-        if (fd < 0 || session->is_ending) {
-                charge_release(&charge);
-                fd_close(fd);
-                return;
-        }
-        r = handle_open(session, &fd, listener->family, listener->type, SOCKET_CONNECTED, &charge, &handle);
-        if (r < 0) {
-                charge_release(&charge);
-                fd_close(fd);
-                op_end(op, r, OVL_REASON_QUOTA, 0);
-                return;
-        }
-        /* It lingers as its listener does, whose option is not ours. */
-        handle->socket->is_foreign = listener->is_foreign;
-        op->value = handle->number;
-}
-
 static void session_count(struct session *session, const struct op *op) {
-        if (op_receives(op))
+        if (op_form(op)->receives)
                 session->resources->stats.bytes_received += op->bytes;
-        else if (op_sends(op))
+        else if (op_form(op)->sends)
                 session->resources->stats.bytes_sent += op->bytes;
         if (op->cancelled && op->status == -ECANCELED)
                 ++*op->cancelled;
@@ -472,7 +447,7 @@ static struct peer *session_route(struct op *op) {
 
 /* What was received goes with the record; what was sent has left. */
 static void session_keep_payload(struct op *op) {
-        if (op->payload.pool && !op_sends(op) && !(op->record_flags & OVL_RECORD_REFUSED))
+        if (op->payload.pool && !op_form(op)->sends && !(op->record_flags & OVL_RECORD_REFUSED))
                 op->payload_len = (uint32_t) op->bytes + op->aux_len;
         if (op->payload_len == 0)
                 payload_release(&op->payload);
@@ -483,6 +458,7 @@ static void session_return_credit(struct session *session, struct op *op) {
         struct handle *handle = op->handle;
 
         op->handle = NULL;
+        list_unlink(&op->stray);
         if (!op->has_credit)
                 return;
         op->has_credit = false;
@@ -492,11 +468,11 @@ static void session_return_credit(struct session *session, struct op *op) {
 }
 
 /* An op has ended: it is a record from here on, and holds nothing but itself and what it received inline. */
-static void session_indicate(struct session *session, struct op *op) {
+static void session_indicate(struct session *session, struct op *op, struct list *ended) {
         struct peer *peer;
 
-        if (op->holds_socket_charge)
-                session_finish_accept(session, op);
+        if (op->code == OVL_OP_ACCEPT || op->fd >= 0)
+                succession_end(op, ended);
         session_count(session, op);
         peer = session_route(op);
         plant_swaps(session, op);
@@ -548,7 +524,10 @@ void session_indicate_all(struct list *ended) {
         while ((link = list_pop_front(ended))) {
                 struct op *op = list_entry(link, struct op, link);
 
-                session_indicate(op->session, op);
+                if (op->state == OP_ENDED)
+                        session_indicate(op->session, op, ended);
+                else
+                        succession_begin(op, ended);
         }
 }
 

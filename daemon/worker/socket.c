@@ -35,6 +35,10 @@
  * one in its place.
  *
  * Shutting down the receiving side is never told to the kernel: that would end receives that are pending.
+ *
+ * Steps. An op that does more than one thing goes from step to step (`op->steps`), and keeps its place in the queue
+ * meanwhile: a connect with data sends before anything that is posted once the socket is connected. Where a step brings
+ * a descriptor, the op leaves the queue with it, and what becomes of both is in succession.c.
  */
 
 #include "daemon/worker/socket.h"
@@ -69,7 +73,10 @@ int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, i
                 .type = type,
                 .state = state,
         };
+        if (state == SOCKET_CONNECTED)
+                socket->connected_at = now_ns();
         list_init(&socket->link);
+        list_init(&socket->handles);
         list_init(&socket->retry);
         list_init(&socket->polls);
         list_init(&socket->queues[DIRECTION_IN].ops);
@@ -110,7 +117,11 @@ static bool is_unix_datagram(const struct socket *socket) {
         return is_datagram(socket) && socket->family == AF_UNIX;
 }
 
-static int socket_check_connect(const struct socket *socket, unsigned *ret_reason) {
+static int socket_check_connect(const struct socket *socket, const struct op *op, unsigned *ret_reason) {
+        if (is_datagram(socket) && (op->steps & STEP_TRANSFER))
+                return refuse(-EOPNOTSUPP, OVL_REASON_OP_NOT_FOR_SOCKET, ret_reason);
+        if (socket->accept)
+                return refuse(-EINVAL, OVL_REASON_PREPARED, ret_reason);
         switch (socket->state) {
         case SOCKET_CONNECTED:
                 if (is_datagram(socket))
@@ -126,8 +137,7 @@ static int socket_check_connect(const struct socket *socket, unsigned *ret_reaso
         return 0;
 }
 
-/* Whether datagrams can find the socket: it was bound or connected, has sent, or will have when the queue is done. */
-static bool socket_has_name(const struct socket *socket) {
+bool socket_has_name(const struct socket *socket) {
         struct sockaddr_storage kernel = { 0 };
         socklen_t len = sizeof(kernel);
         struct ovl_address name;
@@ -176,10 +186,14 @@ int socket_check(const struct socket *socket, const struct op *op, unsigned *ret
         case OVL_OP_POLL:
                 return 0;
         case OVL_OP_CONNECT:
-                return socket_check_connect(socket, ret_reason);
+                return socket_check_connect(socket, op, ret_reason);
         case OVL_OP_ACCEPT:
                 if (socket->state != SOCKET_LISTENING)
                         return refuse(-EINVAL, OVL_REASON_NOT_LISTENING, ret_reason);
+                return 0;
+        case OVL_OP_DISCONNECT:
+                if (socket->state != SOCKET_CONNECTED)
+                        return refuse(-ENOTCONN, OVL_REASON_NOT_CONNECTED, ret_reason);
                 return 0;
         default:
                 return socket_check_transfer(socket, op_form(op)->direction, ret_reason);
@@ -224,7 +238,7 @@ static void queue_merge(struct queue *queue, struct op *first, struct stats *sta
 static int request_flags(const struct op *op) {
         int flags = op_sends(op) ? MSG_NOSIGNAL : 0;
 
-        if (op->message_flags & OVL_MESSAGE_PEEK)
+        if (op_receives(op) && (op->message_flags & OVL_MESSAGE_PEEK))
                 flags |= MSG_PEEK;
         if (op_sends(op) && is_unix_datagram(op->socket))
                 flags |= MSG_DONTWAIT;
@@ -238,9 +252,14 @@ static void socket_request(struct socket *socket, struct queue *queue, struct op
         request->parts = op->parts;
         request->n_parts = op->n_parts;
         op->n_merged = 0;
-        if (op->code == OVL_OP_ACCEPT)
+        if (op_step(op) == STEP_ACCEPT) {
                 request->kind = REQUEST_ACCEPT;
-        else if (op_sends(op))
+                request->message = (struct msghdr){ 0 };
+                if (op->wants_sender) {
+                        request->message.msg_name = datagram_name(op);
+                        request->message.msg_namelen = sizeof(struct sockaddr_storage);
+                }
+        } else if (op_sends(op))
                 request->kind = REQUEST_SEND;
         else
                 /* Without room a stream is only looked at; a datagram is taken. */
@@ -260,20 +279,55 @@ static void socket_end(struct socket *socket, struct op *op, int status, unsigne
         list_push_back(ended, &op->link);
 }
 
-/* What a connect asks of the monitor was put into the scratch of the op when its entry was taken. */
-static void socket_start_connect(struct socket *socket, struct op *op, struct list *ended) {
+/* A step of an op was done: it waits for the next one where it stands, or has ended. */
+static void socket_advance(struct socket *socket, struct op *op, struct list *ended) {
+        unsigned left = op->steps & ~op_step(op);
+
+        if (left == 0) {
+                socket_end(socket, op, 0, OVL_REASON_NONE, op->done, ended);
+                return;
+        }
+        op->steps = (uint8_t) left;
+        op->state = OP_QUEUED;
+}
+
+/* An op goes on elsewhere, with what its step brought. */
+static void socket_leave(struct socket *socket, struct op *op, struct list *ended) {
+        list_unlink(&op->link);
+        socket->n_ops--;
+        op->state = OP_QUEUED;
+        list_push_back(ended, &op->link);
+}
+
+/* Whether the present step is the monitor's. */
+static bool op_asks(const struct op *op) {
+        return op_step(op) == STEP_CONNECT || op_step(op) == STEP_RENEW;
+}
+
+/* What is asked of the monitor was put into the scratch of the op when its entry was taken. */
+static void socket_start_question(struct socket *socket, struct op *op, struct list *ended) {
         int r;
 
         op->ticket.owner = TICKET_OP;
-        op->ticket.message = op->scratch;
-        op->ticket.fd = socket->file.fd;
+        op->ticket.message = op_question(op);
+        op->ticket.fd = op_step(op) == STEP_CONNECT ? socket->file.fd : -1;
         r = ask_send(socket->ask, &op->ticket);
         if (r < 0) {
                 socket->queues[DIRECTION_OUT].active = NULL;
                 if (socket->state == SOCKET_CONNECTING)
                         socket->state = SOCKET_OPEN;
-                socket_end(socket, op, r, OVL_REASON_QUOTA, 0, ended);
+                socket_end(socket, op, r, OVL_REASON_QUOTA, op->done, ended);
         }
+}
+
+/* A connection that broke has no end to be sent, and what takes its place needs none. */
+static void socket_start_shut(struct socket *socket, struct op *op, struct list *ended) {
+        int r = socket->engine->ops->shutdown(socket->engine, &socket->file, SHUT_WR);
+
+        if (r < 0 && !(op->steps & STEP_RENEW))
+                socket_end(socket, op, socket->error ? socket->error : r, OVL_REASON_NONE, op->done, ended);
+        else
+                socket_advance(socket, op, ended);
 }
 
 static void socket_finish_send_side(struct socket *socket) {
@@ -293,7 +347,7 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                 if (queue->retry_at > 0)
                         return;
                 /* What is posted from here on is refused at once: what was posted before must have ended. */
-                if ((op->code == OVL_OP_SEND && socket->error) || (op->code == OVL_OP_RECV && queue->has_failed)) {
+                if ((op_sends(op) && socket->error) || (op_receives(op) && queue->has_failed)) {
                         socket_end(socket, op, socket->error, OVL_REASON_NONE, op->done, ended);
                         continue;
                 }
@@ -302,14 +356,18 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                         socket->lent_error = 0;
                         continue;
                 }
-                if (op->code == OVL_OP_SEND && op->len == 0 && !is_datagram(socket)) {
+                if (op_sends(op) && op->len == 0 && !is_datagram(socket)) {
                         socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
+                        continue;
+                }
+                if (op_step(op) == STEP_SHUT) {
+                        socket_start_shut(socket, op, ended);
                         continue;
                 }
                 queue->active = op;
                 op->state = OP_ACTIVE;
-                if (op->code == OVL_OP_CONNECT) {
-                        socket_start_connect(socket, op, ended);
+                if (op_asks(op)) {
+                        socket_start_question(socket, op, ended);
                         continue;
                 }
                 socket_request(socket, queue, op);
@@ -333,8 +391,10 @@ void socket_post(struct socket *socket, struct op *op, struct list *ended) {
         op->n_merged = 0;
         list_push_back(&queue->ops, &op->link);
         socket->n_ops++;
-        if (op->code == OVL_OP_CONNECT && !is_datagram(socket))
+        if (op_step(op) == STEP_CONNECT && !is_datagram(socket))
                 socket->state = SOCKET_CONNECTING;
+        if (op->steps & STEP_SHUT)
+                queue->is_shut = true;
         /* A receive that was taken had one; a connect gives one, and so does a send, except from a Unix socket. */
         if (is_datagram(socket) && (socket->family != AF_UNIX || !op_sends(op)))
                 socket->has_name = true;
@@ -362,7 +422,7 @@ static void op_advance(struct op *op, uint64_t bytes) {
 static bool op_is_done(const struct op *op) {
         if (op->done == op->len)
                 return true;
-        return op->code == OVL_OP_RECV && op->done > 0 && !(op->message_flags & OVL_MESSAGE_WAITALL);
+        return op_receives(op) && op->done > 0 && !(op->message_flags & OVL_MESSAGE_WAITALL);
 }
 
 /* Deals out what one request transferred to the ops that it served, in order. */
@@ -382,7 +442,7 @@ static void socket_deal(struct socket *socket, struct op *first, uint64_t bytes,
                 bytes -= step;
                 op_advance(op, step);
                 if (op_is_done(op))
-                        socket_end(socket, op, 0, OVL_REASON_NONE, op->done, ended);
+                        socket_advance(socket, op, ended);
         }
 }
 
@@ -459,11 +519,11 @@ static bool socket_retries(struct queue *queue, struct op *op, int32_t result) {
         }
         if (result == -EINTR || result == -EAGAIN || result == -SOCKET_ERESTARTSYS)
                 return true;
-        if (op->code == OVL_OP_ACCEPT && result == -ECONNABORTED)
+        if (op_step(op) == STEP_ACCEPT && result == -ECONNABORTED)
                 return true;
         if (op_sends(op) && result == -ECONNREFUSED && socket_lends_error(op->socket, op, result))
                 return true;
-        if (op->code == OVL_OP_ACCEPT && (result == -EMFILE || result == -ENFILE)) {
+        if (op_step(op) == STEP_ACCEPT && (result == -EMFILE || result == -ENFILE)) {
                 queue->retry_at = now_ns() + 100 * NS_PER_MS;
                 return true;
         }
@@ -480,7 +540,7 @@ static void socket_finish_failure(struct socket *socket, struct op *op, int32_t 
         socket_undo(socket, op);
         if (result == -ECANCELED || socket_retries(queue, op, result))
                 return;
-        status = op->code == OVL_OP_ACCEPT ? result : socket_fail(socket, queue, result);
+        status = op_step(op) == STEP_ACCEPT ? result : socket_fail(socket, queue, result);
         if (is_datagram(socket))
                 status = datagram_status(op, status);
         /* What was moved before is moved: after a want of memory the stream goes on, and its bytes must be counted. */
@@ -505,13 +565,26 @@ static void socket_finish_end_of_stream(struct socket *socket, struct op *first,
 static void socket_finish_connect(struct socket *socket, struct op *op, int32_t result, unsigned reason,
                                   struct list *ended) {
         /* It may listen by now: the monitor was asked for that first, and the connect failed for it. */
+        if (socket->state == SOCKET_CONNECTING && result == 0)
+                socket->connected_at = now_ns();
         if (socket->state == SOCKET_CONNECTING)
                 socket->state = result == 0 ? SOCKET_CONNECTED : SOCKET_OPEN;
         else if (is_datagram(socket) && result == 0)
                 socket->state = SOCKET_CONNECTED;
         if (result == -ECANCELED)
                 reason = op->cancel;
-        socket_end(socket, op, result, reason, 0, ended);
+        if (result == 0)
+                socket_advance(socket, op, ended);
+        else
+                socket_end(socket, op, result, reason, 0, ended);
+}
+
+static void socket_finish_renewal(struct socket *socket, struct op *op, int32_t result, unsigned reason,
+                                  struct list *ended) {
+        if (result == 0)
+                socket_leave(socket, op, ended);
+        else
+                socket_end(socket, op, result, result == -ECANCELED ? op->cancel : reason, op->done, ended);
 }
 
 static void socket_finish_transfer(struct socket *socket, struct op *op, int32_t result, struct list *ended) {
@@ -538,16 +611,18 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
         }
         queue = queue_of(socket, op);
         queue->active = NULL;
-        if (op->code == OVL_OP_CONNECT) {
+        if (op_step(op) == STEP_CONNECT) {
                 socket_finish_connect(socket, op, result, reason, ended);
+        } else if (op_step(op) == STEP_RENEW) {
+                socket_finish_renewal(socket, op, result, reason, ended);
         } else if (result < 0) {
                 socket_finish_failure(socket, op, result, ended);
         } else if (op->request.kind == REQUEST_ACCEPT) {
-                op->value = (uint32_t) result;
-                socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
+                op->fd = result;
+                socket_leave(socket, op, ended);
         } else if (op->request.kind == REQUEST_POLL) {
                 socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
-        } else if (result == 0 && op->code == OVL_OP_RECV && !is_datagram(socket)) {
+        } else if (result == 0 && op_receives(op) && !is_datagram(socket)) {
                 socket_finish_end_of_stream(socket, op, ended);
         } else {
                 socket_finish_transfer(socket, op, result, ended);
@@ -588,7 +663,7 @@ void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, c
                         queue_end_cancelled(socket, queue, ended);
                 if (!queue->active)
                         queue->retry_at = 0;
-                if (is_in_flight && queue->active->code == OVL_OP_CONNECT)
+                if (is_in_flight && op_asks(queue->active))
                         ask_cancel(socket->ask, &queue->active->ticket);
                 else if (is_in_flight)
                         socket->engine->ops->cancel(socket->engine, queue->active);

@@ -34,8 +34,9 @@ struct socket {
         struct engine_file file;
         struct engine *engine; /* borrowed */
         struct ask *ask;       /* borrowed */
-        uint32_t n_handles;    /* that hold it */
-        uint32_t n_open;       /* of these, that are not closing */
+        struct list handles;   /* that hold it */
+        uint32_t n_handles;
+        uint32_t n_open; /* of these, that are not closing */
         int family;
         int type;
         enum socket_state state;
@@ -45,6 +46,8 @@ struct socket {
         int error;              /* the connection is broken: what everything ends with; 0: it is not */
         bool has_name;          /* a datagram socket: it has an address, or an op that was taken will give it one */
         int lent_error;         /* a datagram socket: what a send met and the next receive ends with; 0: nothing */
+        struct op *accept;      /* borrowed: whose connection will take the place of this socket; NULL: none */
+        uint64_t connected_at;  /* ns: a stream: since when it is connected */
         bool is_closing;        /* no handle is open any more */
         bool is_foreign;        /* it, or its listener, was adopted: closing it may take as long as a client likes */
         uint64_t bytes_received;
@@ -67,6 +70,9 @@ void socket_deinit(struct socket *socket);
 /* Lets go of the kernel socket, of which nothing is in flight. Returns its descriptor, which is the caller's. */
 int socket_release(struct socket *socket);
 
+/* Whether it has an address, or will have one when what was posted is done. */
+bool socket_has_name(const struct socket *socket);
+
 /* Whether an op can start in the socket's present state. Returns 0, or -errno and the reason. */
 int socket_check(const struct socket *socket, const struct op *op, unsigned *ret_reason);
 
@@ -77,7 +83,7 @@ int socket_check(const struct socket *socket, const struct op *op, unsigned *ret
  */
 void socket_post(struct socket *socket, struct op *op, struct list *ended);
 
-/* The request of an op ended with this result. */
+/* The request of an op ended with this result. An op that leaves with a descriptor is among the ended, and has not. */
 void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigned reason, struct list *ended);
 
 /*

@@ -353,6 +353,8 @@ static void worker_answer(struct worker *worker, struct ticket *ticket, const st
         if (ticket->owner == TICKET_OP) {
                 struct op *op = list_entry(ticket, struct op, ticket);
 
+                if (op_step(op) == STEP_RENEW)
+                        op->fd = fd_take(&fd);
                 fd_close(fd);
                 session_finish(op, message->status, message->reason);
         } else if (ticket->owner == TICKET_RESOLVE) {

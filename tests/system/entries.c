@@ -128,7 +128,7 @@ static void entries_fields_are_checked(void **state) {
         for (uint8_t op = OVL_OP_RECVMSG; op < OVL_OP_POLL; op++) {
                 struct ovl_entry entry = { .op = op, .n_slots = 1, .socket = entries.socket };
 
-                if (op == OVL_OP_POLL)
+                if (op == OVL_OP_DISCONNECT)
                         continue;
                 entries_expect_refusal(&entries, &entry, -EOPNOTSUPP, OVL_REASON_UNKNOWN_OP);
         }
@@ -170,10 +170,10 @@ static void entries_addresses_are_checked(void **state) {
         entry.n_slots = 3;
         entries_expect_refusal(&entries, &entry, -EAFNOSUPPORT, OVL_REASON_BAD_ADDRESS);
         entry.n_slots = 2;
-        entry.buffer = entries.slice;
+        entry.aux = entries.slice;
         entries_expect_refusal(&entries, &entry, -EINVAL, OVL_REASON_RESERVED_BITS);
         /* What only the other process can tell ends the operation; nothing is connected. */
-        entry.buffer = (struct ovl_slice){ 0 };
+        entry.aux = (struct ovl_slice){ 0 };
         entry.address.scope_id = 7;
         record = raw_one(entries.raw, &entry);
         assert_true(record.status < 0);

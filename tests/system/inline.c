@@ -447,7 +447,7 @@ static void inline_entries_name_no_memory(void **state) {
         entry = story_recv(&story, 4, OVL_INLINE_LEN_MAX + 1);
         raw_post(story.raw, &entry, 1);
         story_expect(&story, 4, -EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG, 0);
-        entry.op = OVL_OP_ACCEPT;
+        entry.op = OVL_OP_POLL;
         entry.buffer.len = 0;
         raw_post(story.raw, &entry, 1);
         story_expect(&story, 4, -EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, 0);

@@ -79,7 +79,11 @@ static void unit_stop(struct unit *unit) {
 static struct op *unit_post(struct unit *unit, size_t n, uint8_t code) {
         struct op *op = &unit->ops[n];
 
-        *op = (struct op){ .code = code, .scratch = unit->scratch[n], .n_parts = 1, .socket = &unit->socket };
+        *op = (struct op){ .code = code,
+                           .steps = op_form_of(code)->steps,
+                           .scratch = unit->scratch[n],
+                           .n_parts = 1,
+                           .socket = &unit->socket };
         op->parts = &op->one;
         op->one.iov_len = op->len = 10;
         list_init(&op->link);

@@ -74,6 +74,9 @@ class Reason(enum.IntEnum):
     NAME_NOT_FOUND = 49, "the name does not exist, or has no address of this family"
     NAME_TRY_AGAIN = 50, "the name servers did not answer: try again later"
     NAME_FAILED = 51, "the name servers failed, or resolving is not possible here"
+    PREPARED = 60, "the socket is prepared for an accept: until that has ended it does nothing else"
+    NOT_NEW = 61, "an accept takes a stream of its listener's family that is neither bound nor connected"
+    REPLACED = 62, "another kernel socket took the place of the one on which the operation was pending"
 
 
 def reason_name(reason: int) -> str:

@@ -31,6 +31,7 @@ class Option(enum.IntEnum):
     HOPS = 18
     MULTICAST_HOPS = 19
     MULTICAST_LOOP = 20
+    CONNECT_TIME = 24  # can only be read: seconds since the stream is connected; 0xffffffff: it is not
 
 
 _BY_NUMBERS: dict[tuple[int, int], Option] = {
