@@ -153,9 +153,9 @@ static void completion_find_port(const struct ovl_session *session, const struct
         end->key = association->key;
 }
 
-/* Whether the record brings the address of a datagram's sender. */
-static bool completion_has_sender(const struct pending *pending, const struct ovl_record *record) {
-        return pending->from && (record->status == 0 || (record->flags & OVL_RECORD_TRUNCATED));
+/* Whether the record brings the addresses that were asked for: of a datagram that was cut, too. */
+static bool completion_has_addresses(const struct pending *pending, const struct ovl_record *record) {
+        return pending->n_addresses > 0 && (record->status == 0 || (record->flags & OVL_RECORD_TRUNCATED));
 }
 
 /* How much must have come with the record. */
@@ -166,7 +166,9 @@ static uint64_t completion_payload_len(const struct pending *pending, const stru
                 return record->bytes;
         if (!pending->is_lent)
                 return 0;
-        return record->bytes + (completion_has_sender(pending, record) ? sizeof(struct ovl_address) : 0);
+        if (!completion_has_addresses(pending, record))
+                return record->bytes;
+        return record->bytes + pending->n_addresses * sizeof(struct ovl_address);
 }
 
 /* Returns NULL, or what is wrong with the record. */
@@ -202,24 +204,35 @@ static const char *completion_check(const struct conduit *conduit, const struct 
         return NULL;
 }
 
-/*
- * Tells the caller who sent the datagram. What the daemon can write is read once, then checked. Returns NULL, or what
- * is wrong with it.
- */
-static const char *completion_tell_sender(const struct pending *pending, const struct ovl_record *record,
-                                          const uint8_t *payload, socklen_t *ret_len) {
-        struct ovl_address sender;
+/* An address of family 0 is none. Returns whether it is one, or none. */
+static bool completion_tell_address(const struct ovl_address *address, struct sockaddr_storage *ret_kernel,
+                                    socklen_t *ret_len) {
+        if (address->family != OVL_FAMILY_NONE)
+                return address_to_kernel(address, ret_kernel, ret_len) == 0;
+        *ret_len = 0;
+        return true;
+}
 
-        if (!completion_has_sender(pending, record))
+/*
+ * Tells the caller who sent the datagram, or between whom the connection is. What the daemon can write is read once,
+ * then checked. Returns NULL, or what is wrong with it.
+ */
+static const char *completion_tell_names(const struct pending *pending, const struct ovl_record *record,
+                                         const uint8_t *payload, socklen_t *ret_len) {
+        struct ovl_address names[VECTOR_ADDRESSES_MAX] = { 0 };
+        struct ovl_accepted *accepted = pending->accepted;
+
+        if (!completion_has_addresses(pending, record))
                 return NULL;
         if (pending->is_lent)
-                memcpy(&sender, payload + record->bytes, sizeof(sender));
+                memcpy(names, payload + record->bytes, pending->n_addresses * sizeof(names[0]));
         else
-                vector_get_address(pending->vector, pending->vector_slot, &sender);
-        if (sender.family == OVL_FAMILY_NONE)
-                return NULL;
-        if (address_to_kernel(&sender, pending->from, ret_len) < 0)
+                vector_get_addresses(pending->vector, pending->vector_slot, pending->n_addresses, names);
+        if (pending->from && !completion_tell_address(&names[0], pending->from, ret_len))
                 return "a record of a datagram whose sender has a malformed address";
+        if (accepted && (!completion_tell_address(&names[0], &accepted->local, &accepted->local_len) ||
+                         !completion_tell_address(&names[1], &accepted->remote, &accepted->remote_len)))
+                return "a record of a connection with a malformed address";
         return NULL;
 }
 
@@ -254,7 +267,7 @@ static const char *completion_take_end(struct conduit *conduit, const struct ovl
 
         problem = completion_check(conduit, record, pending);
         if (!problem)
-                problem = completion_tell_sender(pending, record, payload, &end.from_len);
+                problem = completion_tell_names(pending, record, payload, &end.from_len);
         if (!problem)
                 problem = completion_tell_addresses(pending, &end);
         if (problem)

@@ -283,6 +283,7 @@ struct ovl_buffer {
 
 /* Flags of posting calls. */
 enum {
+        OVL_REUSE = 0x02,           /* disconnect: the socket is as new afterwards */
         OVL_PEEK = 0x02,            /* receive: the data stays in the socket */
         OVL_WAITALL = 0x100,        /* receive from a stream: ends when the buffers are full */
         OVL_WANT_VERDICT = 1 << 24, /* wait until it is known whether it was refused, is done or is pending */
@@ -403,6 +404,70 @@ OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct
  */
 OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned flags, struct ovl_overlapped *overlapped,
                        OVL_ROUTINE(routine));
+
+/* Between whom a connection is. */
+struct ovl_accepted {
+        struct sockaddr_storage local;
+        struct sockaddr_storage remote;
+        socklen_t local_len;  /* bytes of that address; 0: it has none */
+        socklen_t remote_len; /* likewise */
+};
+
+/*
+ * Accepts a connection into a socket that was opened for it, together with its first data. Accepts of both kinds are
+ * served in posting order, whatever they then wait for.
+ *
+ * prepared: a stream of the listener's family that is neither bound nor connected. From here on until the operation has
+ *           ended it can be neither bound nor connected, nor be prepared for another accept (-EINVAL); closing it ends
+ *           the operation with -ECANCELED, cancelling operations on it does not. When the operation has succeeded, it
+ * is the connection, under its number, with its port and with the options of the listener; otherwise it is as it was.
+ * 0: the connection gets a number of its own, as with ovl_accept(). buffers:  n of them (0 to 64; at the level "inline"
+ * 65,535 bytes), where the first data goes. The array is captured, the memory lent. Without any room the operation ends
+ * when there is a connection; with some, when data has come, or the end of the stream. To give up a connection that
+ * sends nothing close the prepared socket: ovl_connect_time() tells since when it waits. accepted: filled with the
+ * addresses of both ends before the operation is indicated, where it succeeds. Lent until then. NULL: not wanted.
+ *
+ * Refused, besides what all posting calls are: -EINVAL (not a listener; a prepared socket that is not new, or already
+ * prepared), -EBADF (no such prepared socket).
+ *
+ * The record: value is the id of the prepared or the new socket; bytes that were received, 0 at the end of the stream.
+ * It goes to the port of the listener. When the connection breaks before its first data, -ECONNRESET. With any error,
+ * also -ECANCELED, a connection that was there is closed. See accept(2), AcceptEx.
+ */
+OVL_API int ovl_accept_into(struct ovl_thread *thread, uint64_t listener, uint64_t prepared,
+                            const struct ovl_buffer *buffers, size_t n, struct ovl_accepted *accepted, unsigned flags,
+                            struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
+/*
+ * Connects a stream socket and sends its first data, before any other send.
+ *
+ * address: as ovl_connect().
+ * buffers: n of them (0 to 64; at the level "inline" 65,535 bytes). The array is captured, the memory lent.
+ *
+ * The record: status 0 when it is connected and all bytes are sent; bytes that were sent. -ECONNREFUSED and others as
+ * ovl_connect(), with 0 bytes: the socket can be connected again. After an error of the sending, or a cancel that came
+ * when it was connected, the socket is connected. See ConnectEx.
+ */
+OVL_API int ovl_connect_send(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
+                             const struct ovl_buffer *buffers, size_t n, unsigned flags,
+                             struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
+/*
+ * Disconnects a stream: sends that were posted before leave, then the end of the stream. New sends are refused from the
+ * call on (-ESHUTDOWN); receives go on.
+ *
+ * flags: also OVL_REUSE: the socket is then as new, under its number and with its port: neither bound nor connected,
+ *        without options, good for ovl_connect() and ovl_accept_into(). What is pending on it ends with -ECANCELED;
+ * what has arrived and was not received is lost, as with ovl_socket_close().
+ *
+ * Refused: -ENOTCONN.
+ *
+ * The record: 0 bytes; status 0 when the end of the stream was sent; -ECONNRESET and others when the connection is
+ * broken (with OVL_REUSE that is no error). A cancel that comes in time changes only that the socket is not renewed.
+ * See shutdown(2), DisconnectEx.
+ */
+OVL_API int ovl_disconnect(struct ovl_thread *thread, uint64_t socket, unsigned flags,
+                           struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
 
 /*
  * Resolves the name of a host, or reads an address, on the daemon's machine. Operations of this kind have no socket:
@@ -725,6 +790,15 @@ OVL_API int ovl_getpeername(struct ovl_thread *thread, uint64_t socket, struct s
  */
 OVL_API int ovl_setsockopt(struct ovl_thread *thread, uint64_t socket, int level, int option, int value);
 OVL_API int ovl_getsockopt(struct ovl_thread *thread, uint64_t socket, int level, int option, int *ret_value);
+
+/* What ovl_connect_time() tells of a socket that is not connected. */
+#define OVL_NOT_CONNECTED UINT32_MAX
+
+/*
+ * Tells since when a stream is connected: seconds, or OVL_NOT_CONNECTED. Of a socket that an ovl_accept_into() was
+ * given and that waits for its first data: since when its connection was accepted. -ENOPROTOOPT for other types.
+ */
+OVL_API int ovl_connect_time(struct ovl_thread *thread, uint64_t socket, uint32_t *ret_seconds);
 
 /* --- Completion ports ------------------------------------------------------------------------------------------- */
 

@@ -11,6 +11,7 @@
 #include "base/slots.h"
 #include "proto/layout.h"
 
+struct ovl_accepted;
 struct ovl_event;
 struct ovl_overlapped;
 struct ovl_thread;
@@ -27,20 +28,23 @@ struct pending {
         uint64_t bytes_max;          /* what the record may say at most */
         struct vector_arena *vector; /* borrowed: where its array of slices or its address lies; NULL: it has none */
         uint32_t vector_slot;
+        unsigned n_addresses;          /* that come with the record */
         struct ovl_event *event;       /* one reference; NULL: none */
         struct lookup *lookup;         /* borrowed: of a RESOLVE; else NULL */
         struct ovl_slice slice;        /* level 0: the buffer, or the array of slices */
         struct sockaddr_storage *from; /* borrowed: where the caller wants the sender's address; NULL: nowhere */
         socklen_t *from_len;           /* borrowed, goes with `from` */
-        bool is_inline;                /* level 0: what it moves travels in the frames */
-        bool is_lent;                  /* level 0: its buffers will be written to */
-        bool is_gathered;              /* level 0: the slice is an array of slices */
-        uint8_t op;                    /* enum ovl_op */
-        uint8_t indication;            /* enum ovl_indication */
-        bool wants_verdict;            /* the posting call waits */
-        bool is_waited;                /* some wait has this operation as its object */
-        bool is_stray;     /* its record may come on the session's first channel: its port or thread ended */
-        bool is_cancelled; /* the thread that posted it is being closed and asked for its end */
+        struct ovl_accepted
+                *accepted;  /* borrowed: where the caller wants the addresses of a connection; NULL: nowhere */
+        bool is_inline;     /* level 0: what it moves travels in the frames */
+        bool is_lent;       /* level 0: its buffers will be written to */
+        bool is_gathered;   /* level 0: the slice is an array of slices */
+        uint8_t op;         /* enum ovl_op */
+        uint8_t indication; /* enum ovl_indication */
+        bool wants_verdict; /* the posting call waits */
+        bool is_waited;     /* some wait has this operation as its object */
+        bool is_stray;      /* its record may come on the session's first channel: its port or thread ended */
+        bool is_cancelled;  /* the thread that posted it is being closed and asked for its end */
 };
 
 struct pending_table {

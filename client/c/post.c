@@ -63,6 +63,8 @@ struct post {
         void (*routine)(struct ovl_thread *thread, struct ovl_overlapped *overlapped);
         struct sockaddr_storage *from; /* borrowed: of a receive that asks for the sender */
         socklen_t *from_len;           /* borrowed */
+        struct ovl_accepted *accepted; /* borrowed: of an accept that asks for both ends */
+        unsigned n_addresses;          /* that come with the record */
         struct lookup *lookup;         /* of a resolve: taken once the operation is in flight */
         struct ovl_buffer name;        /* level 0, of a resolve: what goes along */
         struct ovl_entry entry;
@@ -298,10 +300,12 @@ static void post_make_inline(struct ovl_session *session, struct post *post, str
                 post->buffers = &post->name;
                 post->len = post->name.len;
                 post->is_gathered = true;
-        } else if (entry->op == OVL_OP_SEND || entry->op == OVL_OP_SENDTO) {
+        } else if (entry->op == OVL_OP_SEND || entry->op == OVL_OP_SENDTO ||
+                   (entry->op == OVL_OP_CONNECT && pending->bytes_max > 0)) {
                 entry->flags |= OVL_ENTRY_INLINE;
                 post->is_gathered = true;
-        } else if (entry->op == OVL_OP_RECV || entry->op == OVL_OP_RECVFROM) {
+        } else if (entry->op == OVL_OP_RECV || entry->op == OVL_OP_RECVFROM ||
+                   (entry->op == OVL_OP_ACCEPT && (pending->bytes_max > 0 || post->n_addresses > 0))) {
                 entry->flags |= OVL_ENTRY_INLINE;
                 if (pending->bytes_max > OVL_INLINE_LEN_MAX)
                         pending->bytes_max = OVL_INLINE_LEN_MAX;
@@ -320,6 +324,12 @@ static int post_check_inline(struct ovl_thread *thread, const struct post *post,
                                  "%s: %llu bytes, and at the level inline a send has at most %u: split it, or use the "
                                  "level shared",
                                  post->call, (unsigned long long) len, OVL_INLINE_OP_LEN_MAX);
+        if (post->entry.op == OVL_OP_CONNECT && len > OVL_INLINE_LEN_MAX)
+                return error_set(
+                        &thread->error, -EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG,
+                        "%s: %llu bytes, and at the level inline a connect sends at most %u: send the rest when "
+                        "it is connected",
+                        post->call, (unsigned long long) len, OVL_INLINE_LEN_MAX);
         if (post->entry.op == OVL_OP_SENDTO && len > OVL_INLINE_LEN_MAX)
                 return error_set(&thread->error, -EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG,
                                  "%s: %llu bytes, and no datagram is longer than %u", post->call,
@@ -352,8 +362,8 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         if (r < 0)
                 return r;
         post->len = len;
-        /* At level 0 the sender's address comes along, and needs no place. */
-        if (n > 1 || (post->from && session->info.level > 0)) {
+        /* At level 0 addresses come along, and need no place. */
+        if (n > 1 || (post->n_addresses > 0 && session->info.level > 0)) {
                 r = vector_take(session, &arena, &slot);
                 if (r < 0)
                         return r;
@@ -364,10 +374,10 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
                 vector_put_slices(arena, slot, slices, n, &post->entry.buffer);
                 post->entry.flags |= OVL_ENTRY_VECTOR;
         }
-        if (post->from && session->info.level > 0)
-                vector_put_address(arena, slot, &post->entry.aux);
-        else if (post->from)
-                post->entry.aux = (struct ovl_slice){ .len = sizeof(struct ovl_address) };
+        if (post->n_addresses > 0 && session->info.level > 0)
+                vector_put_addresses(arena, slot, post->n_addresses, &post->entry.aux);
+        else if (post->n_addresses > 0)
+                post->entry.aux.len = (uint32_t) (post->n_addresses * sizeof(struct ovl_address));
         pending = pending_add(&session->pending);
         if (!pending) {
                 if (arena)
@@ -382,6 +392,8 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         pending->bytes_max = post->lookup ? post->entry.aux.len : len;
         pending->from = post->from;
         pending->from_len = post->from_len;
+        pending->accepted = post->accepted;
+        pending->n_addresses = post->n_addresses;
         pending->is_gathered = n > 1;
         if (session->info.level == 0)
                 post_make_inline(session, post, pending);
@@ -543,6 +555,7 @@ OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struc
                 .routine = routine,
                 .from = from,
                 .from_len = from_len,
+                .n_addresses = from ? 1 : 0,
                 .entry = { .socket = socket, .op = OVL_OP_RECVFROM },
         };
 
@@ -606,6 +619,42 @@ OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct
         return r < 0 ? r : post_submit(thread, &post);
 }
 
+OVL_API int ovl_connect_send(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
+                             const struct ovl_buffer *buffers, size_t n, unsigned flags,
+                             struct ovl_overlapped *overlapped,
+                             void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_connect_send",
+                .buffers = buffers,
+                .n_buffers = n,
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_CONNECT },
+        };
+        int r;
+
+        r = post_address(thread, &post, address, len, "connect to");
+        return r < 0 ? r : post_submit(thread, &post);
+}
+
+OVL_API int ovl_disconnect(struct ovl_thread *thread, uint64_t socket, unsigned flags,
+                           struct ovl_overlapped *overlapped,
+                           void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_disconnect",
+                .flags = flags,
+                .flags_known = OVL_REUSE,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_DISCONNECT },
+        };
+
+        return post_submit(thread, &post);
+}
+
+static_assert(OVL_REUSE == (int) OVL_TRANSMIT_REUSE, "flags are the same on the wire");
+
 static_assert(POLLIN == OVL_POLL_IN && POLLPRI == OVL_POLL_PRIORITY && POLLOUT == OVL_POLL_OUT &&
                       POLLERR == OVL_POLL_ERROR && POLLHUP == OVL_POLL_HUP,
               "events are the same on the wire");
@@ -635,6 +684,25 @@ OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned fl
                 .overlapped = overlapped,
                 .routine = routine,
                 .entry = { .socket = listener, .op = OVL_OP_ACCEPT },
+        };
+
+        return post_submit(thread, &post);
+}
+
+OVL_API int ovl_accept_into(struct ovl_thread *thread, uint64_t listener, uint64_t prepared,
+                            const struct ovl_buffer *buffers, size_t n, struct ovl_accepted *accepted, unsigned flags,
+                            struct ovl_overlapped *overlapped,
+                            void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_accept_into",
+                .buffers = buffers,
+                .n_buffers = n,
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .accepted = accepted,
+                .n_addresses = accepted ? 2 : 0,
+                .entry = { .socket = listener, .op = OVL_OP_ACCEPT, .other = prepared },
         };
 
         return post_submit(thread, &post);

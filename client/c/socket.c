@@ -315,6 +315,23 @@ OVL_API int ovl_getsockopt(struct ovl_thread *thread, uint64_t socket, int level
         return 0;
 }
 
+OVL_API int ovl_connect_time(struct ovl_thread *thread, uint64_t socket, uint32_t *ret_seconds) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__SocketOptionGet get = OVERLAPD__SOCKET_OPTION_GET__INIT;
+        Overlapd__Reply *reply;
+        int r;
+
+        get.option = OVERLAPD__OPTION__OPTION_CONNECT_TIME;
+        get.socket = socket;
+        request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_OPTION_GET;
+        request.socket_option_get = &get;
+        r = request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT_SOCKET_OPTION, "ovl_connect_time", &reply);
+        if (r < 0)
+                return r;
+        *ret_seconds = (uint32_t) reply->socket_option->value;
+        return 0;
+}
+
 /* --- Cancelling ------------------------------------------------------------------------------------------------- */
 
 /* Finds the tag of an operation in flight. Returns 0, or -ENOENT. */

@@ -2,13 +2,13 @@
 
 /*
  * An operation with several buffers names an array of slices, which the daemon reads when it takes the entry; one that
- * asks for the sender of a datagram names room for an address, which the daemon writes before its record. Both need a
+ * asks for addresses names room for them, into which the daemon writes before its record. Both need a
  * place in shared memory that nobody else uses meanwhile. The places are of one size, with room for both, in regions of
  * the library's own that no caller's buffer can lie in.
  *
  * Invariants: a place belongs to at most one operation in flight. The stack of free places is private memory: the
- * daemon can scribble over the places, but not over the account. Arrays are never read back; an address is copied out
- * once, when its record has come.
+ * daemon can scribble over the places, but not over the account. Arrays are never read back; addresses are copied out
+ * once, when the record has come.
  *
  * Rejected: the array in the caller's own region (a caller could not see what it must not touch), and a place a thread
  * (an operation on a port outlives its thread).
@@ -29,7 +29,7 @@
 #include "proto/shm.h"
 
 #define VECTOR_ARRAY_SIZE (OVL_SLICES_MAX * sizeof(struct ovl_slice))
-#define VECTOR_SLOT_SIZE (VECTOR_ARRAY_SIZE + 128) /* an address, and what aligns the next place */
+#define VECTOR_SLOT_SIZE (VECTOR_ARRAY_SIZE + 256) /* addresses, and what aligns the next place */
 #define VECTOR_SLOTS_FIRST 64u
 #define VECTOR_SLOTS_MAX 4096u /* of one arena */
 
@@ -76,7 +76,8 @@ int vector_grow(struct ovl_thread *thread, const char *call) {
         return 0;
 }
 
-static_assert(sizeof(struct ovl_address) <= VECTOR_SLOT_SIZE - VECTOR_ARRAY_SIZE, "a place has room for an address");
+static_assert(VECTOR_ADDRESSES_MAX * sizeof(struct ovl_address) <= VECTOR_SLOT_SIZE - VECTOR_ARRAY_SIZE,
+              "a place has room for the addresses");
 
 int vector_take(struct ovl_session *session, struct vector_arena **ret_arena, uint32_t *ret_slot) {
         list_for_each(link, &session->vectors) {
@@ -105,19 +106,20 @@ void vector_put_slices(struct vector_arena *arena, uint32_t slot, const struct o
         };
 }
 
-void vector_put_address(struct vector_arena *arena, uint32_t slot, struct ovl_slice *ret_place) {
+void vector_put_addresses(struct vector_arena *arena, uint32_t slot, unsigned n, struct ovl_slice *ret_place) {
         *ret_place = (struct ovl_slice){
                 .offset = slot * VECTOR_SLOT_SIZE + VECTOR_ARRAY_SIZE,
-                .len = sizeof(struct ovl_address),
+                .len = (uint32_t) (n * sizeof(struct ovl_address)),
                 .region = arena->region->number,
         };
 }
 
-void vector_get_address(const struct vector_arena *arena, uint32_t slot, struct ovl_address *ret_address) {
-        uint64_t words[(sizeof(*ret_address) + sizeof(uint64_t) - 1) / sizeof(uint64_t)];
+void vector_get_addresses(const struct vector_arena *arena, uint32_t slot, unsigned n,
+                          struct ovl_address *ret_addresses) {
+        uint64_t words[VECTOR_ADDRESSES_MAX * sizeof(*ret_addresses) / sizeof(uint64_t)];
 
         shm_copy(words, arena->region->data + slot * VECTOR_SLOT_SIZE + VECTOR_ARRAY_SIZE, sizeof(words));
-        memcpy(ret_address, words, sizeof(*ret_address));
+        memcpy(ret_addresses, words, n * sizeof(*ret_addresses));
 }
 
 void vector_release(struct vector_arena *arena, uint32_t slot) {

@@ -36,11 +36,14 @@ int vector_take(struct ovl_session *session, struct vector_arena **ret_arena, ui
 void vector_put_slices(struct vector_arena *arena, uint32_t slot, const struct ovl_slice *slices, size_t n,
                        struct ovl_slice *ret_array);
 
-/* Gives the slice that names the room for an address in a place. */
-void vector_put_address(struct vector_arena *arena, uint32_t slot, struct ovl_slice *ret_place);
+#define VECTOR_ADDRESSES_MAX 2u
 
-/* Copies the address out that the daemon wrote there. It may be anything. */
-void vector_get_address(const struct vector_arena *arena, uint32_t slot, struct ovl_address *ret_address);
+/* Gives the slice that names the room for `n` addresses in a place. */
+void vector_put_addresses(struct vector_arena *arena, uint32_t slot, unsigned n, struct ovl_slice *ret_place);
+
+/* Copies the addresses out that the daemon wrote there. They may be anything. */
+void vector_get_addresses(const struct vector_arena *arena, uint32_t slot, unsigned n,
+                          struct ovl_address *ret_addresses);
 
 /* The slices at a place. Of use only where nobody else can write them: at level 0. */
 const struct ovl_slice *vector_slices(const struct vector_arena *arena, uint32_t slot);
