@@ -113,6 +113,18 @@ size_t conduit_look(struct conduit *conduit, struct ovl_thread *by);
 /* The same for all channels of a session (or for those of its ports): what the daemon sent before now is then known. */
 void conduit_take_in_all(struct ovl_session *session, bool only_ports, struct ovl_thread *by);
 
+/* The connection was lost: the session's end, unless it is being closed. error: -errno; 0: the daemon hung up. */
+void conduit_lose(struct conduit *conduit, struct ovl_thread *by, int error);
+
+/* Whether something may still come. Not under the lock. */
+bool conduit_is_open(struct conduit *conduit);
+
+/*
+ * Takes what is in the lane, and nothing from then on: the daemon sends the rest again through the session's first
+ * channel.
+ */
+void conduit_close_lane(struct conduit *conduit, struct ovl_thread *by);
+
 /* Around the sending of frames: nobody rings the doorbell in between. */
 void conduit_begin_sending(struct conduit *conduit);
 void conduit_end_sending(struct conduit *conduit, struct ovl_thread *by);

@@ -20,8 +20,8 @@
  * What comes into a lane makes no descriptor readable: a wait looks at the lanes of its channels for a while, as long
  * as that pays, then has the daemon ring, looks once more, and only then polls (wait_sleep).
  *
- * The lead is advice that spares wake-ups; correctness does not rest on it: reading is serialised in conduit.c, and two
- * threads that poll the same descriptor are merely both woken.
+ * The lead is advice that spares wake-ups; correctness does not rest on it: reading is serialised in
+ * conduit-receive.c, and two threads that poll the same descriptor are merely both woken.
  *
  * Rejected: condition variables (a thread that polls cannot wait for one), and a wait that always polls all channels
  * (each record would wake every waiting thread).
