@@ -106,7 +106,8 @@ OVL_ASSERT_AT(struct ovl_address, host, 8);
 
 /*
  * The operations, and which fields of the entry each reads ("-" is zero). `buffer` with OVL_ENTRY_VECTOR names an array
- * of struct ovl_slice (16 * n bytes, n <= 64) instead of the bytes themselves.
+ * of struct ovl_slice (16 * n bytes, n <= 64) instead of the bytes themselves; of TRANSMIT_PACKETS an array of struct
+ * ovl_element, of the same size.
  *
  *   op               socket    buffer              op_flags  other            aux                        address
  *   CONNECT          stream    first data, or -    -         -                -                          peer
@@ -119,8 +120,8 @@ OVL_ASSERT_AT(struct ovl_address, host, 8);
  *   RECVMSG          datagram  receives            message   -                ovl_message and control    -
  *   SENDMSG          any       is sent             message   -                control, or -              destination
  *   DISCONNECT       stream    -                   reuse     -                -                          -
- *   TRANSMIT_FILE    stream    vector: head, tail  transmit  file             file offset, length        -
- *   TRANSMIT_PACKETS any       vector of packets   transmit  file             -                          destination
+ *   TRANSMIT_FILE    stream    vector: head, tail  transmit  file, or 0       file offset, length        -
+ *   TRANSMIT_PACKETS any       vector of elements  transmit  file, or 0       -                          -
  *   IOCTL            any       input, or -         -         ioctl code       output, or -               input, or -
  *   POLL             any       -                   -         OVL_POLL_*       -                          -
  *   RESOLVE          0         name                -         OVL_RESOLVE()    array of ovl_address       -
@@ -219,6 +220,28 @@ OVL_ASSERT_AT(struct ovl_entry, other, 40);
 OVL_ASSERT_AT(struct ovl_entry, aux, 48);
 OVL_ASSERT_AT(struct ovl_entry, address, 64);
 
+/*
+ * A part of TRANSMIT_PACKETS: memory, or a range of the file that `other` names. On a datagram socket the elements up
+ * to one that ends its packet, or to the last, are one datagram; on a stream packets have no meaning.
+ */
+struct ovl_element {
+        uint64_t offset; /* bytes from the start of the region, or of the file */
+        uint32_t len;    /* bytes; of a file 0: to its end */
+        uint16_t region; /* 0 for a range of the file, and for no memory */
+        uint16_t flags;  /* enum ovl_element_flags */
+};
+OVL_ASSERT_SIZE(struct ovl_element, 16);
+OVL_ASSERT_AT(struct ovl_element, len, 8);
+OVL_ASSERT_AT(struct ovl_element, region, 12);
+OVL_ASSERT_AT(struct ovl_element, flags, 14);
+
+enum ovl_element_flags {
+        OVL_ELEMENT_FILE = 0x01,       /* a range of the file */
+        OVL_ELEMENT_PACKET_END = 0x02, /* the last of its packet */
+};
+
+#define OVL_TRANSMIT_LEN_MAX 2147483646u /* bytes of one TRANSMIT_FILE or TRANSMIT_PACKETS, the file's among them */
+
 /* What RECVMSG writes at the start of its aux slice; the received control items follow it. */
 struct ovl_message {
         struct ovl_address address; /* of the sender */
@@ -292,7 +315,7 @@ OVL_ASSERT_AT(struct ovl_record, payload_len, 60);
         X(UNKNOWN_SOCKET, 7, "no socket of this session has this id: it was closed, or never opened")                  \
         X(UNKNOWN_REGION, 8, "no region of this session has this number: it was released, or never added")             \
         X(OUTSIDE_REGION, 9, "the buffer does not lie within its region")                                              \
-        X(BUFFER_TOO_LONG, 10, "an operation moves at most 1 GiB: split it")                                           \
+        X(BUFFER_TOO_LONG, 10, "an operation moves at most 1 GiB, a transmit 2 GiB: split it")                         \
         X(TOO_MANY_BUFFERS, 11, "an operation takes at most 64 buffers: join some")                                    \
         X(BAD_VECTOR, 12, "the array of slices is not a multiple of 16 bytes, or not aligned to 8")                    \
         X(BAD_ADDRESS, 13, "the address does not fit the socket's family, or is malformed")                            \
@@ -336,7 +359,12 @@ OVL_ASSERT_AT(struct ovl_record, payload_len, 60);
         X(NAME_FAILED, 51, "the name servers failed, or resolving is not possible here")                               \
         X(PREPARED, 60, "the socket is prepared for an accept: until that has ended it does nothing else")             \
         X(NOT_NEW, 61, "an accept takes a stream of its listener's family that is neither bound nor connected")        \
-        X(REPLACED, 62, "another kernel socket took the place of the one on which the operation was pending")
+        X(REPLACED, 62, "another kernel socket took the place of the one on which the operation was pending")          \
+        X(UNKNOWN_FILE, 65, "no file of this session has this number: it was removed, or never added")                 \
+        X(BAD_FILE, 66, "the descriptor is no file that can be sent: open a regular file for reading only")            \
+        X(FILE_TOO_SHORT, 67, "the file ends before the bytes that were to be sent: the rest was not sent")            \
+        X(FILE_UNREADABLE, 68, "the file cannot be read: the rest was not sent")                                       \
+        X(BAD_ELEMENT, 69, "an element has unknown flags, a region and the flag FILE, or lies beyond any file")
 
 enum ovl_reason {
 #define OVL_REASON_ENUM(name, number, text) OVL_REASON_##name = number,

@@ -2,7 +2,8 @@
 
 /*
  * Control messages are cold: they may allocate, and what they may not do themselves they ask of the monitor. This file
- * takes them in and ends what waited; serve-session.c, serve-socket.c and serve-apc.c have one function for each.
+ * takes them in and ends what waited; serve-session.c, serve-socket.c, serve-file.c and serve-apc.c have one function
+ * for each.
  */
 
 #include "daemon/worker/control.h"
@@ -119,6 +120,8 @@ static void serve_request(struct serve *serve) {
                 [OVERLAPD__REQUEST__WHAT_CANCEL] = { serve_cancel, 0 },
                 [OVERLAPD__REQUEST__WHAT_STATUS] = { serve_status, 0 },
                 [OVERLAPD__REQUEST__WHAT_LANE_ADD] = { serve_lane_add, 1 },
+                [OVERLAPD__REQUEST__WHAT_FILE_ADD] = { serve_file_add, 1 },
+                [OVERLAPD__REQUEST__WHAT_FILE_REMOVE] = { serve_file_remove, 0 },
                 [OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_OPEN] = { serve_thread_handle_open, 0 },
                 [OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_GIVE] = { serve_thread_handle_give, 0 },
                 [OVERLAPD__REQUEST__WHAT_THREAD_HANDLE_CLOSE] = { serve_thread_handle_close, 0 },
@@ -264,6 +267,10 @@ static bool call_settle(struct control *control, struct call *call) {
                 return true;
         case CALL_EXPORT:
                 return call_settle_export(control, call);
+        case CALL_FILE_ADD:
+                return call_settle_file_add(control, call);
+        case CALL_FILE_REMOVE:
+                return call_settle_file_remove(control, call);
         default:
                 if (call->handle ? handle_has_match(call->handle, &call->match)
                                  : session_has_match(call->session, &call->match))

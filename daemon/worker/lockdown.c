@@ -37,6 +37,7 @@ static const int lockdown_allowed[] = {
         /* the channels, the link, readiness */
         SCMP_SYS(recvmsg),
         SCMP_SYS(read),
+        SCMP_SYS(pread64), /* of files that clients lend */
         SCMP_SYS(write),
         SCMP_SYS(epoll_wait),
         SCMP_SYS(epoll_pwait),
@@ -58,7 +59,7 @@ static const int lockdown_allowed[] = {
         SCMP_SYS(ftruncate), /* of lanes; no other file is open */
         SCMP_SYS(munmap),
         SCMP_SYS(madvise),
-        /* memory, time, the reaper's lock, the end */
+        /* memory, time, the locks of threads, the end */
         SCMP_SYS(brk),
         SCMP_SYS(mremap),
         SCMP_SYS(futex),

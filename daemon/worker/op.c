@@ -75,6 +75,26 @@ const struct op_form op_forms[OP_FORMS] = {
                 .types = OP_FOR_STREAM,
                 .messages = OVL_TRANSMIT_REUSE,
         },
+        [OVL_OP_TRANSMIT_FILE] = {
+                .is_known = true,
+                .direction = DIRECTION_OUT,
+                .steps = STEP_TRANSFER,
+                .types = OP_FOR_STREAM | OP_FOR_DATAGRAM, /* which it refuses as one that is not connected */
+                .sends = true,
+                .transmits = true,
+                .flags = OVL_ENTRY_VECTOR,
+                .messages = OVL_TRANSMIT_DISCONNECT | OVL_TRANSMIT_REUSE,
+        },
+        [OVL_OP_TRANSMIT_PACKETS] = {
+                .is_known = true,
+                .direction = DIRECTION_OUT,
+                .steps = STEP_TRANSFER,
+                .types = OP_FOR_STREAM | OP_FOR_DATAGRAM,
+                .sends = true,
+                .transmits = true,
+                .flags = OVL_ENTRY_VECTOR,
+                .messages = OVL_TRANSMIT_DISCONNECT | OVL_TRANSMIT_REUSE,
+        },
         [OVL_OP_POLL] = {
                 .is_known = true,
                 .direction = DIRECTION_NONE,

@@ -27,6 +27,7 @@
 #include "daemon/link.h"
 #include "daemon/worker/payload.h"
 #include "daemon/worker/ticket.h"
+#include "daemon/worker/transmit.h"
 #include "proto/layout.h"
 
 struct engine_file;
@@ -69,6 +70,7 @@ struct op_form {
         uint8_t n_addresses; /* in aux: so many, or nothing */
         bool has_events;     /* in `other` */
         bool has_prepared;   /* likewise: a socket, or 0 */
+        bool transmits;      /* memory and a file, which it names by `buffer`, `other` and `aux` */
         uint8_t flags;       /* enum ovl_entry_flags, beside OVL_ENTRY_WANT_VERDICT */
         uint32_t messages;   /* enum ovl_message_flags, or of a disconnect enum ovl_transmit_flags */
 };
@@ -146,6 +148,7 @@ struct op {
         uint32_t name_len;      /* a send to an address: bytes of it, which is in the scratch */
         bool wants_sender;      /* addresses go to aux, or behind the payload: of a datagram, or of an accept */
         void *aux;              /* borrowed, pinned: client memory that is only written; NULL: there is none */
+        struct transmit transmit;
 
         /* while it is pending */
         uint32_t n_merged;    /* ops after it in the queue that its request serves, too */
@@ -200,6 +203,11 @@ static inline bool op_sends(const struct op *op) {
 
 static inline bool op_receives(const struct op *op) {
         return op_form(op)->receives && op_step(op) == STEP_TRANSFER;
+}
+
+/* Whether it is at sending memory and a file, by many requests. */
+static inline bool op_transmits(const struct op *op) {
+        return op_form(op)->transmits && op_step(op) == STEP_TRANSFER;
 }
 
 /* What the monitor is asked, in the scratch. */

@@ -228,6 +228,9 @@ static int post_check_flags(const struct op *op, const struct op_form *form, con
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
         if (entry->op_flags == (OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
+        if (form->transmits && entry->op_flags != 0 &&
+            (op->socket->type == SOCK_DGRAM || !(entry->op_flags & OVL_TRANSMIT_DISCONNECT)))
+                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
         if (form->has_events && (entry->other & ~(uint64_t) POLLS_EVENTS))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
         return 0;
@@ -235,14 +238,27 @@ static int post_check_flags(const struct op *op, const struct op_form *form, con
 
 /* The fields that an operation does not use are zero: so that they can get a meaning one day. */
 static int post_check_unused(const struct op_form *form, const struct ovl_entry *entry, unsigned *ret_reason) {
-        if ((entry->other != 0 && !form->has_events && !form->has_prepared) ||
-            (!slice_is_empty(&entry->aux) && form->n_addresses == 0) ||
-            (!slice_is_empty(&entry->buffer) && !form->has_buffer) || (entry->n_slots != 1 && !form->has_address))
+        if ((entry->other != 0 && !form->has_events && !form->has_prepared && !form->transmits) ||
+            (!slice_is_empty(&entry->aux) && form->n_addresses == 0 && !form->transmits) ||
+            (!slice_is_empty(&entry->buffer) && !form->has_buffer && !form->transmits) ||
+            (entry->n_slots != 1 && !form->has_address))
                 return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
         for (size_t i = 0; i < sizeof(entry->reserved); i++)
                 if (entry->reserved[i] != 0)
                         return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
         return 0;
+}
+
+/* What the op does beyond what all of its kind do. */
+static void post_add_steps(struct op *op, const struct op_form *form) {
+        if (form->may_transfer && op->len > 0)
+                op->steps |= STEP_TRANSFER;
+        if (form->transmits && (op->message_flags & OVL_TRANSMIT_DISCONNECT))
+                op->steps |= STEP_SHUT;
+        if ((op->steps & STEP_SHUT) && (op->message_flags & OVL_TRANSMIT_REUSE)) {
+                op->steps |= STEP_RENEW;
+                succession_ask(op);
+        }
 }
 
 static int post_take_fields(struct session *session, struct op *op, const struct ovl_entry *entry,
@@ -264,19 +280,17 @@ static int post_take_fields(struct session *session, struct op *op, const struct
                 r = post_take_buffers(session, op, entry, ret_reason);
         if (r == 0 && form->n_addresses > 0)
                 r = post_take_aux(session, op, entry, ret_reason);
-        if (form->may_transfer && op->len > 0)
-                op->steps |= STEP_TRANSFER;
-        if (op->code == OVL_OP_DISCONNECT && (entry->op_flags & OVL_TRANSMIT_REUSE)) {
-                op->steps |= STEP_RENEW;
-                succession_ask(op);
-        }
+        if (r == 0 && form->transmits)
+                r = post_take_transmit(session, op, entry, ret_reason);
+        post_add_steps(op, form);
         return r;
 }
 
 uint32_t post_payload_len(const struct ovl_entry *entry) {
         const struct op_form *form = op_form_of(entry->op);
 
-        return (form->sends || form->has_payload) && (entry->flags & OVL_ENTRY_INLINE) ? entry->buffer.len : 0;
+        return (form->sends || form->has_payload) && (form->flags & entry->flags & OVL_ENTRY_INLINE) ? entry->buffer.len
+                                                                                                     : 0;
 }
 
 /* Whether the entry is the first piece of a longer send. With MORE, anything else is refused. */

@@ -50,8 +50,12 @@ int post_serve_frame(struct session *session, struct peer *peer, const uint8_t *
  * Returns how many were served, -EAGAIN when the session has no free op (and is held), or -EPROTO and a static text.
  */
 int post_serve_lane(struct session *session, struct peer *peer, unsigned max, const char **ret_problem);
+
 /* Resolves one slice of an entry and pins its region. Returns 0, or -errno and the reason. */
 int post_take_slice(struct session *session, struct op *op, const struct ovl_slice *slice, struct iovec *ret_part,
                     unsigned *ret_reason);
+
+/* Takes the fields of a transmit that other ops do not have, or read as something else. Returns likewise. */
+int post_take_transmit(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason);
 
 #endif

@@ -10,6 +10,7 @@
 #include "daemon/worker/apc.h"
 #include "daemon/worker/ask.h"
 #include "daemon/worker/engine.h"
+#include "daemon/worker/file.h"
 #include "daemon/worker/reaper.h"
 #include "daemon/worker/stats.h"
 
@@ -30,6 +31,8 @@ enum plant {
 struct resources {
         struct engine *engine;
         struct reaper *reaper;
+        struct files files;
+        struct engine_file files_bell; /* what can be read when a piece was */
         struct ask ask;
         struct apc_table apcs;
         struct stats stats;

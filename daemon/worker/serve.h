@@ -21,6 +21,8 @@ enum call_kind {
         CALL_CLOSE,
         CALL_CANCEL,
         CALL_EXPORT,
+        CALL_FILE_ADD,
+        CALL_FILE_REMOVE,
 };
 
 enum match_kind {
@@ -46,6 +48,7 @@ struct call {
         struct link_message message;
         struct handle *handle; /* borrowed, pinned; NULL: it is not about a socket */
         struct region *region; /* borrowed */
+        uint32_t file;         /* its number */
         struct charge charge;
         struct match match;
         uint32_t n_cancelled;
@@ -119,6 +122,8 @@ void serve_attach(struct serve *serve);
 void serve_region_add(struct serve *serve);
 void serve_region_remove(struct serve *serve);
 void serve_lane_add(struct serve *serve);
+void serve_file_add(struct serve *serve);
+void serve_file_remove(struct serve *serve);
 void serve_status(struct serve *serve);
 
 void serve_thread_handle_open(struct serve *serve);
@@ -145,5 +150,11 @@ void serve_socket_export(struct serve *serve);
 
 /* Replies with the descriptor of a socket that is exported, once it is drained. Returns whether it is. */
 bool call_settle_export(struct control *control, struct call *call);
+
+/* Replies when it is known what the file is, or when nobody waits any more. Returns whether it did. */
+bool call_settle_file_add(struct control *control, struct call *call);
+
+/* Replies when no op uses the file. Returns whether it did. */
+bool call_settle_file_remove(struct control *control, struct call *call);
 
 #endif

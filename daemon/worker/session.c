@@ -118,6 +118,8 @@ struct session *session_free(struct session *session) {
                 free(list_entry(link, struct port, link));
         for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
                 region_deinit(&session->regions[i]);
+        for (uint32_t i = 0; i < SESSION_FILES_MAX; i++)
+                session->files[i] = file_forget(session->files[i]);
         while (session->invitations.next && !list_is_empty(&session->invitations))
                 invitation_free(list_entry(session->invitations.next, struct invitation, link));
         slots_deinit(&session->socket_numbers);
@@ -405,6 +407,9 @@ static void session_unpin(struct session *session, struct op *op) {
         for (uint64_t left = op->regions; left != 0; left &= left - 1)
                 session->regions[__builtin_ctzll(left)].n_loans--;
         op->regions = 0;
+        if (op->transmit.file)
+                op->transmit.file->n_ops--;
+        op->transmit.file = NULL;
 }
 
 void session_recycle(struct op *op) {
@@ -546,6 +551,31 @@ void session_finish(struct op *op, int32_t result, unsigned reason) {
         list_init(&ended);
         socket_finish(socket, op, result, reason, &ended);
         session_after(resources, socket, &ended);
+}
+
+void session_serve_files(struct resources *resources) {
+        struct list read, ended;
+        struct list *link;
+
+        list_init(&read);
+        reader_take(resources->files.reader, &read);
+        while ((link = list_pop_front(&read))) {
+                struct piece *piece = list_entry(link, struct piece, link);
+                struct op *op = piece->op;
+
+                list_init(&ended);
+                if (op) {
+                        struct socket *socket = op->socket;
+
+                        socket_read(socket, op, &ended);
+                        session_after(resources, socket, &ended);
+                } else if (piece->job == PIECE_CHECKS) {
+                        file_checked(piece);
+                } else {
+                        file_release(piece);
+                }
+        }
+        transmit_serve(&resources->files);
 }
 
 void session_retry(struct resources *resources, struct socket *socket, uint64_t now) {

@@ -11,6 +11,7 @@
 #include "base/list.h"
 #include "base/slots.h"
 #include "daemon/worker/apc.h"
+#include "daemon/worker/file.h"
 #include "daemon/worker/handle.h"
 #include "daemon/worker/op.h"
 #include "daemon/worker/payload.h"
@@ -25,6 +26,7 @@
 #define SESSION_SECRET_SIZE 16
 #define SESSION_REGIONS_MAX 64u /* one bit each in op->regions */
 #define SESSION_REGION_BYTES_MAX (UINT64_C(256) << 20)
+#define SESSION_FILES_MAX 64u
 #define SESSION_SOCKETS_MAX 4096u
 #define SESSION_PEERS_MAX 1024u
 #define SESSION_CREDITS_MAX 16384u
@@ -48,6 +50,7 @@ struct session {
         size_t n_peers;
         struct region regions[SESSION_REGIONS_MAX]; /* number n is at n - 1 */
         struct quota region_bytes;
+        struct file *files[SESSION_FILES_MAX]; /* number n is at n - 1 */
         struct slots socket_numbers;
         struct list handles;     /* that are open */
         struct list closing;     /* handles whose number is gone, and of which ops have not ended */
@@ -121,6 +124,9 @@ void session_indicate_all(struct list *ended);
 
 /* The request of an op ended: finishes it and those that it served, and starts what queued behind them. */
 void session_finish(struct op *op, int32_t result, unsigned reason);
+
+/* Pieces of files were read: what waited for them goes on, and others have their turn. */
+void session_serve_files(struct resources *resources);
 
 /* Gives back an op whose record was sent. */
 void session_recycle(struct op *op);

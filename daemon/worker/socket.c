@@ -195,6 +195,14 @@ int socket_check(const struct socket *socket, const struct op *op, unsigned *ret
                 if (socket->state != SOCKET_CONNECTED)
                         return refuse(-ENOTCONN, OVL_REASON_NOT_CONNECTED, ret_reason);
                 return 0;
+        case OVL_OP_TRANSMIT_FILE:
+                if (is_datagram(socket))
+                        return refuse(-ENOTCONN, OVL_REASON_OP_NOT_FOR_SOCKET, ret_reason);
+                return socket_check_transfer(socket, DIRECTION_OUT, ret_reason);
+        case OVL_OP_TRANSMIT_PACKETS:
+                if (socket->state != SOCKET_CONNECTED && socket->state != SOCKET_LISTENING)
+                        return refuse(-ENOTCONN, OVL_REASON_NOT_CONNECTED, ret_reason);
+                return socket_check_transfer(socket, DIRECTION_OUT, ret_reason);
         default:
                 return socket_check_transfer(socket, op_form(op)->direction, ret_reason);
         }
@@ -271,8 +279,22 @@ static void socket_request(struct socket *socket, struct queue *queue, struct op
         request->events = POLLIN | POLLRDHUP;
 }
 
+/* A piece of a file must not wait for a peer; bytes that others follow need not leave by themselves. */
+static void socket_request_transmit(struct socket *socket, struct op *op) {
+        struct request *request = &op->request;
+
+        request->file = &socket->file;
+        request->kind = REQUEST_SEND;
+        if (is_datagram(socket))
+                datagram_request(op);
+        request->flags =
+                request_flags(op) | (transmit_is_urgent(op) ? MSG_DONTWAIT : 0) | (transmit_goes_on(op) ? MSG_MORE : 0);
+}
+
 static void socket_end(struct socket *socket, struct op *op, int status, unsigned reason, uint64_t bytes,
                        struct list *ended) {
+        if (op_transmits(op))
+                transmit_stop(op);
         list_unlink(&op->link);
         socket->n_ops--;
         op_end(op, status, reason, bytes);
@@ -330,6 +352,28 @@ static void socket_start_shut(struct socket *socket, struct op *op, struct list 
                 socket_advance(socket, op, ended);
 }
 
+/* The op waits for its file, has a request in flight, is at its next step, or has ended. */
+static void queue_start_transmit(struct socket *socket, struct queue *queue, struct op *op, struct list *ended) {
+        unsigned reason = OVL_REASON_NONE;
+        int r;
+
+        if (transmit_is_done(op)) {
+                socket_advance(socket, op, ended);
+                return;
+        }
+        queue->active = op;
+        op->state = OP_ACTIVE;
+        r = transmit_start(op, &reason);
+        if (r > 0) {
+                socket_request_transmit(socket, op);
+                KILLPOINT("socket-start");
+                socket->engine->ops->start(socket->engine, op);
+        } else if (r < 0) {
+                queue->active = NULL;
+                socket_end(socket, op, r, reason, op->done, ended);
+        }
+}
+
 static void socket_finish_send_side(struct socket *socket) {
         struct queue *queue = &socket->queues[DIRECTION_OUT];
 
@@ -354,6 +398,10 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                 if (op_receives(op) && socket->lent_error) {
                         socket_end(socket, op, socket->lent_error, OVL_REASON_NONE, 0, ended);
                         socket->lent_error = 0;
+                        continue;
+                }
+                if (op_transmits(op)) {
+                        queue_start_transmit(socket, queue, op, ended);
                         continue;
                 }
                 if (op_sends(op) && op->len == 0 && !is_datagram(socket)) {
@@ -513,7 +561,7 @@ static bool socket_lends_error(struct socket *socket, struct op *op, int error) 
 static bool socket_retries(struct queue *queue, struct op *op, int32_t result) {
         static const uint64_t pauses_ns[SOCKET_RETRIES_MAX] = { NS_PER_MS, 10 * NS_PER_MS, 100 * NS_PER_MS };
 
-        if (result == -EAGAIN && op_sends(op) && is_unix_datagram(op->socket)) {
+        if (result == -EAGAIN && op_sends(op) && (op->request.flags & MSG_DONTWAIT)) {
                 queue->retry_at = now_ns() + NS_PER_MS;
                 return true;
         }
@@ -601,6 +649,37 @@ static void socket_finish_transfer(struct socket *socket, struct op *op, int32_t
                 socket_deal(socket, op, (uint32_t) result, ended);
 }
 
+static void socket_finish_transmit(struct socket *socket, struct op *op, int32_t result, struct list *ended) {
+        result = transmit_finish(op, result);
+        if (result < 0) {
+                socket_finish_failure(socket, op, result, ended);
+                return;
+        }
+        op->state = OP_QUEUED;
+        socket->bytes_sent += (uint32_t) result;
+        if (transmit_is_done(op))
+                socket_advance(socket, op, ended);
+}
+
+void socket_read(struct socket *socket, struct op *op, struct list *ended) {
+        struct queue *queue = queue_of(socket, op);
+        unsigned reason = OVL_REASON_NONE;
+        int r;
+
+        r = transmit_read(op, &reason);
+        if (r > 0) {
+                socket_request_transmit(socket, op);
+                KILLPOINT("socket-start");
+                socket->engine->ops->start(socket->engine, op);
+                return;
+        }
+        queue->active = NULL;
+        op->state = OP_QUEUED;
+        if (r < 0)
+                socket_end(socket, op, r, reason, op->done, ended);
+        queue_start(socket, queue, ended);
+}
+
 void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigned reason, struct list *ended) {
         struct queue *queue;
 
@@ -615,6 +694,8 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
                 socket_finish_connect(socket, op, result, reason, ended);
         } else if (op_step(op) == STEP_RENEW) {
                 socket_finish_renewal(socket, op, result, reason, ended);
+        } else if (op_transmits(op)) {
+                socket_finish_transmit(socket, op, result, ended);
         } else if (result < 0) {
                 socket_finish_failure(socket, op, result, ended);
         } else if (op->request.kind == REQUEST_ACCEPT) {
@@ -651,6 +732,13 @@ static bool queue_mark_cancelled(struct queue *queue, bool (*matches)(const stru
         return is_in_flight;
 }
 
+/* The first op waits for its file, and is to end: nothing of the kernel's keeps it. */
+static void queue_stop_waiting(struct socket *socket, struct queue *queue, struct list *ended) {
+        queue->active->state = OP_QUEUED;
+        queue->active = NULL;
+        queue_end_cancelled(socket, queue, ended);
+}
+
 void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
                    const void *argument, unsigned reason, uint32_t *cancelled, struct list *ended) {
         polls_cancel(socket, matches, argument, reason, cancelled);
@@ -665,6 +753,8 @@ void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, c
                         queue->retry_at = 0;
                 if (is_in_flight && op_asks(queue->active))
                         ask_cancel(socket->ask, &queue->active->ticket);
+                else if (is_in_flight && transmit_waits(queue->active))
+                        queue_stop_waiting(socket, queue, ended);
                 else if (is_in_flight)
                         socket->engine->ops->cancel(socket->engine, queue->active);
                 queue_start(socket, queue, ended);

@@ -86,6 +86,9 @@ void socket_post(struct socket *socket, struct op *op, struct list *ended);
 /* The request of an op ended with this result. An op that leaves with a descriptor is among the ended, and has not. */
 void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigned reason, struct list *ended);
 
+/* A piece of the file of an op was read, for which the op waited. */
+void socket_read(struct socket *socket, struct op *op, struct list *ended);
+
 /*
  * Asks for the end of the ops for which `matches` returns true (NULL: of all). Those that are queued end at once, those
  * that are in flight when the engine or the monitor says so.

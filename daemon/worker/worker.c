@@ -35,9 +35,25 @@ enum file_kind {
         FILE_SOCKET,
         FILE_PEER,
         FILE_LINK,
+        FILE_BELL, /* of the readers */
 };
 
 /* --- Life ------------------------------------------------------------------------------------------------------- */
+
+static int worker_init_files(struct resources *resources) {
+        struct engine *engine = resources->engine;
+        int r;
+
+        r = files_init(&resources->files, resources->reaper);
+        if (r < 0)
+                return r;
+        engine_file_init(&resources->files_bell, reader_fd(resources->files.reader), FILE_BELL);
+        r = engine->ops->attach(engine, &resources->files_bell);
+        if (r < 0)
+                return r;
+        engine->ops->arm(engine, &resources->files_bell, DIRECTION_IN);
+        return 0;
+}
 
 static int worker_init(struct worker *worker, struct engine *engine, const char *engine_reason, int link_fd,
                        enum plant plant) {
@@ -52,6 +68,9 @@ static int worker_init(struct worker *worker, struct engine *engine, const char 
         engine->stats = &resources->stats;
         control_init(&worker->control, resources, engine_reason);
         r = reaper_new(&resources->reaper);
+        if (r < 0)
+                return r;
+        r = worker_init_files(resources);
         if (r < 0)
                 return r;
         return ask_init(&resources->ask, engine, link_fd, FILE_LINK);
@@ -70,6 +89,7 @@ int worker_new(struct engine *engine, const char *engine_reason, int link_fd, en
         worker->started_ns = now_ns();
         r = worker_init(worker, engine, engine_reason, link_fd, plant);
         if (r < 0) {
+                files_deinit(&worker->resources.files);
                 worker->resources.reaper = reaper_free(worker->resources.reaper);
                 ask_deinit(&worker->resources.ask);
                 resources_deinit(&worker->resources);
@@ -114,6 +134,7 @@ struct worker *worker_free(struct worker *worker) {
         resources->engine = engine_free(resources->engine);
         while ((link = list_first(&resources->sessions)))
                 worker_drop_session(list_entry(link, struct session, link));
+        files_deinit(&resources->files);
         resources->reaper = reaper_free(resources->reaper);
         fd_close(resources->ask.file.fd);
         ask_deinit(&resources->ask);
@@ -417,11 +438,18 @@ static void worker_wake_file(struct worker *worker, const struct engine_event *e
         }
 }
 
+static void worker_serve_files(struct worker *worker) {
+        struct resources *resources = &worker->resources;
+
+        session_serve_files(resources);
+        resources->engine->ops->arm(resources->engine, &resources->files_bell, DIRECTION_IN);
+}
+
 /* Returns how many events there were. */
 static unsigned worker_reap(struct worker *worker) {
         struct engine *engine = worker->resources.engine;
         struct engine_event event;
-        bool link_is_ready = false;
+        bool link_is_ready = false, files_are_read = false;
         unsigned n_events = 0;
 
         while (engine->ops->reap(engine, &event)) {
@@ -430,11 +458,15 @@ static unsigned worker_reap(struct worker *worker) {
                         session_finish(event.op, event.result, OVL_REASON_NONE);
                 else if (event.file->kind == FILE_LINK && event.direction == DIRECTION_IN)
                         link_is_ready = true;
+                else if (event.file->kind == FILE_BELL)
+                        files_are_read = true;
                 else
                         worker_wake_file(worker, &event);
         }
         if (link_is_ready || !list_is_empty(&worker->resources.ask.cancelled))
                 worker_serve_link(worker);
+        if (files_are_read)
+                worker_serve_files(worker);
         return n_events;
 }
 
@@ -691,6 +723,8 @@ int worker_turn(struct worker *worker, bool may_sleep) {
         worker_retry(worker);
         worker_serve(worker);
         n_found += worker_serve_lanes(worker);
+        /* What was given back in this turn is somebody else's now. */
+        transmit_serve(&resources->files);
         if (n_found > 0)
                 resources->stats.polls += polling_found(&worker->polling);
         if (worker->is_stopping || resources->ask.is_gone) {

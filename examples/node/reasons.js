@@ -5,7 +5,7 @@
  * The reasons of docs/PROTOCOL.md, section 11, by number: name and meaning.
  * @type {[string, string][]}
  */
-module.exports = [
+const reasons = [
   ['NONE', 'no further reason'],
   ['UNKNOWN_OP', 'the daemon does not know this operation: compare the protocol versions'],
   ['OP_NOT_FOR_SOCKET', 'this operation does not go with this type of socket'],
@@ -16,7 +16,7 @@ module.exports = [
   ['UNKNOWN_SOCKET', 'no socket of this session has this id: it was closed, or never opened'],
   ['UNKNOWN_REGION', 'no region of this session has this number: it was released, or never added'],
   ['OUTSIDE_REGION', 'the buffer does not lie within its region'],
-  ['BUFFER_TOO_LONG', 'an operation moves at most 1 GiB: split it'],
+  ['BUFFER_TOO_LONG', 'an operation moves at most 1 GiB, a transmit 2 GiB: split it'],
   ['TOO_MANY_BUFFERS', 'an operation takes at most 64 buffers: join some'],
   ['BAD_VECTOR', 'the array of slices is not a multiple of 16 bytes, or not aligned to 8'],
   ['BAD_ADDRESS', "the address does not fit the socket's family, or is malformed"],
@@ -59,3 +59,12 @@ module.exports = [
   ['NAME_TRY_AGAIN', 'the name servers did not answer: try again later'],
   ['NAME_FAILED', 'the name servers failed, or resolving is not possible here'],
 ];
+
+// Numbers are for ever, and there are gaps.
+module.exports = Object.assign(reasons, {
+  65: ['UNKNOWN_FILE', 'no file of this session has this number: it was removed, or never added'],
+  66: ['BAD_FILE', 'the descriptor is no file that can be sent: open a regular file for reading only'],
+  67: ['FILE_TOO_SHORT', 'the file ends before the bytes that were to be sent: the rest was not sent'],
+  68: ['FILE_UNREADABLE', 'the file cannot be read: the rest was not sent'],
+  69: ['BAD_ELEMENT', 'an element has unknown flags, a region and the flag FILE, or lies beyond any file'],
+});

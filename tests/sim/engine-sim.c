@@ -199,7 +199,7 @@ static int32_t sim_send(struct engine_sim *sim, struct sim_file *file, const str
         }
         n = net_pipe_room(pipe) < left ? net_pipe_room(pipe) : left;
         if (n == 0)
-                return SIM_PAUSED;
+                return request->flags & MSG_DONTWAIT ? -EAGAIN : SIM_PAUSED;
         n = sim_shorten(sim, n);
         request_copy(request, *progress, NULL, pipe, n);
         *progress += n;

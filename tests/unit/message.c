@@ -151,6 +151,8 @@ static const ProtobufCMessageDescriptor *const descriptors[] = {
         &overlapd__region_add__descriptor,
         &overlapd__region_add_reply__descriptor,
         &overlapd__region_remove__descriptor,
+        &overlapd__file_add_reply__descriptor,
+        &overlapd__file_remove__descriptor,
         &overlapd__address__descriptor,
         &overlapd__socket_open__descriptor,
         &overlapd__socket_open_reply__descriptor,

@@ -97,6 +97,11 @@ static void control_memory(void **state) {
                       n_fds = 1, it.n_records = 8192);
         COMPARE_REQUEST("region-remove", 3, region_remove, REGION_REMOVE, OVERLAPD__REGION_REMOVE__INIT,
                         Overlapd__RegionRemove, 0, it.region = 1);
+        COMPARE_REQUEST("file-add", 23, file_add, FILE_ADD, OVERLAPD__FILE_ADD__INIT, Overlapd__FileAdd, 1, (void) it);
+        COMPARE_REPLY("file-add-reply", 23, file_add, FILE_ADD, OVERLAPD__FILE_ADD_REPLY__INIT, Overlapd__FileAddReply,
+                      it.file = 1);
+        COMPARE_REQUEST("file-remove", 24, file_remove, FILE_REMOVE, OVERLAPD__FILE_REMOVE__INIT, Overlapd__FileRemove,
+                        0, it.file = 1);
 }
 
 static void control_sockets(void **state) {
@@ -279,7 +284,7 @@ static void control_every_vector_repacks(void **state) {
         assert_non_null(count.arena);
         message_arena_init(count.arena);
         vector_for_each(control_repack, &count);
-        assert_int_equal(count.n, 48);
+        assert_int_equal(count.n, 51);
         free(count.arena);
 }
 

@@ -113,6 +113,28 @@ static void layouts_one_slot(void **state) {
                 .other = OVL_POLL_IN | OVL_POLL_OUT,
         };
 
+        const struct ovl_entry transmit_file = {
+                .tag = 0x100d,
+                .socket = SOCKET,
+                .op = OVL_OP_TRANSMIT_FILE,
+                .n_slots = 1,
+                .flags = OVL_ENTRY_VECTOR,
+                .buffer = { .offset = 512, .len = 2 * sizeof(struct ovl_slice), .region = 1 },
+                .other = 1,
+                .aux = { .offset = 4096, .len = 100000 },
+        };
+        const struct ovl_entry transmit_packets = {
+                .tag = 0x100e,
+                .socket = SOCKET,
+                .op = OVL_OP_TRANSMIT_PACKETS,
+                .n_slots = 1,
+                .flags = OVL_ENTRY_VECTOR,
+                .buffer = { .offset = 512, .len = 3 * sizeof(struct ovl_element), .region = 1 },
+                .other = 1,
+        };
+
+        layouts_compare_post("post-transmit-file", &transmit_file, 1, "");
+        layouts_compare_post("post-transmit-packets", &transmit_packets, 1, "");
         layouts_compare_post("post-recvfrom", &recvfrom, 1, "");
         layouts_compare_post("post-poll", &poll, 1, "");
         layouts_compare_post("post-recv", &recv, 1, "");
@@ -421,7 +443,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 77);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 82);
 }
 
 int main(int argc, char **argv) {

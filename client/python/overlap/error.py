@@ -32,7 +32,7 @@ class Reason(enum.IntEnum):
     UNKNOWN_SOCKET = 7, "no socket of this session has this id: it was closed, or never opened"
     UNKNOWN_REGION = 8, "no region of this session has this number: it was released, or never added"
     OUTSIDE_REGION = 9, "the buffer does not lie within its region"
-    BUFFER_TOO_LONG = 10, "an operation moves at most 1 GiB: split it"
+    BUFFER_TOO_LONG = 10, "an operation moves at most 1 GiB, a transmit 2 GiB: split it"
     TOO_MANY_BUFFERS = 11, "an operation takes at most 64 buffers: join some"
     BAD_VECTOR = 12, "the array of slices is not a multiple of 16 bytes, or not aligned to 8"
     BAD_ADDRESS = 13, "the address does not fit the socket's family, or is malformed"
@@ -77,6 +77,11 @@ class Reason(enum.IntEnum):
     PREPARED = 60, "the socket is prepared for an accept: until that has ended it does nothing else"
     NOT_NEW = 61, "an accept takes a stream of its listener's family that is neither bound nor connected"
     REPLACED = 62, "another kernel socket took the place of the one on which the operation was pending"
+    UNKNOWN_FILE = 65, "no file of this session has this number: it was removed, or never added"
+    BAD_FILE = 66, "the descriptor is no file that can be sent: open a regular file for reading only"
+    FILE_TOO_SHORT = 67, "the file ends before the bytes that were to be sent: the rest was not sent"
+    FILE_UNREADABLE = 68, "the file cannot be read: the rest was not sent"
+    BAD_ELEMENT = 69, "an element has unknown flags, a region and the flag FILE, or lies beyond any file"
 
 
 def reason_name(reason: int) -> str:
