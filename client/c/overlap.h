@@ -176,6 +176,27 @@ OVL_API int ovl_region_close(struct ovl_thread *thread, struct ovl_region *regio
 OVL_API void *ovl_region_data(const struct ovl_region *region);
 OVL_API size_t ovl_region_size(const struct ovl_region *region);
 
+/* --- Files ------------------------------------------------------------------------------------------------------ */
+
+/*
+ * Lends a file to the daemon, for ovl_transmit_file() and ovl_transmit_packets().
+ *
+ * fd: a regular file that is open for reading only. Borrowed: the daemon has a duplicate when this returns.
+ *
+ * Returns 0 and the number of the file in this session; -EBADFD when it is no such file, and ovl_thread_error() says
+ * why; -EBADF when it is no descriptor; -EDQUOT (64 files); -EOPNOTSUPP at the level "inline". Blocks until the daemon
+ * has looked at the file, which takes as long as its file system takes.
+ */
+OVL_API int ovl_file_open(struct ovl_thread *thread, int fd, uint64_t *ret_file);
+
+/*
+ * Takes a file back. No operation may name it any more; waits for the end of those that do. Its number may be given
+ * again.
+ *
+ * Returns 0, or -ENOENT when the file is not there.
+ */
+OVL_API int ovl_file_close(struct ovl_thread *thread, uint64_t file);
+
 /* --- Threads ---------------------------------------------------------------------------------------------------- */
 
 /*
@@ -283,6 +304,7 @@ struct ovl_buffer {
 
 /* Flags of posting calls. */
 enum {
+        OVL_DISCONNECT = 0x01,      /* transmit: the end of the stream follows */
         OVL_REUSE = 0x02,           /* disconnect: the socket is as new afterwards */
         OVL_PEEK = 0x02,            /* receive: the data stays in the socket */
         OVL_WAITALL = 0x100,        /* receive from a stream: ends when the buffers are full */
@@ -372,6 +394,58 @@ OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struc
 OVL_API int ovl_sendto(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
                        unsigned flags, const struct sockaddr *address, socklen_t len, struct ovl_overlapped *overlapped,
                        OVL_ROUTINE(routine));
+
+/*
+ * Sends a file on a stream, which the daemon reads: nothing of it passes through the program. A head leaves before it,
+ * and a tail behind it. Sends on one socket leave in posting order.
+ *
+ * file:   as ovl_file_open() gave it; 0: none, only head and tail are sent.
+ * offset: bytes from the start of the file. Nobody's file position counts, or is changed.
+ * len:    bytes of the file; 0: all from the offset to the end. Head, file and tail have at most 2,147,483,646
+ * together. head:   NULL: none. What it describes is captured, the memory lent; so with the tail.
+ *
+ * Refused: -ENOTCONN (not connected, or a datagram socket), -EBADF (no such file), -EOPNOTSUPP (the level "inline":
+ * read the file and send what was read).
+ *
+ * The record: bytes sent, of head, file and tail together; after a cancel or a failure, how many had left. -ENODATA:
+ * the file has fewer bytes than `offset` and `len` say. It is looked at before anything leaves, and then nothing has; a
+ * file that shrinks meanwhile ends the operation where it ends. -EIO: it cannot be read. -EMSGSIZE: to its end there
+ * are more bytes than one operation sends. See sendfile(2).
+ */
+OVL_API int ovl_transmit_file(struct ovl_thread *thread, uint64_t socket, uint64_t file, uint64_t offset, uint64_t len,
+                              const struct ovl_buffer *head, const struct ovl_buffer *tail, unsigned flags,
+                              struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
+/* Of a part of ovl_transmit_packets(). */
+enum {
+        OVL_FROM_FILE = 0x01,  /* it is a range of the file */
+        OVL_PACKET_END = 0x02, /* it is the last of its packet */
+};
+
+/* A part of ovl_transmit_packets(): memory of a region, or a range of the file. */
+struct ovl_part {
+        void *data;      /* of memory */
+        uint64_t offset; /* of a range of the file: bytes from its start */
+        size_t len;      /* bytes; of a range of the file 0: to its end */
+        unsigned flags;  /* OVL_FROM_FILE, OVL_PACKET_END */
+};
+
+/*
+ * Sends memory and ranges of a file in one order: on a datagram socket, which has a peer, each packet as one datagram,
+ * and on a stream one after the other, where packets have no meaning.
+ *
+ * file:  as ovl_file_open() gave it; 0: none, and no part is a range of it.
+ * parts: n of them (0 to 64). The last one ends its packet in any case. The array is captured, the memory lent.
+ * flags: on a stream also OVL_DISCONNECT and OVL_REUSE, as of ovl_transmit_file().
+ *
+ * Refused as ovl_transmit_file(), but that a datagram socket is only refused where it has no peer.
+ *
+ * The record: as that of ovl_transmit_file(). -EMSGSIZE also: a packet is too long for a datagram; those before it have
+ * left.
+ */
+OVL_API int ovl_transmit_packets(struct ovl_thread *thread, uint64_t socket, uint64_t file,
+                                 const struct ovl_part *parts, size_t n, unsigned flags,
+                                 struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
 
 /*
  * Waits until a socket can be read or written, or has an error. Takes nothing; any number may wait on one socket,

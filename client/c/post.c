@@ -41,6 +41,7 @@
 #include "client/c/session.h"
 #include "client/c/socket.h"
 #include "client/c/thread.h"
+#include "client/c/transmit.h"
 #include "client/c/vector.h"
 #include "client/c/wait.h"
 #include "proto/frame.h"
@@ -61,12 +62,13 @@ struct post {
         unsigned flags_known; /* those that go into the entry */
         struct ovl_overlapped *overlapped;
         void (*routine)(struct ovl_thread *thread, struct ovl_overlapped *overlapped);
-        struct sockaddr_storage *from; /* borrowed: of a receive that asks for the sender */
-        socklen_t *from_len;           /* borrowed */
-        struct ovl_accepted *accepted; /* borrowed: of an accept that asks for both ends */
-        unsigned n_addresses;          /* that come with the record */
-        struct lookup *lookup;         /* of a resolve: taken once the operation is in flight */
-        struct ovl_buffer name;        /* level 0, of a resolve: what goes along */
+        struct sockaddr_storage *from;   /* borrowed: of a receive that asks for the sender */
+        socklen_t *from_len;             /* borrowed */
+        struct ovl_accepted *accepted;   /* borrowed: of an accept that asks for both ends */
+        unsigned n_addresses;            /* that come with the record */
+        struct lookup *lookup;           /* of a resolve: taken once the operation is in flight */
+        struct ovl_buffer name;          /* level 0, of a resolve: what goes along */
+        const struct transmit *transmit; /* borrowed: of an operation that sends a file; it has no buffers then */
         struct ovl_entry entry;
         bool is_gathered; /* level 0: bytes go along, and the entry is appended with them */
         uint64_t len;     /* bytes of all buffers */
@@ -198,7 +200,7 @@ static int post_check(struct ovl_thread *thread, const struct post *post) {
                                          "%s: more than 1 GiB (buffer %zu alone: %zu bytes): split the operation",
                                          post->call, i, post->buffers[i].len);
         }
-        return 0;
+        return post->transmit ? transmit_check(thread, post->transmit, post->call) : 0;
 }
 
 /* What only the shared state can tell. Under the lock. */
@@ -342,10 +344,22 @@ static int post_check_inline(struct ovl_thread *thread, const struct post *post,
         return 0;
 }
 
+static int post_describe_transmit(struct ovl_thread *thread, const struct post *post, union transmit_array *array,
+                                  size_t *ret_n, uint64_t *ret_len) {
+        int r;
+
+        r = transmit_describe(thread, post->transmit, post->call, array, ret_len);
+        if (r < 0)
+                return r;
+        *ret_n = (size_t) r;
+        return 0;
+}
+
 /* Makes the operation. Returns 0, -EAGAIN when vector_grow() is due, or another -errno. Under the lock. */
 static int post_make(struct ovl_thread *thread, struct post *post) {
         struct ovl_session *session = thread->session;
-        struct ovl_slice slices[OVL_SLICES_MAX];
+        union transmit_array array;
+        struct ovl_slice *slices = array.slices;
         struct vector_arena *arena = NULL;
         struct pending *pending;
         uint32_t slot = 0;
@@ -356,21 +370,22 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         r = post_check_state(thread, post);
         if (r < 0)
                 return r;
-        r = post_slice(thread, post, slices, &n, &len);
+        r = post->transmit ? post_describe_transmit(thread, post, &array, &n, &len)
+                           : post_slice(thread, post, slices, &n, &len);
         if (r == 0)
                 r = post_check_inline(thread, post, len);
         if (r < 0)
                 return r;
         post->len = len;
         /* At level 0 addresses come along, and need no place. */
-        if (n > 1 || (post->n_addresses > 0 && session->info.level > 0)) {
+        if (n > 1 || (n > 0 && post->transmit) || (post->n_addresses > 0 && session->info.level > 0)) {
                 r = vector_take(session, &arena, &slot);
                 if (r < 0)
                         return r;
         }
-        if (n == 1) {
+        if (n == 1 && !post->transmit) {
                 post->entry.buffer = slices[0];
-        } else if (n > 1) {
+        } else if (n > 0) {
                 vector_put_slices(arena, slot, slices, n, &post->entry.buffer);
                 post->entry.flags |= OVL_ENTRY_VECTOR;
         }
@@ -569,6 +584,54 @@ OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struc
         return post_submit(thread, &post);
 }
 
+OVL_API int ovl_transmit_file(struct ovl_thread *thread, uint64_t socket, uint64_t file, uint64_t offset, uint64_t len,
+                              const struct ovl_buffer *head, const struct ovl_buffer *tail, unsigned flags,
+                              struct ovl_overlapped *overlapped,
+                              void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        const struct ovl_part parts[] = {
+                { .data = head ? head->data : NULL, .len = head ? head->len : 0 },
+                { .data = tail ? tail->data : NULL, .len = tail ? tail->len : 0 },
+        };
+        const struct transmit transmit = {
+                .parts = parts,
+                .n_parts = tail ? 2 : head != NULL,
+                .has_range = true,
+                .len = len,
+        };
+        struct post post = {
+                .call = "ovl_transmit_file",
+                .flags = flags,
+                .flags_known = OVL_DISCONNECT | OVL_REUSE,
+                .overlapped = overlapped,
+                .routine = routine,
+                .transmit = &transmit,
+                .entry = { .socket = socket,
+                           .op = OVL_OP_TRANSMIT_FILE,
+                           .other = file,
+                           .aux = { .offset = offset, .len = (uint32_t) len } },
+        };
+
+        return post_submit(thread, &post);
+}
+
+OVL_API int ovl_transmit_packets(struct ovl_thread *thread, uint64_t socket, uint64_t file,
+                                 const struct ovl_part *parts, size_t n, unsigned flags,
+                                 struct ovl_overlapped *overlapped,
+                                 void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        const struct transmit transmit = { .parts = parts, .n_parts = n };
+        struct post post = {
+                .call = "ovl_transmit_packets",
+                .flags = flags,
+                .flags_known = OVL_DISCONNECT | OVL_REUSE,
+                .overlapped = overlapped,
+                .routine = routine,
+                .transmit = &transmit,
+                .entry = { .socket = socket, .op = OVL_OP_TRANSMIT_PACKETS, .other = file },
+        };
+
+        return post_submit(thread, &post);
+}
+
 /* Puts the address into the entry of an operation that has one. */
 static int post_address(struct ovl_thread *thread, struct post *post, const struct sockaddr *address, socklen_t len,
                         const char *purpose) {
@@ -653,7 +716,8 @@ OVL_API int ovl_disconnect(struct ovl_thread *thread, uint64_t socket, unsigned 
         return post_submit(thread, &post);
 }
 
-static_assert(OVL_REUSE == (int) OVL_TRANSMIT_REUSE, "flags are the same on the wire");
+static_assert(OVL_REUSE == (int) OVL_TRANSMIT_REUSE && OVL_DISCONNECT == (int) OVL_TRANSMIT_DISCONNECT,
+              "flags are the same on the wire");
 
 static_assert(POLLIN == OVL_POLL_IN && POLLPRI == OVL_POLL_PRIORITY && POLLOUT == OVL_POLL_OUT &&
                       POLLERR == OVL_POLL_ERROR && POLLHUP == OVL_POLL_HUP,

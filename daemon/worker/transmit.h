@@ -27,9 +27,9 @@ struct transmit {
         uint64_t packet_ends; /* parts that are the last of their packet */
         uint8_t rest[32];     /* bytes that the socket had no room for, and that are kept until it has */
         uint32_t n_rest;
-        bool is_stalled;      /* the socket had no room for what comes next, which is memory */
-        bool is_datagram;     /* each packet is a datagram */
-        bool is_measured;     /* it is known where open parts end, and that the file has what the others need */
+        bool is_stalled;  /* the socket had no room for what comes next, which is memory */
+        bool is_datagram; /* each packet is a datagram */
+        bool is_measured; /* it is known where open parts end, and that the file has what the others need */
 };
 
 /* All parts were taken from the entry. */
