@@ -17,6 +17,7 @@
 #include "base/time.h"
 #include "tests/harness/harness.h"
 #include "tests/system/client.h"
+#include "tests/system/hanging.h"
 
 #define TRANSMITS_BIG ((6u << 20) + 321) /* more than a connection holds */
 #define TRANSMITS_PIECE (256u << 10)     /* what the daemon reads at a time */
@@ -590,6 +591,155 @@ static void transmits_outlive_nothing(void **state) {
         client_stop(&client);
 }
 
+/* --- Files whose reads hang ------------------------------------------------------------------------------------- */
+
+static uint64_t transmits_open_path(struct client *client, const char *path) {
+        int fd = open(path, O_RDONLY | O_CLOEXEC);
+
+        assert_true(fd >= 0);
+        return transmits_open(client, fd);
+}
+
+static void transmits_expect_served(struct client *client, uint64_t file) {
+        struct ovl_overlapped sending = { 0 };
+        uint64_t socket;
+        int fd;
+
+        socket = client_pair(client, AF_INET, &fd);
+        assert_ok(transmits_post(client, socket, file, 0, 0, 0, &sending));
+        transmits_expect_bytes(fd, TRANSMITS_BIG, 0);
+        client_expect(client, &sending, 0, TRANSMITS_BIG);
+        assert_ok(ovl_socket_close(client->thread, socket));
+        close(fd);
+}
+
+static void transmits_of_a_file_that_hangs(void **state) {
+        struct ovl_overlapped hanging_ops[4] = { 0 };
+        uint64_t sockets[4], slow, file;
+        struct ovl_overlapped behind = { 0 };
+        struct hanging hanging;
+        struct client client;
+        int fds[4];
+
+        hanging_start(&hanging);
+        transmits_start(&client);
+        slow = transmits_open_path(&client, hanging.path);
+        file = transmits_open(&client, transmits_make(TRANSMITS_BIG));
+        hanging_set(&hanging, true);
+        for (size_t i = 0; i < 4; i++) {
+                sockets[i] = client_pair(&client, AF_INET, &fds[i]);
+                assert_ok(transmits_post(&client, sockets[i], slow, 0, 0, 0, &hanging_ops[i]));
+        }
+        assert_ok(client_send(&client, sockets[0], client.memory, 10, 0, &behind));
+        hanging_await(&hanging, 2);
+        transmits_expect_served(&client, file);
+        /* One that is read and one that waits to be end at once, and what stands behind them goes on. */
+        assert_int_equal(ovl_cancel(client.thread, sockets[0], &hanging_ops[0]), 1);
+        client_expect(&client, &hanging_ops[0], -ECANCELED, 0);
+        client_expect(&client, &behind, 0, 10);
+        assert_ok(ovl_socket_close(client.thread, sockets[3]));
+        client_expect(&client, &hanging_ops[3], -ECANCELED, 0);
+        assert_ok(ovl_socket_close(client.thread, sockets[1]));
+        client_expect(&client, &hanging_ops[1], -ECANCELED, 0);
+        assert_int_equal(ovl_cancel(client.thread, sockets[2], NULL), 1);
+        client_expect(&client, &hanging_ops[2], -ECANCELED, 0);
+        assert_ok(ovl_file_close(client.thread, slow));
+        transmits_expect_served(&client, file);
+        hanging_set(&hanging, false);
+        for (size_t i = 0; i < 4; i++)
+                close(fds[i]);
+        client_stop(&client);
+        hanging_stop(&hanging);
+}
+
+/* Its reads hang, and fail: the operation, which has sent nothing, says so, and the next one finds the file whole. */
+static void transmits_of_a_file_that_fails(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct ovl_buffer head;
+        struct hanging hanging;
+        struct client client;
+        uint64_t socket, slow;
+        int fd;
+
+        hanging_start(&hanging);
+        transmits_start(&client);
+        head = (struct ovl_buffer){ client.memory, 100 };
+        slow = transmits_open_path(&client, hanging.path);
+        socket = client_pair(&client, AF_INET, &fd);
+        hanging_set(&hanging, true);
+        assert_ok(ovl_transmit_file(client.thread, socket, slow, 0, 0, &head, NULL, 0, &sending, NULL));
+        hanging_await(&hanging, 1);
+        hanging_set(&hanging, false);
+        client_expect(&client, &sending, -EIO, 0);
+        assert_ok(transmits_post(&client, socket, slow, 0, 0, 0, &sending));
+        transmits_expect_bytes(fd, HANGING_LEN, 0);
+        client_expect(&client, &sending, 0, HANGING_LEN);
+        close(fd);
+        client_stop(&client);
+        hanging_stop(&hanging);
+}
+
+/* Whose reads all hang stops himself; others of the same user go on, and so does he when they have come back. */
+static void transmits_of_many_files_that_hang(void **state) {
+        struct ovl_overlapped sending[4] = { 0 }, waiting = { 0 };
+        uint64_t sockets[5], slow[2], file;
+        struct hanging hanging;
+        struct client client, other;
+        int fds[5];
+
+        hanging_start(&hanging);
+        transmits_start(&client);
+        other = client;
+        client_open(&other, 0);
+        file = transmits_open(&client, transmits_make(TRANSMITS_BIG));
+        hanging_set(&hanging, true);
+        for (size_t i = 0; i < 2; i++)
+                slow[i] = transmits_open_path(&client, hanging.path);
+        for (size_t i = 0; i < 5; i++)
+                sockets[i] = client_pair(&client, AF_INET, &fds[i]);
+        for (size_t i = 0; i < 4; i++)
+                assert_ok(transmits_post(&client, sockets[i], slow[i % 2], 0, 0, 0, &sending[i]));
+        hanging_await(&hanging, 4);
+        assert_ok(transmits_post(&client, sockets[4], file, 0, 10, 0, &waiting));
+        transmits_expect_served(&other, transmits_open(&other, transmits_make(TRANSMITS_BIG)));
+        assert_int_equal(ovl_result(&waiting), -EINPROGRESS);
+        hanging_set(&hanging, false);
+        client_expect(&client, &waiting, 0, 10);
+        for (size_t i = 0; i < 4; i++)
+                client_expect(&client, &sending[i], -EIO, 0);
+        for (size_t i = 0; i < 5; i++)
+                close(fds[i]);
+        client_close(&other);
+        client_stop(&client);
+        hanging_stop(&hanging);
+}
+
+/* The session is over while the read is not: the daemon keeps the file until then, and nothing else. */
+static void transmits_hang_beyond_their_session(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct hanging hanging;
+        struct client client;
+        uint64_t socket, slow;
+        int fd;
+
+        hanging_start(&hanging);
+        transmits_start(&client);
+        slow = transmits_open_path(&client, hanging.path);
+        socket = client_pair(&client, AF_INET, &fd);
+        hanging_set(&hanging, true);
+        assert_ok(transmits_post(&client, socket, slow, 0, 0, 0, &sending));
+        hanging_await(&hanging, 1);
+        client_close(&client);
+        peer_expect_end(fd);
+        daemon_wait_fds(client.estate.worker, client.estate.n_worker_fds + 1);
+        client_open(&client, 0);
+        transmits_expect_served(&client, transmits_open(&client, transmits_make(TRANSMITS_BIG)));
+        hanging_set(&hanging, false);
+        close(fd);
+        client_stop(&client);
+        hanging_stop(&hanging);
+}
+
 /* --- Refusals --------------------------------------------------------------------------------------------------- */
 
 static void transmits_refused_by_state(void **state) {
@@ -662,6 +812,10 @@ int main(int argc, char **argv) {
                 { "what is no file is refused", transmits_refuse_what_is_no_file },
                 { "files come and go", transmits_files_come_and_go },
                 { "a file that is taken back", transmits_outlive_nothing },
+                { "a file whose reads hang", transmits_of_a_file_that_hangs },
+                { "a file whose reads fail", transmits_of_a_file_that_fails },
+                { "many files whose reads hang", transmits_of_many_files_that_hang },
+                { "a read that outlives its session", transmits_hang_beyond_their_session },
                 { "transmits are refused by state", transmits_refused_by_state },
                 { "the level inline lends no files", transmits_need_a_level },
         };

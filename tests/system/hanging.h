@@ -1,0 +1,38 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef TESTS_SYSTEM_HANGING_H
+#define TESTS_SYSTEM_HANGING_H
+
+/* A file whose reads hang as long as a test likes: of a file system (FUSE) that a thread of the test serves. */
+
+#include <stdatomic.h>
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#define HANGING_LEN (1u << 20) /* bytes of the file, of which each is that of the pattern */
+
+struct hanging {
+        char path[128]; /* of the file */
+        char folder[96];
+        int fd;   /* of the file system */
+        int wake; /* an eventfd: something was changed below */
+        unsigned long thread;
+        atomic_bool hangs;      /* reads are not answered */
+        atomic_bool is_stopped; /* the server is to end */
+        atomic_uint n_hanging;  /* reads that wait */
+        uint64_t waiting[64];
+};
+
+/* Mounts it. Ends the case as skipped where that is not allowed. */
+void hanging_start(struct hanging *hanging);
+
+/* From here on reads hang, or are answered, those that hang among them. */
+void hanging_set(struct hanging *hanging, bool hangs);
+
+/* Waits until so many reads hang. */
+void hanging_await(struct hanging *hanging, unsigned n);
+
+/* All reads that hang fail; takes the file system away. */
+void hanging_stop(struct hanging *hanging);
+
+#endif
