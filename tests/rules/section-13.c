@@ -1,9 +1,11 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
-/* Section 13 of docs/SEMANTICS.md: accepts with data, connects with data, disconnects. */
+/* Section 13 of docs/SEMANTICS.md: accepts with data, connects with data, disconnects, files. */
 
 #include <arpa/inet.h>
+#include <fcntl.h>
 #include <netinet/tcp.h>
+#include <stdio.h>
 #include <stdlib.h>
 
 #include "tests/rules/section.h"
@@ -564,6 +566,196 @@ static void section_13_disconnect_and_reuse(void **state) {
         meeting_stop(&meeting);
 }
 
+/* --- Files ------------------------------------------------------------------------------------------------------ */
+
+#define SECTION_13_FILE 300000 /* bytes: more than are read at a time */
+
+/* A file of a pattern that the session has; or 0 at the level inline, which has none: that it says so is its case. */
+static uint64_t section_13_file(struct section *section) {
+        static char pattern[SECTION_13_FILE];
+        struct ovl_session_info info;
+        char path[128];
+        uint64_t file = 0;
+        int fd;
+
+        snprintf(path, sizeof(path), "%s/file", harness_directory());
+        fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        pattern_fill(pattern, SECTION_13_FILE, 0);
+        assert_int_equal(write(fd, pattern, SECTION_13_FILE), SECTION_13_FILE);
+        close(fd);
+        fd = open(path, O_RDONLY | O_CLOEXEC);
+        ovl_session_info(section->client.session, &info);
+        if (info.level > 0)
+                assert_ok(ovl_file_open(section->client.thread, fd, &file));
+        else
+                assert_int_equal(ovl_file_open(section->client.thread, fd, &file), -EOPNOTSUPP);
+        close(fd);
+        return file;
+}
+
+static void section_13_expect_bytes(int fd, const char *before, size_t offset, size_t len, const char *behind) {
+        static char bytes[SECTION_13_FILE + 100];
+        size_t n_before = strlen(before), n_behind = strlen(behind);
+
+        peer_read(fd, bytes, n_before + len + n_behind);
+        assert_memory_equal(bytes, before, n_before);
+        pattern_check(bytes + n_before, len, offset);
+        assert_memory_equal(bytes + n_before + len, behind, n_behind);
+}
+
+static void section_13_transmit_in_order(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct ovl_buffer head, tail;
+        struct section section;
+        struct ovl_thread *thread;
+        uint64_t file;
+
+        section_start(&section);
+        thread = section.client.thread;
+        file = section_13_file(&section);
+        if (file != 0) {
+                memcpy(section.client.memory, "headtail!", 9);
+                head = (struct ovl_buffer){ section.client.memory, 4 };
+                tail = (struct ovl_buffer){ section.client.memory + 4, 5 };
+                assert_ok(ovl_transmit_file(thread, section.socket, file, 0, 0, &head, &tail, 0, &sending, NULL));
+                section_13_expect_bytes(section.fd, "head", 0, SECTION_13_FILE, "tail!");
+                client_expect(&section.client, &sending, 0, SECTION_13_FILE + 9);
+                assert_ok(ovl_transmit_file(thread, section.socket, file, 1000, 0, NULL, NULL, 0, &sending, NULL));
+                section_13_expect_bytes(section.fd, "", 1000, SECTION_13_FILE - 1000, "");
+                client_expect(&section.client, &sending, 0, SECTION_13_FILE - 1000);
+                assert_ok(ovl_transmit_file(thread, section.socket, file, 1000, 10, NULL, &tail, 0, &sending, NULL));
+                section_13_expect_bytes(section.fd, "", 1000, 10, "tail!");
+                client_expect(&section.client, &sending, 0, 15);
+                assert_int_equal(ovl_transmit_file(thread, section.socket, 0, 0, 0, NULL, NULL, OVL_WANT_VERDICT,
+                                                   &sending, NULL),
+                                 0);
+                client_expect(&section.client, &sending, 0, 0);
+        }
+        section_stop(&section);
+}
+
+static void section_13_transmit_refused(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct section section;
+        struct ovl_thread *thread;
+        uint64_t file, stream, datagram;
+
+        section_start(&section);
+        thread = section.client.thread;
+        file = section_13_file(&section);
+        if (file != 0) {
+                assert_ok(ovl_socket_open(thread, AF_INET, SOCK_STREAM, &stream));
+                assert_ok(ovl_socket_open(thread, AF_INET, SOCK_DGRAM, &datagram));
+                assert_int_equal(
+                        ovl_transmit_file(thread, stream, file, 0, 0, NULL, NULL, OVL_WANT_VERDICT, &sending, NULL),
+                        -ENOTCONN);
+                assert_int_equal(
+                        ovl_transmit_file(thread, datagram, file, 0, 0, NULL, NULL, OVL_WANT_VERDICT, &sending, NULL),
+                        -ENOTCONN);
+                assert_int_equal(ovl_transmit_file(thread, section.socket, file, 0, 0x7fffffff, NULL, NULL,
+                                                   OVL_WANT_VERDICT, &sending, NULL),
+                                 -EMSGSIZE);
+                /* The longest is one that is not refused, but this file has fewer bytes. */
+                assert_ok(
+                        ovl_transmit_file(thread, section.socket, file, 0, 0x7ffffffe, NULL, NULL, 0, &sending, NULL));
+                client_expect(&section.client, &sending, -ENODATA, 0);
+        }
+        section_stop(&section);
+}
+
+static void section_13_transmit_and_disconnect(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct meeting meeting;
+        struct section *section = &meeting.section;
+        struct ovl_thread *thread;
+        uint64_t file;
+        int fd;
+
+        meeting_start(&meeting);
+        thread = section->client.thread;
+        file = section_13_file(section);
+        if (file != 0) {
+                assert_int_equal(ovl_transmit_file(thread, section->socket, file, 0, 0, NULL, NULL,
+                                                   OVL_REUSE | OVL_WANT_VERDICT, &sending, NULL),
+                                 -EOPNOTSUPP);
+                assert_ok(ovl_transmit_file(thread, section->socket, file, 0, 0, NULL, NULL, OVL_DISCONNECT | OVL_REUSE,
+                                            &sending, NULL));
+                section_13_expect_bytes(section->fd, "", 0, SECTION_13_FILE, "");
+                peer_expect_end(section->fd);
+                client_expect(&section->client, &sending, 0, SECTION_13_FILE);
+                assert_int_equal(meeting_accept(&meeting, section->socket, 0, NULL, &sending), OVL_PENDING);
+                fd = meeting_join(&meeting);
+                meeting_expect(&meeting, &sending, 0, 0);
+                meeting_expect_connected(&meeting, section->socket, fd);
+                close(fd);
+        }
+        meeting_stop(&meeting);
+}
+
+static void section_13_packets_on_a_stream(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct section section;
+        uint64_t file;
+
+        section_start(&section);
+        file = section_13_file(&section);
+        if (file != 0) {
+                const struct ovl_part parts[] = {
+                        { .data = section.client.memory, .len = 4 },
+                        { .offset = 100, .len = 200000, .flags = OVL_FROM_FILE | OVL_PACKET_END },
+                        { .data = section.client.memory + 4, .len = 5 },
+                };
+
+                memcpy(section.client.memory, "headtail!", 9);
+                assert_ok(
+                        ovl_transmit_packets(section.client.thread, section.socket, file, parts, 3, 0, &sending, NULL));
+                section_13_expect_bytes(section.fd, "head", 100, 200000, "tail!");
+                client_expect(&section.client, &sending, 0, 200009);
+        }
+        section_stop(&section);
+}
+
+static void section_13_packets_are_datagrams(void **state) {
+        struct ovl_overlapped operation = { 0 };
+        struct sockaddr_storage address;
+        struct section section;
+        socklen_t len = client_loopback(AF_INET, &address);
+        uint64_t file, datagram;
+        char bytes[100];
+        int fd;
+
+        section_start(&section);
+        file = section_13_file(&section);
+        if (file != 0) {
+                const struct ovl_part parts[] = {
+                        { .data = section.client.memory, .len = 4 },
+                        { .offset = 100, .len = 10, .flags = OVL_FROM_FILE | OVL_PACKET_END },
+                        { .data = section.client.memory + 4, .len = 5 },
+                };
+
+                fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+                assert_int_equal(bind(fd, (struct sockaddr *) &address, len), 0);
+                assert_int_equal(getsockname(fd, (struct sockaddr *) &address, &len), 0);
+                assert_ok(ovl_socket_open(section.client.thread, AF_INET, SOCK_DGRAM, &datagram));
+                assert_int_equal(ovl_transmit_packets(section.client.thread, datagram, file, parts, 3, OVL_WANT_VERDICT,
+                                                      &operation, NULL),
+                                 -ENOTCONN);
+                assert_ok(ovl_connect(section.client.thread, datagram, (struct sockaddr *) &address, len, 0, &operation,
+                                      NULL));
+                client_expect(&section.client, &operation, 0, 0);
+                memcpy(section.client.memory, "headtail!", 9);
+                assert_ok(ovl_transmit_packets(section.client.thread, datagram, file, parts, 3, 0, &operation, NULL));
+                client_expect(&section.client, &operation, 0, 19);
+                assert_int_equal(recv(fd, bytes, sizeof(bytes), 0), 14);
+                assert_memory_equal(bytes, "head", 4);
+                pattern_check(bytes + 4, 10, 100);
+                assert_int_equal(recv(fd, bytes, sizeof(bytes), 0), 5);
+                assert_memory_equal(bytes, "tail!", 5);
+                close(fd);
+        }
+        section_stop(&section);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "13.1 what an accept takes is checked", section_13_what_an_accept_takes },
@@ -579,6 +771,11 @@ int main(int argc, char **argv) {
                 { "13.9 a connected socket is whole at once", section_13_connected_is_whole },
                 { "13.10 a disconnect sends the end behind all else", section_13_disconnect_ends_the_stream },
                 { "13.10 a socket is used again", section_13_disconnect_and_reuse },
+                { "13.11 head, file and tail leave in this order", section_13_transmit_in_order },
+                { "13.11 what is not transmitted", section_13_transmit_refused },
+                { "13.11 a transmit disconnects", section_13_transmit_and_disconnect },
+                { "13.12 packets follow each other on a stream", section_13_packets_on_a_stream },
+                { "13.12 packets are datagrams", section_13_packets_are_datagrams },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
