@@ -598,7 +598,7 @@ OVL_API int ovl_cancel(struct ovl_thread *thread, uint64_t socket, struct ovl_ov
 
 /*
  * The same for the operations that this very thread posted, on one socket or, with socket 0, on all: each has ended,
- * and its record was taken in, when this returns.
+ * and its record was taken in, when this returns. That there are none is no error: 0.
  */
 OVL_API int ovl_cancel_thread(struct ovl_thread *thread, uint64_t socket);
 
@@ -841,7 +841,15 @@ OVL_API int ovl_socket_export(struct ovl_thread *thread, uint64_t socket, int *r
 OVL_API int ovl_bind(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len);
 OVL_API int ovl_listen(struct ovl_thread *thread, uint64_t socket, int backlog);
 
-/* how: SHUT_RD, SHUT_WR or SHUT_RDWR. Sends that are pending leave before the end of the stream is sent. */
+/*
+ * Ends a direction of a socket: further receives, or sends, are refused with -ESHUTDOWN. What is pending goes on: a
+ * receive still ends with what comes, and sends leave before the end of the stream is sent. A direction that is shut
+ * already can be shut again. See shutdown(2).
+ *
+ * how: SHUT_RD, SHUT_WR or SHUT_RDWR.
+ *
+ * -ENOTCONN on a stream that is not connected. A datagram socket needs no peer for it; nothing is sent.
+ */
 OVL_API int ovl_shutdown(struct ovl_thread *thread, uint64_t socket, int how);
 
 /*

@@ -377,7 +377,7 @@ static void queue_start_transmit(struct socket *socket, struct queue *queue, str
 static void socket_finish_send_side(struct socket *socket) {
         struct queue *queue = &socket->queues[DIRECTION_OUT];
 
-        if (queue->is_shut && list_is_empty(&queue->ops) && !socket->is_closing)
+        if (queue->is_shut && list_is_empty(&queue->ops) && !socket->is_closing && !is_datagram(socket))
                 socket->engine->ops->shutdown(socket->engine, &socket->file, SHUT_WR);
 }
 
@@ -761,8 +761,13 @@ void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, c
         }
 }
 
+/* A datagram socket has no end to send: it takes no more operations, whether or not it has a peer. */
+static bool socket_can_be_shut(const struct socket *socket) {
+        return socket->state == SOCKET_CONNECTED || is_datagram(socket);
+}
+
 int socket_shut_send(struct socket *socket) {
-        if (socket->state != SOCKET_CONNECTED)
+        if (!socket_can_be_shut(socket))
                 return -ENOTCONN;
         if (!socket->queues[DIRECTION_OUT].is_shut) {
                 socket->queues[DIRECTION_OUT].is_shut = true;
@@ -772,7 +777,7 @@ int socket_shut_send(struct socket *socket) {
 }
 
 int socket_shut_receive(struct socket *socket) {
-        if (socket->state != SOCKET_CONNECTED)
+        if (!socket_can_be_shut(socket))
                 return -ENOTCONN;
         socket->queues[DIRECTION_IN].is_shut = true;
         return 0;
