@@ -420,6 +420,8 @@ OVL_API int ovl_cancel_thread(struct ovl_thread *thread, uint64_t socket) {
         cancel.which_case = OVERLAPD__CANCEL__WHICH_THREAD;
         cancel.thread = thread->number;
         n = socket_cancel(thread, &cancel, "ovl_cancel_thread");
+        if (n == -ENOENT)
+                return 0;
         /* Also what came to its end by itself meanwhile has ended when this returns. */
         if (n >= 0)
                 socket_wait_thread_ended(thread, socket);

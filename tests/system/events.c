@@ -296,10 +296,10 @@ static void *events_post_and_cancel(void *argument) {
         struct ovl_thread *thread;
 
         assert_ok(ovl_thread_open(events->client.session, &thread, NULL));
-        assert_int_equal(ovl_cancel_thread(thread, events->sockets[0]), -ENOENT);
+        assert_int_equal(ovl_cancel_thread(thread, events->sockets[0]), 0);
         other->receiving.event = other->event;
         assert_int_equal(ovl_recv(thread, events->sockets[0], &buffer, 1, 0, &other->receiving, NULL), OVL_PENDING);
-        assert_int_equal(ovl_cancel_thread(thread, events->sockets[1]), -ENOENT);
+        assert_int_equal(ovl_cancel_thread(thread, events->sockets[1]), 0);
         assert_int_equal(ovl_result(&other->receiving), -EINPROGRESS);
         assert_int_equal(ovl_cancel_thread(thread, events->sockets[0]), 1);
         assert_int_equal(ovl_result(&other->receiving), -ECANCELED);
@@ -350,7 +350,7 @@ static void events_cancel_loses_no_byte(void **state) {
                 pattern_fill(data, len, n_sent);
                 peer_write(events.fds[0], data, len);
                 n_sent += len;
-                assert_true(ovl_cancel_thread(events.client.thread, events.sockets[0]) >= -ENOENT);
+                assert_true(ovl_cancel_thread(events.client.thread, events.sockets[0]) >= 0);
                 assert_int_equal(ovl_event_poll(events.events[0], NULL), 1);
                 for (size_t i = 0; i < 3; i++) {
                         int r = ovl_result(&receiving[i]);

@@ -166,7 +166,7 @@ static void sharing_cancel_ends_ones_own(void **state) {
         assert_int_equal(ovl_cancel(sharing.host.thread, 0, NULL), 1);
         assert_int_equal(ovl_result(&first), -ECANCELED);
         assert_int_equal(ovl_cancel(sharing.host.thread, 0, NULL), -ENOENT);
-        assert_int_equal(ovl_cancel_thread(sharing.host.thread, 0), -ENOENT);
+        assert_int_equal(ovl_cancel_thread(sharing.host.thread, 0), 0);
         assert_int_equal(ovl_result(&second), -EINPROGRESS);
         assert_int_equal(ovl_cancel_thread(sharing.guest.thread, 0), 1);
         assert_int_equal(ovl_result(&second), -ECANCELED);
