@@ -12,6 +12,7 @@ import socket
 import ssl
 import struct
 import subprocess
+import tempfile
 import unittest.mock
 
 import overlap.aio
@@ -74,6 +75,9 @@ class Unchanged(LoopCase):
     def test_buffered_protocols_and_sendfile(self):
         self.both(program.buffered)
 
+    def test_files(self):
+        self.both(program.files)
+
     def test_aborts(self):
         self.both(program.aborts)
 
@@ -119,6 +123,63 @@ async def talk(address, payload):
     writer.close()
     await writer.wait_closed()
     return back
+
+
+
+class Files(LoopCase):
+    """What the daemon reads, and what stays behind when a task is cancelled."""
+
+    @contextlib.asynccontextmanager
+    async def connection(self):
+        """A connected socket of the loop's, and the ordinary other end."""
+        loop = asyncio.get_running_loop()
+        with socket.create_server(("127.0.0.1", 0)) as listener:
+            ours = await loop.open_socket()
+            await loop.sock_connect(ours, listener.getsockname())
+            other, _ = listener.accept()
+        with other:
+            yield ours, other
+        ours.close()
+
+    def test_a_cancelled_file(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            payload = random.Random(7).randbytes(20 << 20)
+            with tempfile.NamedTemporaryFile(buffering=0) as made:
+                made.write(payload)
+                with open(made.name, "rb") as file:
+                    async with self.connection() as (ours, other):
+                        fallback = self.level == 0
+                        sending = asyncio.create_task(loop.sock_sendfile(ours, file, 5, fallback=fallback))
+                        await loop.run_in_executor(None, other.recv, 1, socket.MSG_PEEK)
+                        sending.cancel()
+                        with self.assertRaises(asyncio.CancelledError):
+                            await sending
+                        ours.shutdown(socket.SHUT_WR)
+                        back = await loop.run_in_executor(None, self.read_all, other)
+                        self.assertTrue(0 < len(back) < len(payload) - 5)
+                        self.assertEqual(back, payload[5:5 + len(back)])
+                        if not fallback:
+                            self.assertEqual(file.tell(), 5 + len(back))
+
+        self.run_ours(main())
+
+    @staticmethod
+    def read_all(other):
+        data = bytearray()
+        while piece := other.recv(1 << 20):
+            data += piece
+        return bytes(data)
+
+    def test_what_cannot_be_lent(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            with tempfile.TemporaryFile() as file:
+                async with self.connection() as (ours, other):
+                    with self.assertRaises(asyncio.SendfileNotAvailableError):
+                        await loop.sock_sendfile(ours, file, fallback=False)
+
+        self.run_ours(main())
 
 
 class Mixed(LoopCase):
@@ -430,7 +491,7 @@ class Growth(LoopCase):
         self.run_ours(main())
 
 
-for case in (Unchanged, Mixed, Sockets, Shortages, Losses, Growth):
+for case in (Unchanged, Mixed, Sockets, Files, Shortages, Losses, Growth):
     name = f"{case.__name__}Inline"
     globals()[name] = type(name, (case,), {"level": 0, "__module__": __name__, "__doc__": f"{case.__doc__} At level 0."})
 del case

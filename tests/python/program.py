@@ -9,6 +9,8 @@ import contextlib
 import hashlib
 import io
 import random
+import socket
+import tempfile
 
 
 async def echo(reader, writer):
@@ -182,11 +184,45 @@ async def buffered():
     payload = random.Random(2).randbytes(300000)
     reading = asyncio.create_task(reader.read(-1))
     sent = await loop.sendfile(writer.transport, io.BytesIO(payload))
+    with tempfile.NamedTemporaryFile(buffering=0) as made:
+        made.write(payload)
+        with open(made.name, "rb") as file:
+            writer.write(b"before")
+            sent += await loop.sendfile(writer.transport, file, 1000, 200000)
+            sent += await loop.sendfile(writer.transport, file, 250000)
+            writer.write(b"behind")
+            at = file.tell()
     writer.write_eof()
     back = await reading
     writer.close()
     server.close()
-    return [sent, back == payload]
+    return [sent, at, back == payload + b"before" + payload[1000:201000] + payload[250000:] + b"behind"]
+
+
+async def files():
+    """A file through sock_sendfile(), of a socket that the loop made."""
+    loop = asyncio.get_running_loop()
+    server = await asyncio.start_server(lambda reader, writer: swallow(reader, writer), "127.0.0.1", 0)
+    payload = random.Random(4).randbytes(2000000)
+    with tempfile.TemporaryFile(buffering=0) as made, open(f"/proc/self/fd/{made.fileno()}", "rb") as file:
+        made.write(payload)
+        open_socket = getattr(loop, "open_socket", None)
+        connection = await open_socket() if open_socket else socket.socket()
+        connection.setblocking(False)
+        await loop.sock_connect(connection, server.sockets[0].getsockname())
+        sent = await loop.sock_sendfile(connection, file, 7)
+        connection.shutdown(socket.SHUT_WR)
+        digest = await loop.sock_recv(connection, 100)
+        connection.close()
+        at = file.tell()
+    server.close()
+    return [sent, at, digest == hashlib.sha256(payload[7:]).digest()]
+
+
+async def swallow(reader, writer):
+    """Reads to the end, and answers with a checksum."""
+    writer.write(hashlib.sha256(await reader.read(-1)).digest())
+    writer.close()
 
 
 async def aborts():

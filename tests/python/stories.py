@@ -4,9 +4,11 @@
 
 import errno
 import hashlib
+import os
 import random
 import socket
 import struct
+import tempfile
 import threading
 import time
 
@@ -102,6 +104,55 @@ class Streams(stage.Case):
         self.refused(Reason.SEND_SHUT, mine.send, b"more", verdict=True)
         other.sendall(b"answer")
         self.assertEqual(mine.recv(100).finish(stage.PATIENCE_S), 6)
+
+    def test_files(self):
+        session = self.open()
+        mine, other = self.connect(session)
+        payload = random.Random(5).randbytes(3000000)
+        with tempfile.NamedTemporaryFile(buffering=0) as made:
+            made.write(payload)
+            with open(made.name, "rb") as file:
+                self._file(session, mine, other, file, payload)
+                reading = self.thread(self._read, other, 500 + len(payload) - 2000)
+                self.assertEqual(mine.sendfile(file, 1000, 500), 500)
+                self.assertEqual(file.tell(), 1500)
+                self.assertEqual(mine.sendfile(file, 2000), len(payload) - 2000)
+                self.assertEqual(reading.join(), payload[1000:1500] + payload[2000:])
+            with open(made.name, "r+b") as file:  # it could be written: it is read here
+                reading = self.thread(self._read, other, len(payload))
+                self.assertEqual(mine.sendfile(file), len(payload))
+                self.assertEqual(reading.join(), payload)
+
+    def _file(self, session, mine, other, file, payload):
+        if session.level == 0:
+            self.refused(Reason.LEVEL, session.file, file)
+            self.refused(Reason.LEVEL, mine.transmit, None, head=b"x")
+            return
+        with session.file(file) as lent:
+            reading = self.thread(self._read, other, len(payload) + 8)
+            sending = mine.transmit(lent, head=b"head", tail=b"tail")
+            self.assertEqual(sending.finish(stage.PATIENCE_S), len(payload) + 8)
+            self.assertEqual(reading.join(), b"head" + payload + b"tail")
+            region = session.region(4096)
+            region.view[:5] = b"memor"
+            parts = [[b"a", region.buffer(0, 5), overlap.Range(7, 3)], [], [b"yy", overlap.Range(len(payload) - 2)]]
+            self.assertEqual(mine.transmit_packets(parts, lent).finish(stage.PATIENCE_S), 13)
+            self.assertEqual(self._read(other, 13), b"amemor" + payload[7:10] + b"yy" + payload[-2:])
+            region.close()
+            self.refused(Reason.FILE_TOO_SHORT, mine.transmit(lent, len(payload), 1).finish, stage.PATIENCE_S)
+            self.refused(Reason.BAD_ELEMENT, mine.transmit, lent, -1)
+            self.refused(Reason.BUFFER_TOO_LONG, mine.transmit, lent, 0, 2147483646, head=b"x")
+        self.refused(Reason.UNKNOWN_FILE, mine.transmit, lent)
+        folder = os.open("/", os.O_RDONLY)
+        self.refused(Reason.BAD_FILE, session.file, folder)
+        os.close(folder)
+
+    @staticmethod
+    def _read(other, size):
+        data = bytearray()
+        while len(data) < size and (piece := other.recv(size - len(data))):
+            data += piece
+        return bytes(data)
 
     def test_a_long_send_is_one_operation(self):
         mine, other = self.connect(self.open())

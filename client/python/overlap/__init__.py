@@ -20,6 +20,7 @@ levels 0 and 1, starts no threads, installs no signal handlers and logs nothing.
 """
 
 from overlap.error import OverlapError, Reason
+from overlap.file import File, Range
 from overlap.handle import ThreadHandle
 from overlap.operation import Operation
 from overlap.options import Option, option_of
@@ -31,5 +32,5 @@ from overlap.thread import Thread
 from overlap.wire import Poll, RecordFlags
 
 __version__ = VERSION
-__all__ = ["Buffer", "Operation", "Option", "OverlapError", "Packet", "Poll", "Port", "Reason", "RecordFlags", "Region",
-           "Session", "Socket", "Thread", "ThreadHandle", "option_of"]
+__all__ = ["Buffer", "File", "Operation", "Option", "OverlapError", "Packet", "Poll", "Port", "Range", "Reason",
+           "RecordFlags", "Region", "Session", "Socket", "Thread", "ThreadHandle", "option_of"]

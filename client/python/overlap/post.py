@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, Union
 from overlap import address as addresses
 from overlap import wire
 from overlap.error import Reason, error
+from overlap.file import File, Range, range_fits
 from overlap.operation import Operation, Routine
 from overlap.region import Buffer
 
@@ -110,19 +111,100 @@ class Post:
             raise error(-errno.EMSGSIZE, Reason.TOO_MANY_BUFFERS)
         if self.operation.room > wire.LEN_MAX:
             raise error(-errno.EMSGSIZE, Reason.BUFFER_TOO_LONG)
-        for buffer in buffers:
-            if buffer.region.session is not self._session or buffer.region.number not in self._session.regions:
-                raise error(-errno.EFAULT, Reason.UNKNOWN_REGION, "a buffer lies in a region that was closed, or that "
-                                                                  "belongs to another session")
+        self._check_lent(buffers)
         self.operation.regions = tuple(buffer.region for buffer in buffers)
         if len(buffers) <= 1:
             self.buffer = buffers[0].slice() if buffers else wire.NO_SLICE
             return
-        raw = b"".join(wire.SLICE.pack(*buffer.slice()) for buffer in buffers)
         self.flags |= wire.EntryFlags.VECTOR
+        self._put_vector(b"".join(wire.SLICE.pack(*buffer.slice()) for buffer in buffers))
+
+    def _check_lent(self, buffers: Sequence[Buffer]) -> None:
+        for buffer in buffers:
+            if buffer.region.session is not self._session or buffer.region.number not in self._session.regions:
+                raise error(-errno.EFAULT, Reason.UNKNOWN_REGION, "a buffer lies in a region that was closed, or that "
+                                                                  "belongs to another session")
+
+    def _put_vector(self, raw: bytes) -> None:
         self.operation.vector = block = self._session.arena.take(len(raw))
         block.view[:] = raw
         self.buffer = block.slice()
+
+    # --- Transmits ------------------------------------------------------------------------------------------------
+
+    def transmit(self, file: File | None, part: Range, head: Bytes | Buffer, tail: Bytes | Buffer) -> None:
+        """A range of a file between a head and a tail."""
+        self._check_level()
+        self.other = self._number_of(file)
+        if file is not None:
+            self.aux = wire.Slice(part.offset, part.count, 0)
+        slices = self._place([head, tail])
+        open_end = file is not None and part.count == 0
+        self._transmit([part] if file is not None else [], [wire.SLICE.pack(*place) for place in slices]
+                       if slices != [wire.NO_SLICE] * 2 else [], len(head) + len(tail), open_end)
+
+    def transmit_packets(self, file: File | None, packets: Sequence[Sequence[Bytes | Buffer | Range]]) -> None:
+        """Memory and ranges of a file, in packets."""
+        self._check_level()
+        self.other = self._number_of(file)
+        memory = [part for packet in packets for part in packet if not isinstance(part, Range)]
+        ranges = [part for packet in packets for part in packet if isinstance(part, Range)]
+        places = iter(self._place(memory))
+        elements: list[tuple[wire.Slice, wire.ElementFlags]] = []
+        for packet in packets:
+            for index, part in enumerate(packet or [b""]):
+                ends = wire.ElementFlags.PACKET_END if index + 1 >= len(packet) else wire.ElementFlags(0)
+                if isinstance(part, Range):
+                    place, ends = wire.Slice(part.offset, part.count, 0), ends | wire.ElementFlags.FILE
+                else:
+                    place = next(places) if packet else wire.NO_SLICE
+                elements.append((place, ends))
+        self._transmit(ranges, [wire.ELEMENT.pack(*place, flags) for place, flags in elements],
+                       sum(len(part) for part in memory), any(part.count == 0 for part in ranges))
+
+    def _check_level(self) -> None:
+        if self._session.level < 1:
+            raise error(-errno.EOPNOTSUPP, Reason.LEVEL)
+
+    def _number_of(self, file: File | None) -> int:
+        if file is not None and (file.closed or file.session is not self._session):
+            raise error(-errno.EBADF, Reason.UNKNOWN_FILE, "the file was closed, or belongs to another session")
+        return file.number if file is not None else 0
+
+    def _place(self, parts: list[Bytes | Buffer]) -> list[wire.Slice]:
+        """Slices of all parts; what is the program's own is copied into one block."""
+        own = [memoryview(part).cast("B") for part in parts if not isinstance(part, Buffer)]
+        lent = [part for part in parts if isinstance(part, Buffer)]
+        self._check_lent(lent)
+        self.operation.regions = tuple(buffer.region for buffer in lent)
+        length, at = sum(len(view) for view in own), 0
+        if length:
+            self.operation.block = self._session.arena.take(length)
+        slices: list[wire.Slice] = []
+        for part in parts:
+            if isinstance(part, Buffer):
+                slices.append(part.slice() if len(part) else wire.NO_SLICE)
+            elif len(view := own.pop(0)) and (block := self.operation.block) is not None:
+                block.view[at:at + len(view)] = view
+                slices.append(block[at:at + len(view)].slice())
+                at += len(view)
+            else:
+                slices.append(wire.NO_SLICE)
+        return slices
+
+    def _transmit(self, ranges: list[Range], array: list[bytes], n_memory: int, open_end: bool) -> None:
+        for part in ranges:
+            if not range_fits(part):
+                raise error(-errno.EINVAL, Reason.BAD_ELEMENT, f"{part} is no range of a file that one operation sends")
+        room = n_memory + sum(part.count for part in ranges)
+        if room > wire.TRANSMIT_LEN_MAX:
+            raise error(-errno.EMSGSIZE, Reason.BUFFER_TOO_LONG)
+        if len(array) > wire.SLICES_MAX:
+            raise error(-errno.EMSGSIZE, Reason.TOO_MANY_BUFFERS)
+        self.operation.room = wire.TRANSMIT_LEN_MAX if open_end else room
+        if array:
+            self.flags |= wire.EntryFlags.VECTOR
+            self._put_vector(b"".join(array))
 
     def want_addresses(self, count: int) -> None:
         """Room for the addresses that the operation yields."""

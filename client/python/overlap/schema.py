@@ -34,6 +34,8 @@ MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         24: ("thread_handle_close", "ThreadHandleClose"),
         25: ("function_register", "FunctionRegister"),
         26: ("apc_queue", "ApcQueue"),
+        27: ("file_add", "FileAdd"),
+        28: ("file_remove", "FileRemove"),
     },
     "Reply": {
         1: ("id", "uint32"),
@@ -51,6 +53,7 @@ MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         13: ("socket_taken", "SocketTakenReply"),
         14: ("socket_share", "SocketShareReply"),
         15: ("thread_handle", "ThreadHandleReply"),
+        16: ("file_add", "FileAddReply"),
     },
     "Notice": {
         1: ("status", "sint32"),
@@ -99,6 +102,13 @@ MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
     },
     "RegionRemove": {
         1: ("region", "uint32"),
+    },
+    "FileAdd": {},
+    "FileAddReply": {
+        1: ("file", "uint32"),
+    },
+    "FileRemove": {
+        1: ("file", "uint32"),
     },
     "LaneAdd": {
         1: ("n_slots", "uint32"),

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 from overlap import wire
 from overlap.channel import Channel, Reply, socket_path, timed_out
 from overlap.error import OverlapError, Reason, error
+from overlap.file import File, FileLike
 from overlap.message import Message
 from overlap.operation import Operation, Routine
 from overlap.port import Packet, Port
@@ -235,6 +236,17 @@ class Session:
         if self.level < 1:
             raise error(-errno.EOPNOTSUPP, Reason.LEVEL)
         return Region(self, size)
+
+    def file(self, file: FileLike) -> File:
+        """Lends a file, for Socket.transmit() and Socket.transmit_packets().
+
+        file: a regular file that is open for reading only, or its descriptor. It may be closed afterwards.
+        Raises OverlapError: EOPNOTSUPP (LEVEL) at level 0, EBADFD (BAD_FILE: the text says why), EDQUOT (QUOTA).
+        """
+        if self.level < 1:
+            raise error(-errno.EOPNOTSUPP, Reason.LEVEL)
+        fd = file if isinstance(file, int) else file.fileno()
+        return File(self, self.request("file_add", {}, fd=fd))
 
     def socket(self, family: int = 2, kind: int = 1) -> "Socket":
         """Opens a socket. family: AF_INET, AF_INET6 or AF_UNIX. kind: SOCK_STREAM or SOCK_DGRAM."""

@@ -13,14 +13,19 @@ What is lent (a Buffer, or writable memory) belongs to the operation until it ha
 
 import errno
 import socket as _socket
-from typing import TYPE_CHECKING, Any, Unpack, TypedDict
+from collections.abc import Callable, Sequence
+from io import UnsupportedOperation
+from os import fstat
+from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, TypedDict
 
 from overlap import address as addresses
 from overlap import wire
-from overlap.error import error
+from overlap.error import OverlapError, error
+from overlap.file import UNFIT, File, Range
 from overlap.operation import Operation, Routine
 from overlap.options import Option
-from overlap.post import Post, ReceiveBuffers, SendBuffers
+from overlap.post import Bytes, Post, ReceiveBuffers, SendBuffers
+from overlap.region import Buffer
 
 if TYPE_CHECKING:
     from overlap.port import Port
@@ -38,6 +43,7 @@ class Posting(TypedDict, total=False):
     thread: "Thread | None"
 
 
+_SENDFILE_MAX = 1 << 30  # bytes that one operation of sendfile() sends
 _DIRECTIONS = {_socket.SHUT_RD: 1, _socket.SHUT_WR: 2, _socket.SHUT_RDWR: 3}
 
 
@@ -140,6 +146,93 @@ class Socket:
         view = memoryview(data).cast("B")
         for at in range(0, len(view), wire.INLINE_OP_LEN_MAX):
             self.send(view[at:at + wire.INLINE_OP_LEN_MAX]).finish()
+
+    def transmit(self, file: File | None, offset: int = 0, count: int = 0, *, head: Bytes | Buffer = b"",
+                 tail: Bytes | Buffer = b"", disconnect: bool = False, reuse: bool = False,
+                 **common: Unpack[Posting]) -> Operation:
+        """Sends a file on a stream, which the daemon reads, between a head and a tail.
+
+        file: of Session.file(); None: only head and tail are sent. offset, count: bytes of it; 0: all to its end.
+        head, tail: a Buffer, lent until the end; or bytes-like, copied now: at most 1 MiB together.
+        disconnect: the end of the stream follows. reuse: and the socket is as new after that.
+        The record: bytes sent, of all three. ENODATA (FILE_TOO_SHORT), EIO (FILE_UNREADABLE), EMSGSIZE: see
+        docs/PROTOCOL.md. Raises OverlapError (EOPNOTSUPP, LEVEL) at level 0.
+        """
+        post = self._post(wire.Op.TRANSMIT_FILE, common)
+        return self._transmit(post, disconnect, reuse, lambda: post.transmit(file, Range(offset, count), head, tail))
+
+    def transmit_packets(self, packets: Sequence[Sequence[Bytes | Buffer | Range]], file: File | None = None, *,
+                         disconnect: bool = False, reuse: bool = False, **common: Unpack[Posting]) -> Operation:
+        """Sends memory and ranges of a file: on a datagram socket that is connected each packet as one datagram.
+
+        packets: each is a sequence of parts, 64 in all: a Buffer, lent; bytes-like, copied; or a Range of the file.
+        file: of Session.file(). disconnect, reuse: as transmit(), on a stream.
+        The record: bytes sent. Raises and fails as transmit().
+        """
+        post = self._post(wire.Op.TRANSMIT_PACKETS, common)
+        return self._transmit(post, disconnect, reuse, lambda: post.transmit_packets(file, packets))
+
+    @staticmethod
+    def _transmit(post: Post, disconnect: bool, reuse: bool, describe: Callable[[], None]) -> Operation:
+        post.op_flags = wire.TransmitFlags.DISCONNECT * disconnect | wire.TransmitFlags.REUSE * reuse
+        try:
+            describe()
+        except BaseException:
+            post.drop()
+            raise
+        return post.start()
+
+    def sendfile(self, file: BinaryIO, offset: int = 0, count: int | None = None) -> int:
+        """Sends a file until its end, or `count` bytes of it, and waits: as socket.sendfile(), and for the same files.
+
+        The daemon reads it, where it can: what is no regular file that is open for reading only, and every file at
+        level 0, is read here. Returns the bytes that were sent; the file's position is behind them, also after an
+        error. Raises OverlapError.
+        """
+        if self.type != _socket.SOCK_STREAM:
+            raise ValueError("only SOCK_STREAM type sockets are supported")
+        if count is not None and count <= 0:
+            raise ValueError(f"count must be a positive integer (got {count!r})")
+        try:
+            lent = self.session.file(file)
+        except (OverlapError, AttributeError, UnsupportedOperation) as failure:
+            if isinstance(failure, OverlapError) and failure.reason not in UNFIT:
+                raise
+            return self._sendfile_read(file, offset, count)
+        with lent:
+            return self._sendfile_lent(lent, file, offset, count)
+
+    def _sendfile_lent(self, lent: File, file: BinaryIO, offset: int, count: int | None) -> int:
+        sent = 0
+        try:
+            while count is None or sent < count:
+                left = max(fstat(file.fileno()).st_size - offset - sent, 0)
+                step = min(left, _SENDFILE_MAX, left if count is None else count - sent)
+                if step == 0:
+                    break
+                operation = self.transmit(lent, offset + sent, step)
+                operation.wait()
+                sent += operation.bytes
+                operation.result()
+        finally:
+            file.seek(offset + sent)
+        return sent
+
+    def _sendfile_read(self, file: BinaryIO, offset: int, count: int | None) -> int:
+        sent = 0
+        if offset:
+            file.seek(offset)
+        try:
+            while count is None or sent < count:
+                data = file.read(min(wire.INLINE_OP_LEN_MAX, wire.INLINE_OP_LEN_MAX if count is None else count - sent))
+                if not data:
+                    break
+                self.sendall(data)
+                sent += len(data)
+        finally:
+            if hasattr(file, "seek"):
+                file.seek(offset + sent)
+        return sent
 
     def cancel(self) -> int:
         """Cancels everything on this socket, and waits until it has ended, whichever way.

@@ -27,6 +27,7 @@ ADDRESS_SIZE = 116
 BATCH_MAX = 2047  # slots of a POST frame, records of a RECORDS frame
 SLICES_MAX = 64  # of one operation
 LEN_MAX = 1 << 30  # bytes of one operation
+TRANSMIT_LEN_MAX = 2147483646  # bytes of one that sends a file
 INLINE_LEN_MAX = 65535  # bytes of the payload of one entry
 INLINE_OP_LEN_MAX = 64 * 16384  # bytes of a send that is continued
 INLINE_PIECE = 16384  # in which the daemon keeps payload
@@ -39,6 +40,7 @@ ENTRY = struct.Struct("<QQBBBBIQIIQQII")
 ADDRESS = struct.Struct("<BBHI108s")
 RECORD = struct.Struct("<QQQQQQiHHBBBBI")
 SLICE = struct.Struct("<QII")
+ELEMENT = struct.Struct("<QIHH")
 
 
 class Op(enum.IntEnum):
@@ -84,6 +86,20 @@ class MessageFlags(enum.IntFlag):
     PEEK = 0x02
     DONTROUTE = 0x04
     WAITALL = 0x100
+
+
+class TransmitFlags(enum.IntFlag):
+    """Flags of what disconnects, and of what may when it has sent a file."""
+
+    DISCONNECT = 0x01
+    REUSE = 0x02
+
+
+class ElementFlags(enum.IntFlag):
+    """Flags of an element of TRANSMIT_PACKETS."""
+
+    FILE = 0x01
+    PACKET_END = 0x02
 
 
 class Poll(enum.IntFlag):

@@ -25,6 +25,7 @@ from typing import Any, TypeVar
 from overlap.aio.datagram import DatagramTransport
 from overlap.aio.listener import Listener
 from overlap.aio.service import Service
+from overlap.aio.file import send_file
 from overlap.aio.sock import Socket
 from overlap.aio.stream import StreamTransport
 from overlap.error import OverlapError, Reason
@@ -221,10 +222,16 @@ class EventLoop(asyncio.SelectorEventLoop):
         return connection, connection.peername
 
     async def _sock_sendfile_native(self, sock: Any, file: Any, offset: int, count: int | None) -> int:
-        if isinstance(sock, Socket):
-            raise exceptions.SendfileNotAvailableError("the descriptor of this socket is the daemon's")
-        sent: int = await super()._sock_sendfile_native(sock, file, offset, count)
-        return sent
+        if not isinstance(sock, Socket):
+            sent: int = await super()._sock_sendfile_native(sock, file, offset, count)
+            return sent
+        return await send_file(sock, file, offset, count)
+
+    async def _sendfile_native(self, transp: Any, file: Any, offset: int, count: int | None) -> int:
+        if not isinstance(transp, StreamTransport):
+            sent: int = await super()._sendfile_native(transp, file, offset, count)
+            return sent
+        return await transp.send_file(file, offset, count)
 
     # --- Transports -----------------------------------------------------------------------------------------------
 

@@ -120,21 +120,23 @@ class Service:
 
     # --- Requests and operations ----------------------------------------------------------------------------------
 
-    def ask(self, what: str, fields: Message, on_end: Callable[[Message, OverlapError | None], None]) -> None:
-        """Makes a request. on_end: called in the loop with the reply, or with what was refused."""
+    def ask(self, what: str, fields: Message, on_end: Callable[[Message, OverlapError | None], None],
+            fd: int | None = None) -> None:
+        """Makes a request. on_end: called in the loop with the reply, or with what was refused. fd: rides along."""
         def on_reply(reply: Reply) -> None:
             failure = error(reply[0]["status"], reply[0].get("reason", 0), reply[0].get("text", "")) if reply[0].get(
                 "status", 0) < 0 else None
             self.thread.queue(None, lambda: on_end(reply[0], failure))
 
         try:
-            self.session.request_start(what, fields, on_reply, thread=self.thread)
+            self.session.request_start(what, fields, on_reply, thread=self.thread, fd=fd)
         except OverlapError as failure:
             self.loop.call_soon(on_end, {}, failure)
         else:
             self.flush_soon()
 
-    async def request(self, what: str, fields: Message, undo: Callable[[Message], None] | None = None) -> Message:
+    async def request(self, what: str, fields: Message, undo: Callable[[Message], None] | None = None,
+                      fd: int | None = None) -> Message:
         """Makes a request and waits for the reply. undo: what to do with it when the task was cancelled meanwhile."""
         answered: asyncio.Future[Message] = self.loop.create_future()
 
@@ -147,7 +149,7 @@ class Service:
             else:
                 answered.set_result(reply)
 
-        self.ask(what, fields, on_end)
+        self.ask(what, fields, on_end, fd)
         return await answered
 
     def forget(self, socket: DaemonSocket) -> None:

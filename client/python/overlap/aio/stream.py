@@ -21,6 +21,7 @@ from collections import deque
 from collections.abc import Callable
 from typing import Any
 
+from overlap.aio.file import send_file
 from overlap.aio.sock import Socket
 from overlap.error import OverlapError
 from overlap.message import Message
@@ -42,7 +43,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
     _protocol_paused: bool
 
     _start_tls_compatible = True
-    _sendfile_compatible = constants._SendfileMode.FALLBACK  # type: ignore[attr-defined]
+    _sendfile_compatible = constants._SendfileMode.TRY_NATIVE  # type: ignore[attr-defined]
 
     def __init__(self, loop: asyncio.AbstractEventLoop, sock: Socket, protocol: asyncio.BaseProtocol,
                  waiter: "asyncio.Future[None] | None" = None, extra: dict[str, Any] | None = None,
@@ -61,6 +62,7 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
         self._buffer = bytearray()
         self._n_sends = self._n_sending = 0  # operations, and their bytes
         self._n_written_in_vain = 0
+        self._emptied: asyncio.Future[None] | None = None  # what waits until all that was written has left
         if server is not None:
             server._attach()
         if sock.type == socket.SOCK_STREAM and sock.family != socket.AF_UNIX:
@@ -230,6 +232,8 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
             raise TypeError(f"data argument must be a bytes-like object, not {type(data).__name__!r}")
         if self._eof_wanted:
             raise RuntimeError("Cannot call write() after write_eof()")
+        if self._emptied is not None:
+            raise RuntimeError("unable to write; sendfile is in progress")
         if not data:
             return
         if self._closing and (self._error is not None or self._closed or not self._is_leaving()):
@@ -284,8 +288,26 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
             return
         self._maybe_resume_protocol()
         self._push()
+        if self._emptied is not None and not self._is_leaving():
+            futures._set_result_unless_cancelled(self._emptied, None)  # type: ignore[attr-defined]
         if self._closing and not self._is_leaving():
             self._close_socket()
+
+    async def send_file(self, file: Any, offset: int, count: int | None) -> int:
+        """Sends a file behind what was written: for the loop's sendfile(). Returns the bytes that were sent."""
+        if self._emptied is not None:
+            raise RuntimeError("another sendfile() of this transport has not ended")
+        was_reading = self.is_reading()
+        self.pause_reading()
+        self._emptied = self._loop.create_future()
+        try:
+            if self._is_leaving():
+                await self._emptied
+            return await send_file(self._sock, file, offset, count)
+        finally:
+            self._emptied = None
+            if was_reading:
+                self.resume_reading()
 
     def _maybe_resume_protocol(self) -> None:
         """asyncio's sendfile() may leave its own pause to the protocol that it puts back, which then was never paused
@@ -339,6 +361,8 @@ class StreamTransport(transports._FlowControlMixin, asyncio.Transport):  # type:
             return
         self._closed = self._daemon.closed = True
         self._received.clear()
+        if self._emptied is not None and not self._emptied.done():
+            self._emptied.set_exception(ConnectionError("Connection is closed by peer"))
         self._service.ask("socket_close", {"socket": self._daemon.id}, self._on_closed)
 
     def _on_closed(self, reply: Message, failure: OverlapError | None) -> None:
