@@ -364,7 +364,9 @@ OVL_ASSERT_AT(struct ovl_record, payload_len, 60);
         X(BAD_FILE, 66, "the descriptor is no file that can be sent: open a regular file for reading only")            \
         X(FILE_TOO_SHORT, 67, "the file ends before the bytes that were to be sent: the rest was not sent")            \
         X(FILE_UNREADABLE, 68, "the file cannot be read: the rest was not sent")                                       \
-        X(BAD_ELEMENT, 69, "an element has unknown flags, a region and the flag FILE, or lies beyond any file")
+        X(BAD_ELEMENT, 69, "an element has unknown flags, a region and the flag FILE, or lies beyond any file")        \
+        X(NOT_OVERLAPPED, 79,                                                                                          \
+          "the socket is not overlapped: it has no completion port, and all calls on it are synchronous")
 
 enum ovl_reason {
 #define OVL_REASON_ENUM(name, number, text) OVL_REASON_##name = number,

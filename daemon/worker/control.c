@@ -214,6 +214,7 @@ static void control_finish_open(struct control *control, struct call *call, int 
                               "overlapd has as many sockets as it can hold: raise LimitNOFILE");
                 return;
         }
+        handle->socket->is_non_overlapped = call->is_non_overlapped;
         open_reply.socket = handle->number;
         reply.id = call->id;
         reply.what_case = OVERLAPD__REPLY__WHAT_SOCKET_OPEN;

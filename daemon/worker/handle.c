@@ -201,6 +201,7 @@ void handle_replace(struct socket *old, struct handle *hidden, struct list *ende
                 handle_hold(handle, next);
         }
         next->is_closing = next->n_open == 0;
+        next->is_non_overlapped = old->is_non_overlapped;
         handle_hold(hidden, old);
         old->is_closing = true;
         session_touch(hidden->session);

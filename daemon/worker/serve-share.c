@@ -53,6 +53,7 @@ static void serve_taken(struct serve *serve, const struct handle *handle) {
         taken.family = (Overlapd__Family) handle->socket->family;
         taken.type = (Overlapd__Type) handle->socket->type;
         taken.listens = handle->socket->state == SOCKET_LISTENING;
+        taken.non_overlapped = handle->socket->is_non_overlapped;
         reply.what_case = OVERLAPD__REPLY__WHAT_SOCKET_TAKEN;
         reply.socket_taken = &taken;
         serve_send(serve, &reply);

@@ -78,6 +78,7 @@ void serve_socket_open(struct serve *serve) {
         }
         call->message.body.socket.family = family;
         call->message.body.socket.type = type;
+        call->is_non_overlapped = open->non_overlapped;
         call_ask(serve, call, LINK_SOCKET, -1);
 }
 
@@ -416,6 +417,11 @@ void serve_port_associate(struct serve *serve) {
 
         if (!handle)
                 return;
+        if (handle->socket->is_non_overlapped) {
+                serve_refuse(serve, -EINVAL, OVL_REASON_NOT_OVERLAPPED,
+                             "the socket, or its listener, was opened as one that is not overlapped: it has no port");
+                return;
+        }
         port = session_find_port(serve->session, associate->port);
         if (!port) {
                 serve_refuse(serve, -ENOENT, OVL_REASON_UNKNOWN_PORT, "no port of this session has the number %llu",

@@ -52,6 +52,7 @@ struct call {
         struct charge charge;
         struct match match;
         uint32_t n_cancelled;
+        bool is_non_overlapped; /* of an open: what the socket is to be */
 };
 
 /* What a serving function works on. */

@@ -50,6 +50,7 @@ struct socket {
         uint64_t connected_at;  /* ns: a stream: since when it is connected */
         bool is_closing;        /* no handle is open any more */
         bool is_foreign;        /* it, or its listener, was adopted: closing it may take as long as a client likes */
+        bool is_non_overlapped; /* it, or its listener, was opened so: it has no port */
         uint64_t bytes_received;
         uint64_t bytes_sent;
 };

@@ -54,7 +54,7 @@ static int succession_open(struct op *op, enum socket_state state, struct handle
 
 /* Returns whether the op goes on. */
 static bool succession_accept(struct op *op, struct list *ended) {
-        bool is_foreign = op->socket->is_foreign;
+        const struct socket *listener = op->socket;
         unsigned left = op->steps & ~(unsigned) STEP_ACCEPT;
 
         if (op->session->is_ending || (left != 0 && op->cancel != 0)) {
@@ -67,7 +67,8 @@ static bool succession_accept(struct op *op, struct list *ended) {
                 return false;
         op->into->n_ops++;
         /* It lingers as its listener does, whose option is not ours. */
-        op->into->socket->is_foreign = is_foreign;
+        op->into->socket->is_foreign = listener->is_foreign;
+        op->into->socket->is_non_overlapped = listener->is_non_overlapped;
         if (left == 0) {
                 op_end(op, 0, OVL_REASON_NONE, 0);
                 return false;

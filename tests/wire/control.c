@@ -122,6 +122,9 @@ static void control_sockets(void **state) {
         peer.host.len = sizeof(link_local);
         COMPARE_REQUEST("socket-open", 4, socket_open, SOCKET_OPEN, OVERLAPD__SOCKET_OPEN__INIT, Overlapd__SocketOpen,
                         0, it.family = OVERLAPD__FAMILY__FAMILY_INET, it.type = OVERLAPD__TYPE__TYPE_STREAM);
+        COMPARE_REQUEST("socket-open-non-overlapped", 4, socket_open, SOCKET_OPEN, OVERLAPD__SOCKET_OPEN__INIT,
+                        Overlapd__SocketOpen, 0, it.family = OVERLAPD__FAMILY__FAMILY_INET,
+                        it.type = OVERLAPD__TYPE__TYPE_STREAM, it.non_overlapped = 1);
         COMPARE_REPLY("socket-open-reply", 4, socket_open, SOCKET_OPEN, OVERLAPD__SOCKET_OPEN_REPLY__INIT,
                       Overlapd__SocketOpenReply, it.socket = SOCKET);
         COMPARE_REQUEST("socket-bind", 5, socket_bind, SOCKET_BIND, OVERLAPD__SOCKET_BIND__INIT, Overlapd__SocketBind,
@@ -157,6 +160,9 @@ static void control_moves(void **state) {
         COMPARE_REPLY("socket-taken", 20, socket_taken, SOCKET_TAKEN, OVERLAPD__SOCKET_TAKEN_REPLY__INIT,
                       Overlapd__SocketTakenReply, it.socket = SOCKET, it.family = OVERLAPD__FAMILY__FAMILY_INET,
                       it.type = OVERLAPD__TYPE__TYPE_STREAM, it.listens = 1);
+        COMPARE_REPLY("socket-taken-non-overlapped", 19, socket_taken, SOCKET_TAKEN, OVERLAPD__SOCKET_TAKEN_REPLY__INIT,
+                      Overlapd__SocketTakenReply, it.socket = SOCKET, it.family = OVERLAPD__FAMILY__FAMILY_INET,
+                      it.type = OVERLAPD__TYPE__TYPE_DATAGRAM, it.non_overlapped = 1);
         COMPARE_REQUEST("socket-export", 21, socket_export, SOCKET_EXPORT, OVERLAPD__SOCKET_EXPORT__INIT,
                         Overlapd__SocketExport, 0, it.socket = SOCKET);
         exported.id = 21;
@@ -284,7 +290,7 @@ static void control_every_vector_repacks(void **state) {
         assert_non_null(count.arena);
         message_arena_init(count.arena);
         vector_for_each(control_repack, &count);
-        assert_int_equal(count.n, 51);
+        assert_int_equal(count.n, 53);
         free(count.arena);
 }
 

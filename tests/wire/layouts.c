@@ -443,7 +443,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 82);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 84);
 }
 
 int main(int argc, char **argv) {

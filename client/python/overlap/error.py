@@ -82,6 +82,7 @@ class Reason(enum.IntEnum):
     FILE_TOO_SHORT = 67, "the file ends before the bytes that were to be sent: the rest was not sent"
     FILE_UNREADABLE = 68, "the file cannot be read: the rest was not sent"
     BAD_ELEMENT = 69, "an element has unknown flags, a region and the flag FILE, or lies beyond any file"
+    NOT_OVERLAPPED = 79, "the socket is not overlapped: it has no completion port, and all calls on it are synchronous"
 
 
 def reason_name(reason: int) -> str:

@@ -125,6 +125,7 @@ MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
     "SocketOpen": {
         1: ("family", "enum"),
         2: ("type", "enum"),
+        3: ("non_overlapped", "bool"),
     },
     "SocketOpenReply": {
         1: ("socket", "fixed64"),
@@ -169,6 +170,7 @@ MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         2: ("family", "enum"),
         3: ("type", "enum"),
         4: ("listens", "bool"),
+        5: ("non_overlapped", "bool"),
     },
     "SocketExport": {
         1: ("socket", "fixed64"),
