@@ -2,8 +2,10 @@
 #ifndef CLIENT_ASSOCIATION_H
 #define CLIENT_ASSOCIATION_H
 
-/* Which socket has which completion port. All functions: under the session's lock. */
+/* What a session associates with a socket: a completion port, and the manner of synchronous calls. All functions: under
+ * the session's lock. */
 
+#include <stdbool.h>
 #include <stdint.h>
 
 #include "base/list.h"
@@ -12,27 +14,47 @@
 
 struct ovl_port;
 
+/* How synchronous calls on a socket go. */
+struct manner {
+        uint64_t recv_timeout_ns; /* OVL_INFINITE: none */
+        uint64_t send_timeout_ns;
+        bool is_nonblocking;
+        bool is_non_overlapped; /* every call on it is synchronous */
+};
+
 struct association {
         struct association *next; /* in its bucket */
         struct list link;         /* in the list of those whose socket was closed; else in none */
         uint64_t socket;
         uint64_t key;
-        struct ovl_port *port; /* borrowed; NULL: the port was closed */
+        struct ovl_port *port; /* borrowed; NULL: there is none, or it was closed */
+        struct manner manner;
 };
 
 struct association_table {
         struct association *buckets[ASSOCIATION_BUCKETS]; /* owned */
         uint32_t n_all;                                   /* those of closed sockets included */
         uint32_t n_closed;
-        struct list closed; /* in the order of closing */
+        uint32_t n_non_overlapped; /* sockets of that manner; others may look without the lock */
+        struct list closed;        /* in the order of closing */
 };
 
 void association_init(struct association_table *table);
 void association_deinit(struct association_table *table);
 
-/* Returns an association that is in no table, for association_add() or free(); NULL: no memory. */
-struct association *association_new(struct ovl_port *port, uint64_t socket, uint64_t key);
+/* Returns an association that is in no table, with nothing but the socket, for free() or the next two; NULL: no memory.
+ */
+struct association *association_new(uint64_t socket);
 void association_add(struct association_table *table, struct association *take_association);
+
+/* Returns the association of the socket. It is the one that was brought if there was none: then that is taken. */
+struct association *association_obtain(struct association_table *table, struct association **take_association);
+
+/* How synchronous calls on the socket go. */
+struct manner association_manner(const struct association_table *table, uint64_t socket);
+
+/* Whether it is the manner of all sockets of which nothing was said. */
+bool manner_is_plain(const struct manner *manner);
 
 /* Returns the association of a socket, also for a while after the socket was closed, or NULL. */
 struct association *association_find(const struct association_table *table, uint64_t socket);

@@ -22,7 +22,9 @@
 #include <errno.h>
 #include <stdbool.h>
 
+#include "base/cleanup.h"
 #include "client/c/apc.h"
+#include "client/c/association.h"
 #include "client/c/conduit.h"
 #include "client/c/event.h"
 #include "client/c/lookup.h"
@@ -105,6 +107,15 @@ static void completion_indicate(struct ovl_session *session, const struct pendin
         completion_wake(session, op, by);
 }
 
+/* The socket that an accept made goes about synchronous calls as its listener does. */
+static void completion_inherit(struct ovl_session *session, struct pending *pending, const struct completion_end *end) {
+        if (!pending->heir || end->status != 0)
+                return;
+        pending->heir->socket = end->value;
+        pending->heir->manner = association_manner(&session->associations, pending->socket);
+        association_add(&session->associations, take_ptr(pending->heir));
+}
+
 static void completion_end(struct ovl_session *session, struct pending *pending, const struct completion_end *end,
                            struct ovl_thread *by) {
         const struct pending op = *pending;
@@ -118,6 +129,7 @@ static void completion_end(struct ovl_session *session, struct pending *pending,
                 vector_release(op.vector, op.vector_slot);
         if (op.lookup)
                 lookup_release(op.lookup);
+        completion_inherit(session, pending, end);
         pending_remove(&session->pending, pending);
         if (op.wants_verdict && (end->flags & OVL_RECORD_REFUSED)) {
                 if (op.event)

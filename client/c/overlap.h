@@ -14,6 +14,8 @@
  *   by a completion port      where the socket is associated with one: any thread that waits on the port gets a packet
  *   not at all                the caller polls or waits for the result
  *
+ * A posting call without an overlapped structure is synchronous: it returns when the operation has ended.
+ *
  * The library starts no threads, installs no signal handlers, logs nothing and keeps nothing that is process-wide.
  * Sessions, regions, ports and sockets may be used by many threads at once. A struct ovl_thread is used by its owner;
  * what others may do with it is said where it is allowed.
@@ -318,7 +320,7 @@ enum {
  * thread:     the posting thread; by its owner.
  * socket:     id of a socket of the session.
  * flags:      OVL_WANT_VERDICT and others.
- * overlapped: lent until the completion is indicated.
+ * overlapped: lent until the completion is indicated. NULL: the call is synchronous, see below.
  * routine:    NULL: the completion goes to the socket's port, if it has one, or else is indicated by status alone.
  *
  * Return 0 when the operation is done and its completion already indicated (only with OVL_WANT_VERDICT), OVL_PENDING
@@ -564,6 +566,86 @@ OVL_API int ovl_resolve(struct ovl_thread *thread, const char *name, int family,
                         struct sockaddr_storage *addresses, size_t n, unsigned flags, struct ovl_overlapped *overlapped,
                         OVL_ROUTINE(routine));
 
+/* --- Synchronous calls ------------------------------------------------------------------------------------------ */
+
+/*
+ * A posting call without an overlapped structure returns when its operation has ended. The operation stands in the
+ * socket's queues as any other. A routine is ignored, a port gets no packet.
+ *
+ * Returns what the record of the operation says: the bytes; of ovl_poll() the events, of ovl_resolve() how many
+ * addresses there are; or -errno, and ovl_thread_error() says more. ovl_accept(), ovl_connect() and their kin with data
+ * need their structure (-EINVAL); the calls below do without.
+ *
+ * A call that has to wait does so alertably: routines and APCs of the thread run, and it goes on. Posts of the thread
+ * that wait under a cork leave first.
+ *
+ * Such a call ends early with
+ *
+ *   -EAGAIN      the socket is in non-blocking mode, and the operation is not done at once
+ *   -ETIMEDOUT   the socket has a timeout, and it is over
+ *   -ECANCELED   ovl_cancel_blocked(), or ovl_cancel() for all operations on the socket; or the socket was closed:
+ *                ovl_thread_error() has the reason
+ *
+ * and then nothing is lost: what was received or sent before that is what the call returns, as a success.
+ *
+ * On a socket that was opened with OVL_NON_OVERLAPPED, or accepted by such a one, all posting calls are synchronous.
+ * One with a structure fills it, and sets its event, as ever; mode and timeouts are nothing to it. It returns 0 when
+ * the operation has succeeded, or its error.
+ */
+
+/*
+ * Accepts a connection.
+ *
+ * ret_socket: the id of the new socket, which goes about synchronous calls as the listener does.
+ *
+ * Returns 0 or -errno, as all synchronous calls. See accept(2).
+ */
+OVL_API int ovl_accept_sync(struct ovl_thread *thread, uint64_t listener, uint64_t *ret_socket);
+
+/*
+ * Connects.
+ *
+ * address: as for ovl_connect().
+ *
+ * Returns 0 or -errno, as all synchronous calls; -EOPNOTSUPP in non-blocking mode: ovl_connect() does not block. See
+ * connect(2).
+ */
+OVL_API int ovl_connect_sync(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len);
+
+/*
+ * How long synchronous calls on a socket may take, in this session; other calls may take for ever. Sockets that it
+ * accepts from now on have the same timeouts.
+ *
+ * recv_ns: nanoseconds for receives and accepts; OVL_INFINITE, as at the beginning.
+ * send_ns: for sends and connects.
+ *
+ * Returns 0, -EBADF (no such socket), or -errno.
+ */
+OVL_API int ovl_set_timeouts(struct ovl_thread *thread, uint64_t socket, uint64_t recv_ns, uint64_t send_ns);
+
+/*
+ * Sets or ends the non-blocking mode of a socket, in this session, and of the sockets that it accepts from then on. It
+ * is for synchronous calls, other than ovl_poll(): they return -EAGAIN instead of waiting.
+ *
+ * is_nonblocking: 0 or not, as at the beginning.
+ *
+ * Returns 0, -EBADF (no such socket), or -errno.
+ */
+OVL_API int ovl_set_nonblocking(struct ovl_thread *thread, uint64_t socket, int is_nonblocking);
+
+/*
+ * Ends the synchronous call in which a thread waits: of several, one in an APC of another, the innermost. It returns
+ * -ECANCELED, unless its operation has ended otherwise by then. Operations with a structure that the thread posted are
+ * not concerned.
+ *
+ * thread: borrowed. Any thread of the program may call this until ovl_thread_close() of it returns.
+ *
+ * Returns 0 when the call was told, or -ENOENT when the thread waits in none.
+ */
+OVL_API int ovl_cancel_blocked(struct ovl_thread *thread);
+
+/* --- Results and cancels ---------------------------------------------------------------------------------------- */
+
 /* The state of an operation, as often as one likes and from any thread: -EINPROGRESS, or its status. */
 OVL_API int ovl_result(const struct ovl_overlapped *overlapped);
 
@@ -771,11 +853,15 @@ OVL_API int ovl_apc_queue_remote(struct ovl_thread *thread, const struct ovl_thr
  * thread's owner, and return 0 or -errno with ovl_thread_error() saying more.
  */
 
+/* Together with the type of a socket: all calls on it are synchronous. */
+#define OVL_NON_OVERLAPPED (1 << 24)
+
 /*
  * Opens a socket.
  *
  * family: AF_INET, AF_INET6 or AF_UNIX.
- * type:   SOCK_STREAM or SOCK_DGRAM.
+ * type:   SOCK_STREAM or SOCK_DGRAM, perhaps with OVL_NON_OVERLAPPED: such a socket, and those that it accepts, have no
+ *         port.
  *
  * Returns 0 and the id of a new socket of the session, -EAFNOSUPPORT or -ESOCKTNOSUPPORT for others. See socket(2).
  */
@@ -910,7 +996,8 @@ OVL_API int ovl_port_open(struct ovl_session *session, unsigned concurrency, str
  */
 OVL_API struct ovl_port *ovl_port_close(struct ovl_port *port);
 
-/* Associates a socket with a port, for the socket's life. -EEXIST when it has one. */
+/* Associates a socket with a port, for the socket's life. -EEXIST when it has one, -EINVAL when it is not overlapped.
+ */
 OVL_API int ovl_port_associate(struct ovl_thread *thread, struct ovl_port *port, uint64_t socket, uint64_t key);
 
 /*

@@ -38,6 +38,11 @@ int pending_init(struct pending_table *table, uint32_t n_max) {
 }
 
 void pending_deinit(struct pending_table *table) {
+        struct pending *pending;
+        uint32_t index = 0;
+
+        while ((pending = pending_next(table, &index)))
+                free(pending->heir);
         slots_deinit(&table->slots);
         free(table->all);
         table->all = NULL;
@@ -72,6 +77,7 @@ void pending_stray(struct pending_table *table, struct pending *pending) {
 void pending_remove(struct pending_table *table, struct pending *pending) {
         table->n_strays -= pending->is_stray;
         slots_remove(&table->slots, pending->tag);
+        free(pending->heir);
         *pending = (struct pending){ 0 };
 }
 

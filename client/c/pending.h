@@ -11,6 +11,7 @@
 #include "base/slots.h"
 #include "proto/layout.h"
 
+struct association;
 struct ovl_accepted;
 struct ovl_event;
 struct ovl_overlapped;
@@ -31,6 +32,7 @@ struct pending {
         unsigned n_addresses;          /* that come with the record */
         struct ovl_event *event;       /* one reference; NULL: none */
         struct lookup *lookup;         /* borrowed: of a RESOLVE; else NULL */
+        struct association *heir;      /* owned: of an accept whose socket inherits the manner of the listener */
         struct ovl_slice slice;        /* level 0: the buffer, or the array of slices */
         struct sockaddr_storage *from; /* borrowed: where the caller wants the sender's address; NULL: nowhere */
         socklen_t *from_len;           /* borrowed, goes with `from` */

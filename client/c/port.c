@@ -256,12 +256,13 @@ OVL_API struct ovl_port *ovl_port_close(struct ovl_port *port) {
 OVL_API int ovl_port_associate(struct ovl_thread *thread, struct ovl_port *port, uint64_t socket, uint64_t key) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__PortAssociate associate = OVERLAPD__PORT_ASSOCIATE__INIT;
-        _cleanup_free_ struct association *association = NULL;
+        _cleanup_free_ struct association *new_association = NULL;
+        struct association *association;
         Overlapd__Reply *reply;
         int r;
 
-        association = association_new(port, socket, key);
-        if (!association)
+        new_association = association_new(socket);
+        if (!new_association)
                 return error_set(&thread->error, -ENOMEM, 0, "ovl_port_associate: no memory");
         associate.socket = socket;
         associate.port = port->number;
@@ -272,7 +273,9 @@ OVL_API int ovl_port_associate(struct ovl_thread *thread, struct ovl_port *port,
         if (r < 0)
                 return r;
         session_lock(thread->session);
-        association_add(&thread->session->associations, take_ptr(association));
+        association = association_obtain(&thread->session->associations, &new_association);
+        association->port = port;
+        association->key = key;
         session_unlock(thread->session);
         return 0;
 }

@@ -29,6 +29,7 @@
 #include "base/cleanup.h"
 #include "base/time.h"
 #include "client/c/association.h"
+#include "client/c/blocking.h"
 #include "client/c/completion.h"
 #include "client/c/conduit.h"
 #include "client/c/error.h"
@@ -69,6 +70,8 @@ struct post {
         struct lookup *lookup;           /* of a resolve: taken once the operation is in flight */
         struct ovl_buffer name;          /* level 0, of a resolve: what goes along */
         const struct transmit *transmit; /* borrowed: of an operation that sends a file; it has no buffers then */
+        bool needs_structure;            /* it is never synchronous for want of one */
+        uint64_t *ret_value;             /* borrowed: of a synchronous call that gives one; NULL */
         struct ovl_entry entry;
         bool is_gathered; /* level 0: bytes go along, and the entry is appended with them */
         uint64_t len;     /* bytes of all buffers */
@@ -184,8 +187,6 @@ OVL_API int ovl_uncork(struct ovl_thread *thread) {
 static int post_check(struct ovl_thread *thread, const struct post *post) {
         uint64_t len = 0;
 
-        if (!post->overlapped)
-                return error_set(&thread->error, -EINVAL, 0, "%s: no overlapped structure", post->call);
         if (post->flags & ~(POST_FLAGS | post->flags_known))
                 return error_set(&thread->error, -EINVAL, OVL_REASON_UNKNOWN_FLAGS, "%s: unknown flags 0x%x",
                                  post->call, post->flags & ~(POST_FLAGS | post->flags_known));
@@ -255,6 +256,18 @@ static int post_slice(struct ovl_thread *thread, const struct post *post, struct
         }
         *ret_n = n;
         *ret_len = len;
+        return 0;
+}
+
+/* A socket that is accepted inherits how synchronous calls go on its listener. Under the lock. */
+static int post_prepare_heir(struct ovl_thread *thread, const struct post *post, struct association **ret_heir) {
+        struct manner manner = association_manner(&thread->session->associations, post->entry.socket);
+
+        if (post->entry.op != OVL_OP_ACCEPT || post->entry.other != 0 || manner_is_plain(&manner))
+                return 0;
+        *ret_heir = association_new(0);
+        if (!*ret_heir)
+                return error_set(&thread->error, -ENOMEM, 0, "%s: no memory", post->call);
         return 0;
 }
 
@@ -358,6 +371,7 @@ static int post_describe_transmit(struct ovl_thread *thread, const struct post *
 /* Makes the operation. Returns 0, -EAGAIN when vector_grow() is due, or another -errno. Under the lock. */
 static int post_make(struct ovl_thread *thread, struct post *post) {
         struct ovl_session *session = thread->session;
+        _cleanup_free_ struct association *heir = NULL;
         union transmit_array array;
         struct ovl_slice *slices = array.slices;
         struct vector_arena *arena = NULL;
@@ -374,6 +388,8 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
                            : post_slice(thread, post, slices, &n, &len);
         if (r == 0)
                 r = post_check_inline(thread, post, len);
+        if (r == 0)
+                r = post_prepare_heir(thread, post, &heir);
         if (r < 0)
                 return r;
         post->len = len;
@@ -410,6 +426,7 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         pending->accepted = post->accepted;
         pending->n_addresses = post->n_addresses;
         pending->is_gathered = n > 1;
+        pending->heir = take_ptr(heir);
         if (session->info.level == 0)
                 post_make_inline(session, post, pending);
         post_start(thread, post, pending);
@@ -485,7 +502,8 @@ static void post_indication(struct post *post) {
                 post->entry.indication = OVL_INDICATE_PLAIN;
 }
 
-static int post_submit(struct ovl_thread *thread, struct post *post) {
+/* Returns 0 (done and indicated), OVL_PENDING, or the refusal. */
+static int post_enter(struct ovl_thread *thread, struct post *post) {
         bool wants_verdict = post->flags & OVL_WANT_VERDICT;
         uint64_t ordinal;
         int r;
@@ -519,6 +537,88 @@ static int post_submit(struct ovl_thread *thread, struct post *post) {
                 post_flush(thread, post->call);
         return wants_verdict ? post_await(thread, post, ordinal) : OVL_PENDING;
 }
+
+/* --- Synchronous calls ------------------------------------------------------------------------------------------ */
+
+static struct manner post_manner(struct ovl_thread *thread, const struct post *post) {
+        struct manner manner;
+
+        session_lock(thread->session);
+        manner = association_manner(&thread->session->associations, post->entry.socket);
+        session_unlock(thread->session);
+        return manner;
+}
+
+/* What a synchronous call that failed says. */
+static int post_explain(struct ovl_thread *thread, const struct post *post, int status) {
+        const char *why;
+
+        if (status == -EAGAIN)
+                why = "the socket is in non-blocking mode, and this cannot be done at once";
+        else if (status == -ETIMEDOUT)
+                why = "it was not done within the socket's timeout, and was cancelled";
+        else
+                why = reason_text(post->overlapped->reason);
+        return error_set(&thread->error, status, post->overlapped->reason, "%s: socket 0x%llx: %s (%s)", post->call,
+                         (unsigned long long) post->entry.socket, why, strerrordesc_np(-status) ?: "an unknown error");
+}
+
+/* The operation has ended. What was moved before a cancel counts: it is not lost. */
+static int post_outcome(struct ovl_thread *thread, const struct post *post, int cancelled_for) {
+        const struct ovl_overlapped *overlapped = post->overlapped;
+        int status = ovl_result(overlapped);
+
+        if (status == -ECANCELED && overlapped->bytes > 0)
+                status = 0;
+        if (status == -ECANCELED && cancelled_for < 0)
+                status = cancelled_for;
+        if (status < 0)
+                return post_explain(thread, post, status);
+        if (post->ret_value)
+                *post->ret_value = overlapped->value;
+        if (post->entry.op == OVL_OP_POLL || post->entry.op == OVL_OP_RESOLVE)
+                return (int) overlapped->value;
+        return (int) overlapped->bytes;
+}
+
+/* Without a structure of the caller's the socket's mode and timeouts count, and the result is what the call returns. */
+static int post_block(struct ovl_thread *thread, struct post *post, const struct manner *manner) {
+        bool is_anonymous = !post->overlapped;
+        uint64_t timeout_ns = is_anonymous ? blocking_timeout(manner, post->entry.op) : OVL_INFINITE;
+        struct ovl_overlapped own = { 0 };
+        int r;
+
+        if (is_anonymous)
+                post->overlapped = &own;
+        post->routine = NULL;
+        post->flags |= OVL_WANT_VERDICT | OVL_QUIET;
+        r = post_enter(thread, post);
+        if (r < 0)
+                return r;
+        if (r == OVL_PENDING)
+                r = blocking_await(thread, post->entry.socket, post->overlapped, timeout_ns);
+        if (!is_anonymous)
+                return ovl_result(post->overlapped) < 0 ? post_explain(thread, post, ovl_result(post->overlapped)) : 0;
+        return post_outcome(thread, post, r == -ETIMEDOUT && manner->is_nonblocking ? -EAGAIN : r);
+}
+
+static int post_submit(struct ovl_thread *thread, struct post *post) {
+        const uint32_t *n_non_overlapped = &thread->session->associations.n_non_overlapped;
+        struct manner manner;
+
+        if (!post->overlapped && post->needs_structure)
+                return error_set(&thread->error, -EINVAL, 0,
+                                 "%s: no overlapped structure: ovl_accept_sync() and ovl_connect_sync() do without",
+                                 post->call);
+        if (post->overlapped && __atomic_load_n(n_non_overlapped, __ATOMIC_RELAXED) == 0)
+                return post_enter(thread, post);
+        manner = post_manner(thread, post);
+        if (post->overlapped && !manner.is_non_overlapped)
+                return post_enter(thread, post);
+        return post_block(thread, post, &manner);
+}
+
+/* --- The calls -------------------------------------------------------------------------------------------------- */
 
 OVL_API int ovl_recv(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
                      unsigned flags, struct ovl_overlapped *overlapped,
@@ -671,6 +771,7 @@ OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct
                         void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
         struct post post = {
                 .call = "ovl_connect",
+                .needs_structure = true,
                 .flags = flags,
                 .overlapped = overlapped,
                 .routine = routine,
@@ -688,6 +789,7 @@ OVL_API int ovl_connect_send(struct ovl_thread *thread, uint64_t socket, const s
                              void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
         struct post post = {
                 .call = "ovl_connect_send",
+                .needs_structure = true,
                 .buffers = buffers,
                 .n_buffers = n,
                 .flags = flags,
@@ -719,6 +821,27 @@ OVL_API int ovl_disconnect(struct ovl_thread *thread, uint64_t socket, unsigned 
 static_assert(OVL_REUSE == (int) OVL_TRANSMIT_REUSE && OVL_DISCONNECT == (int) OVL_TRANSMIT_DISCONNECT,
               "flags are the same on the wire");
 
+OVL_API int ovl_connect_sync(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address,
+                             socklen_t len) {
+        struct post post = {
+                .call = "ovl_connect_sync",
+                .entry = { .socket = socket, .op = OVL_OP_CONNECT },
+        };
+        struct manner manner;
+        int r;
+
+        r = post_address(thread, &post, address, len, "connect to");
+        if (r < 0)
+                return r;
+        manner = post_manner(thread, &post);
+        if (manner.is_nonblocking)
+                return error_set(
+                        &thread->error, -EOPNOTSUPP, 0,
+                        "ovl_connect_sync: the socket is in non-blocking mode, and a connect that is cancelled "
+                        "is none: ovl_connect() does not block");
+        return post_block(thread, &post, &manner);
+}
+
 static_assert(POLLIN == OVL_POLL_IN && POLLPRI == OVL_POLL_PRIORITY && POLLOUT == OVL_POLL_OUT &&
                       POLLERR == OVL_POLL_ERROR && POLLHUP == OVL_POLL_HUP,
               "events are the same on the wire");
@@ -744,9 +867,20 @@ OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned fl
                        void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
         struct post post = {
                 .call = "ovl_accept",
+                .needs_structure = true,
                 .flags = flags,
                 .overlapped = overlapped,
                 .routine = routine,
+                .entry = { .socket = listener, .op = OVL_OP_ACCEPT },
+        };
+
+        return post_submit(thread, &post);
+}
+
+OVL_API int ovl_accept_sync(struct ovl_thread *thread, uint64_t listener, uint64_t *ret_socket) {
+        struct post post = {
+                .call = "ovl_accept_sync",
+                .ret_value = ret_socket,
                 .entry = { .socket = listener, .op = OVL_OP_ACCEPT },
         };
 
@@ -759,6 +893,7 @@ OVL_API int ovl_accept_into(struct ovl_thread *thread, uint64_t listener, uint64
                             void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
         struct post post = {
                 .call = "ovl_accept_into",
+                .needs_structure = true,
                 .buffers = buffers,
                 .n_buffers = n,
                 .flags = flags,

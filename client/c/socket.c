@@ -1,8 +1,8 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Sockets: what is asked of the daemon one request at a time. The library keeps nothing of a socket but its
- * association with a port: the id is the socket.
+ * Sockets: what is asked of the daemon one request at a time. The library keeps nothing of a socket but what the
+ * session associates with it (association.c): the id is the socket.
  *
  * Invariant: what the program gave is checked where the wire form could not hold it; everything else is the daemon's
  * to refuse, in its own words, so that a client and its administrator read the same.
@@ -20,6 +20,7 @@
 #include <string.h>
 #include <sys/un.h>
 
+#include "base/cleanup.h"
 #include "client/c/association.h"
 #include "client/c/completion.h"
 #include "client/c/conduit.h"
@@ -34,11 +35,29 @@
 
 /* --- Opening and closing ---------------------------------------------------------------------------------------- */
 
+void socket_keep(struct ovl_thread *thread, uint64_t socket, bool is_non_overlapped,
+                 struct association **take_association) {
+        struct association *association;
+
+        if (!is_non_overlapped)
+                return;
+        association = take_ptr(*take_association);
+        association->socket = socket;
+        association->manner.is_non_overlapped = true;
+        session_lock(thread->session);
+        association_add(&thread->session->associations, association);
+        session_unlock(thread->session);
+}
+
 OVL_API int ovl_socket_open(struct ovl_thread *thread, int family, int type, uint64_t *ret_socket) {
+        _cleanup_free_ struct association *new_association = NULL;
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__SocketOpen socket_open = OVERLAPD__SOCKET_OPEN__INIT;
+        bool is_non_overlapped = type & OVL_NON_OVERLAPPED;
         Overlapd__Reply *reply;
         int r;
+
+        type &= ~OVL_NON_OVERLAPPED;
 
         if (family != AF_INET && family != AF_INET6 && family != AF_UNIX)
                 return error_set(&thread->error, -EAFNOSUPPORT, 0,
@@ -50,12 +69,17 @@ OVL_API int ovl_socket_open(struct ovl_thread *thread, int family, int type, uin
                              : family == AF_INET6 ? OVERLAPD__FAMILY__FAMILY_INET6
                                                   : OVERLAPD__FAMILY__FAMILY_UNIX;
         socket_open.type = type == SOCK_STREAM ? OVERLAPD__TYPE__TYPE_STREAM : OVERLAPD__TYPE__TYPE_DATAGRAM;
+        socket_open.non_overlapped = is_non_overlapped;
+        new_association = association_new(0);
+        if (!new_association)
+                return error_set(&thread->error, -ENOMEM, 0, "ovl_socket_open: no memory");
         request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_OPEN;
         request.socket_open = &socket_open;
         r = request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT_SOCKET_OPEN, "ovl_socket_open", &reply);
         if (r < 0)
                 return r;
         *ret_socket = reply->socket_open->socket;
+        socket_keep(thread, *ret_socket, is_non_overlapped, &new_association);
         return 0;
 }
 
@@ -234,6 +258,13 @@ OVL_API int ovl_getsockname(struct ovl_thread *thread, uint64_t socket, struct s
 
 OVL_API int ovl_getpeername(struct ovl_thread *thread, uint64_t socket, struct sockaddr *address, socklen_t *len) {
         return socket_name(thread, socket, true, address, len, "ovl_getpeername");
+}
+
+int socket_probe(struct ovl_thread *thread, uint64_t socket, const char *call) {
+        struct sockaddr_storage name;
+        socklen_t len = sizeof(name);
+
+        return socket_name(thread, socket, false, (struct sockaddr *) &name, &len, call);
 }
 
 /* --- Options ---------------------------------------------------------------------------------------------------- */

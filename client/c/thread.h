@@ -15,6 +15,7 @@
 #include "proto/layout.h"
 #include "proto/message.h"
 
+struct blocking;
 struct conduit;
 struct ovl_port;
 struct ovl_session;
@@ -46,9 +47,10 @@ struct ovl_thread {
         /* Guarded by the session's lock. */
         struct list link; /* in session->threads */
         bool is_signalled;
-        bool has_news;     /* something of its own ended, or was queued, since it last dispatched or slept */
-        bool is_closing;   /* routines are dropped */
-        struct wait *wait; /* borrowed: the wait that it is in; NULL: none */
+        bool has_news;             /* something of its own ended, or was queued, since it last dispatched or slept */
+        bool is_closing;           /* routines are dropped */
+        struct wait *wait;         /* borrowed: the wait that it is in; NULL: none */
+        struct blocking *blocking; /* borrowed: the innermost synchronous call that waits; NULL: none */
         struct routine_item *first_routine;
         struct routine_item *last_routine;
         struct list handles;   /* struct apc_handle, that were opened for it. Owned */

@@ -18,6 +18,7 @@
 #include "client/c/overlap.h"
 #include "client/c/request.h"
 #include "client/c/session.h"
+#include "client/c/socket.h"
 #include "client/c/thread.h"
 
 OVL_API int ovl_socket_share(struct ovl_thread *thread, uint64_t socket, uint64_t session,
@@ -45,9 +46,13 @@ OVL_API int ovl_socket_share(struct ovl_thread *thread, uint64_t socket, uint64_
 OVL_API int ovl_socket_join(struct ovl_thread *thread, const struct ovl_ticket *ticket, uint64_t *ret_socket) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__SocketJoin socket_join = OVERLAPD__SOCKET_JOIN__INIT;
+        _cleanup_free_ struct association *new_association = NULL;
         Overlapd__Reply *reply;
         int r;
 
+        new_association = association_new(0);
+        if (!new_association)
+                return error_set(&thread->error, -ENOMEM, 0, "ovl_socket_join: no memory");
         socket_join.ticket = (ProtobufCBinaryData){ .len = sizeof(ticket->bytes), .data = (uint8_t *) ticket->bytes };
         request.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_JOIN;
         request.socket_join = &socket_join;
@@ -55,6 +60,7 @@ OVL_API int ovl_socket_join(struct ovl_thread *thread, const struct ovl_ticket *
         if (r < 0)
                 return r;
         *ret_socket = reply->socket_taken->socket;
+        socket_keep(thread, *ret_socket, reply->socket_taken->non_overlapped, &new_association);
         return 0;
 }
 
