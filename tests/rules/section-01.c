@@ -213,6 +213,68 @@ static void section_01_a_quota_refuses(void **state) {
         section_stop(&section);
 }
 
+static void section_01_the_mode_is_for_synchronous_calls(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct section section;
+
+        section_start(&section);
+        assert_ok(ovl_set_nonblocking(section.client.thread, section.socket, 1));
+        assert_int_equal(section_recv_sync(&section, 0, 0), -EAGAIN);
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, NULL), OVL_PENDING);
+        assert_int_equal(section_recv_sync(&section, 1, 0), -EAGAIN);
+        assert_int_equal(ovl_wait(section.client.thread, &receiving, SECTION_NOTHING, 0), -ETIMEDOUT);
+        peer_write(section.fd, "0123456789", 10);
+        client_expect(&section.client, &receiving, 0, 10);
+        section_bring(&section, "five!");
+        assert_int_equal(section_recv_sync(&section, 1, 0), 5);
+        assert_memory_equal(section.client.memory + 10, "five!", 5);
+        section_stop(&section);
+}
+
+/* Whether there is something to wait for or not; an APC of its own brings what it waits for. */
+static void section_01_without_a_structure_it_is_synchronous(void **state) {
+        struct ovl_packet packet;
+        struct ovl_buffer buffer;
+        struct section section;
+        struct ovl_port *port;
+
+        section_start(&section);
+        assert_ok(ovl_port_open(section.client.session, 1, &port, NULL));
+        for (unsigned i = 0; i < 2; i++) {
+                buffer = (struct ovl_buffer){ section.client.memory, 10 };
+                section_bring(&section, "five!");
+                assert_int_equal(ovl_recv(section.client.thread, section.socket, &buffer, 1, 0, NULL, section_count),
+                                 5);
+                assert_ok(ovl_apc_queue(section.client.thread, section_apc_write, 7));
+                assert_int_equal(ovl_recv(section.client.thread, section.socket, &buffer, 1, 0, NULL, section_count),
+                                 7);
+                assert_int_equal(section.n_ran, i + 1);
+                if (i == 0)
+                        assert_ok(ovl_port_associate(section.client.thread, port, section.socket, 1));
+        }
+        assert_int_equal(ovl_sleep(section.client.thread, SECTION_NOTHING), 0);
+        assert_int_equal(ovl_port_wait(port, section.client.thread, &packet, 1, 0), -ETIMEDOUT);
+        ovl_port_close(port);
+        section_stop(&section);
+}
+
+static void section_01_timeouts_are_for_synchronous_calls(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct section section;
+        uint64_t began_ns;
+
+        section_start(&section);
+        assert_ok(ovl_set_timeouts(section.client.thread, section.socket, 2 * NS_PER_MS, 2 * NS_PER_MS));
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, NULL), OVL_PENDING);
+        began_ns = now_ns();
+        assert_int_equal(section_recv_sync(&section, 1, 0), -ETIMEDOUT);
+        assert_true(now_ns() - began_ns >= 2 * NS_PER_MS);
+        assert_int_equal(ovl_wait(section.client.thread, &receiving, SECTION_NOTHING, 0), -ETIMEDOUT);
+        peer_write(section.fd, "0123456789", 10);
+        client_expect(&section.client, &receiving, 0, 10);
+        section_stop(&section);
+}
+
 static void section_01_done_at_once_runs_nothing(void **state) {
         struct ovl_overlapped receiving = { 0 };
         struct section section;
@@ -238,6 +300,9 @@ int main(int argc, char **argv) {
                 { "1.9 a receive without buffers is none", section_01_no_buffers_are_no_receive },
                 { "1.10 buffers are checked at the call", section_01_buffers_are_checked_at_the_call },
                 { "1.11 a quota refuses, and gives way", section_01_a_quota_refuses },
+                { "1.12 the mode is for synchronous calls", section_01_the_mode_is_for_synchronous_calls },
+                { "1.13 a call without a structure is synchronous", section_01_without_a_structure_it_is_synchronous },
+                { "1.14 timeouts are for synchronous calls", section_01_timeouts_are_for_synchronous_calls },
                 { "1.15 a call that is done at once runs nothing", section_01_done_at_once_runs_nothing },
         };
 

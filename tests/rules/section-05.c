@@ -8,6 +8,50 @@ static int section_05_wait(struct section *section, struct ovl_event *event, uin
         return ovl_wait_events(section->client.thread, &event, 1, 0, timeout_ns, alertable, NULL);
 }
 
+/* An APC is queued all the time; each alertable wait runs it, and it is queued again. */
+static void section_05_runs_where_it_may(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct ovl_event *event;
+        struct ovl_packet packet;
+        struct section section;
+        struct ovl_port *port;
+        unsigned n_ran = 0;
+        size_t n;
+
+        section_start(&section);
+        assert_ok(ovl_event_open(section.client.session, 0, &event));
+        assert_ok(ovl_port_open(section.client.session, 1, &port, NULL));
+        for (unsigned way = 0; way < 5; way++) {
+                assert_ok(ovl_apc_queue(section.client.thread, section_apc_write, 10));
+                /* These run nothing. */
+                assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, NULL), OVL_PENDING);
+                assert_ok(ovl_dispatch(section.client.thread));
+                assert_int_equal(section_05_wait(&section, event, NS_PER_MS, 0), -ETIMEDOUT);
+                assert_int_equal(ovl_wait(section.client.thread, &receiving, NS_PER_MS, 0), -ETIMEDOUT);
+                assert_int_equal(ovl_port_wait(port, section.client.thread, &packet, 1, NS_PER_MS), -ETIMEDOUT);
+                assert_int_equal(section.n_ran, n_ran);
+                /* And these do. */
+                if (way == 0)
+                        assert_int_equal(ovl_sleep(section.client.thread, OVL_INFINITE), OVL_ALERTED);
+                else if (way == 1)
+                        assert_int_equal(section_05_wait(&section, event, OVL_INFINITE, 1), OVL_ALERTED);
+                else if (way == 2)
+                        assert_int_equal(ovl_wait(section.client.thread, &receiving, OVL_INFINITE, 1), OVL_ALERTED);
+                else if (way == 3)
+                        assert_int_equal(
+                                ovl_port_wait_alertable(port, section.client.thread, &packet, 1, OVL_INFINITE, &n),
+                                OVL_ALERTED);
+                else
+                        assert_int_equal(ovl_poll(section.client.thread, section.socket, POLLIN, 0, NULL, NULL),
+                                         POLLIN);
+                assert_int_equal(section.n_ran, ++n_ran);
+                client_expect(&section.client, &receiving, 0, 10);
+        }
+        ovl_port_close(port);
+        ovl_event_close(event);
+        section_stop(&section);
+}
+
 static void section_05_sleeps_or_runs(void **state) {
         struct section section;
         uint64_t began_ns;
@@ -134,6 +178,51 @@ static void section_05_others_run_nothing(void **state) {
         section_stop(&section);
 }
 
+/* The APC brings what the call waits for. With something there the call does not wait, and runs nothing. */
+static void section_05_blocking_calls_are_alertable(void **state) {
+        struct section section;
+        uint64_t began_ns;
+
+        section_start(&section);
+        assert_ok(ovl_apc_queue(section.client.thread, section_apc_write, 7));
+        assert_int_equal(ovl_poll(section.client.thread, section.socket, POLLIN, 0, NULL, NULL), POLLIN);
+        assert_int_equal(section.n_ran, 1);
+        assert_ok(ovl_apc_queue(section.client.thread, section_apc_write, 5));
+        assert_int_equal(ovl_poll(section.client.thread, section.socket, POLLIN, 0, NULL, NULL), POLLIN);
+        assert_int_equal(section_recv_sync(&section, 0, 0), 7);
+        assert_int_equal(section.n_ran, 1);
+        assert_int_equal(section_recv_sync(&section, 0, 0), 5);
+        assert_int_equal(section.n_ran, 2);
+        /* An APC that brings nothing does not end the call. */
+        assert_ok(ovl_set_timeouts(section.client.thread, section.socket, SECTION_NOTHING, OVL_INFINITE));
+        assert_ok(ovl_apc_queue(section.client.thread, section_apc, 3));
+        began_ns = now_ns();
+        assert_int_equal(section_recv_sync(&section, 0, 0), -ETIMEDOUT);
+        assert_true(now_ns() - began_ns >= SECTION_NOTHING);
+        assert_int_equal(section.n_ran, 3);
+        section_stop(&section);
+}
+
+static struct section *section_05_current;
+
+/* The call that it interrupts stands before its own in the queue. */
+static void section_05_block_again(struct ovl_thread *thread, uint64_t argument) {
+        section_apc_write(thread, 20);
+        assert_int_equal(section_recv_sync(section_05_current, argument, OVL_WAITALL), 10);
+}
+
+static void section_05_blocks_within(void **state) {
+        struct section section;
+
+        section_start(&section);
+        section_05_current = &section;
+        assert_ok(ovl_apc_queue(section.client.thread, section_05_block_again, 1));
+        assert_int_equal(section_recv_sync(&section, 0, OVL_WAITALL), 10);
+        assert_memory_equal(section.client.memory, "0123456789abcdefghij", 20);
+        assert_int_equal(ovl_cancel_blocked(section.client.thread), -ENOENT);
+        section_stop(&section);
+}
+
 static void section_05_a_look_runs_nothing(void **state) {
         struct ovl_overlapped receiving = { 0 };
         struct section section;
@@ -151,6 +240,7 @@ static void section_05_a_look_runs_nothing(void **state) {
 
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
+                { "5.1 APCs run in alertable waits, and nowhere else", section_05_runs_where_it_may },
                 { "5.2 a sleep ends in time, or with what it ran", section_05_sleeps_or_runs },
                 { "5.3 an APC that is queued wins over an event that is set", section_05_an_apc_wins_at_the_entry },
                 { "5.4 an APC that sets the event is told first", section_05_the_apc_that_sets_comes_first },
@@ -158,6 +248,8 @@ int main(int argc, char **argv) {
                 { "5.6 packets come before APCs where the thread is of the port",
                   section_05_ports_of_ones_own_come_first },
                 { "5.7 a wait that is not alertable runs nothing", section_05_others_run_nothing },
+                { "5.8 blocking calls run APCs, and go on", section_05_blocking_calls_are_alertable },
+                { "5.9 a blocking call within an APC within another is harmless", section_05_blocks_within },
                 { "5.10 who only looks for a result runs nothing", section_05_a_look_runs_nothing },
         };
 

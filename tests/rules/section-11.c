@@ -678,6 +678,102 @@ static void section_11_a_thread_leaves_others_alone(void **state) {
         section_stop(&section);
 }
 
+/* --- Synchronous calls ------------------------------------------------------------------------------------------ */
+
+/* A further thread of the session, which makes one synchronous call. */
+struct section_11 {
+        struct section section;
+        struct ovl_thread *blocker;
+        pthread_t thread;
+        uint64_t listener; /* 0: it receives */
+        int result;
+        unsigned reason;
+};
+
+static void *section_11_block(void *data) {
+        struct section_11 *test = data;
+        struct ovl_buffer buffer = { test->section.client.memory + 10, 10 };
+        uint64_t accepted;
+
+        if (test->listener)
+                test->result = ovl_accept_sync(test->blocker, test->listener, &accepted);
+        else
+                test->result = ovl_recv(test->blocker, test->section.socket, &buffer, 1, 0, NULL, NULL);
+        test->reason = ovl_thread_error(test->blocker)->reason;
+        return NULL;
+}
+
+/* Whether so many operations are in flight as there should be: the daemon has taken that of the other thread, too. */
+static bool section_11_is_blocked(void *data) {
+        struct section_11 *test = data;
+        struct ovl_status status;
+
+        assert_ok(ovl_status(test->section.client.thread, &status));
+        return status.ops_in_flight == 1;
+}
+
+static void section_11_start_block(struct section_11 *test) {
+        assert_ok(ovl_thread_open(test->section.client.session, &test->blocker, NULL));
+        assert_int_equal(pthread_create(&test->thread, NULL, section_11_block, test), 0);
+}
+
+static void section_11_join(struct section_11 *test) {
+        pthread_join(test->thread, NULL);
+        ovl_thread_close(test->blocker);
+}
+
+static void section_11_a_close_ends_blocking_calls(void **state) {
+        struct section_11 test = { 0 };
+        struct sockaddr_storage address;
+        socklen_t len;
+
+        section_start(&test.section);
+        for (int i = 0; i < 2; i++) {
+                section_11_start_block(&test);
+                assert_true(harness_wait(section_11_is_blocked, &test, harness_deadline(10)));
+                assert_ok(ovl_socket_close(test.section.client.thread, test.listener ?: test.section.socket));
+                section_11_join(&test);
+                assert_int_equal(test.result, -ECANCELED);
+                assert_int_equal(test.reason, OVL_REASON_CLOSED);
+                test.listener = client_listen(&test.section.client, AF_INET, &address, &len);
+        }
+        section_stop(&test.section);
+}
+
+/* The thread waits in a call as soon as one can be told to end. */
+static bool section_11_cancels(void *data) {
+        struct section_11 *test = data;
+
+        return ovl_cancel_blocked(test->blocker) == 0;
+}
+
+static void section_11_cancels_a_blocking_call(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct section_11 test = { 0 };
+        struct ovl_packet packet;
+        struct ovl_port *port;
+
+        section_start(&test.section);
+        assert_ok(ovl_port_open(test.section.client.session, 1, &port, NULL));
+        assert_ok(ovl_port_associate(test.section.client.thread, port, test.section.socket, 1));
+        assert_int_equal(section_recv(&test.section, 0, OVL_WANT_VERDICT, &receiving, NULL), OVL_PENDING);
+        assert_int_equal(ovl_cancel_blocked(test.section.client.thread), -ENOENT);
+        section_11_start_block(&test);
+        assert_true(harness_wait(section_11_cancels, &test, harness_deadline(10)));
+        pthread_join(test.thread, NULL);
+        assert_int_equal(test.result, -ECANCELED);
+        assert_int_equal(test.reason, OVL_REASON_CANCELLED);
+        assert_int_equal(ovl_cancel_blocked(test.blocker), -ENOENT);
+        ovl_thread_close(test.blocker);
+        assert_int_equal(ovl_port_wait(port, test.section.client.thread, &packet, 1, SECTION_NOTHING), -ETIMEDOUT);
+        peer_write(test.section.fd, "0123456789", 10);
+        assert_int_equal(ovl_port_wait(port, test.section.client.thread, &packet, 1, client_patience()), 1);
+        assert_ptr_equal(packet.overlapped, &receiving);
+        assert_int_equal(packet.bytes, 10);
+        ovl_port_close(port);
+        section_stop(&test.section);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "11.1 what is pending survives a shutdown of receiving", section_11_shut_receiving },
@@ -688,11 +784,13 @@ int main(int argc, char **argv) {
                 { "11.6 a close with nothing pending is silent", section_11_a_close_alone_is_silent },
                 { "11.7 what was taken arrives after a close", section_11_what_was_taken_arrives },
                 { "11.9 a close wakes who waits", section_11_a_close_wakes },
+                { "11.9 a close ends synchronous calls", section_11_a_close_ends_blocking_calls },
                 { "11.10 a closed number is none, also in a routine", section_11_a_closed_number_is_none },
                 { "11.11 a thread cancels its own", section_11_a_thread_cancels_its_own },
                 { "11.12 any thread cancels one or all", section_11_anybody_cancels },
                 { "11.13 a cancel is done when it returns", section_11_a_cancel_is_done_when_it_returns },
                 { "11.14 an accept belongs to its listener", section_11_an_accept_is_the_listeners },
+                { "11.15 a synchronous call can be cancelled, and only that", section_11_cancels_a_blocking_call },
                 { "11.16 11.20 cancels that race with data lose no byte", section_11_cancels_lose_no_byte, 600 },
                 { "11.20 a send that is cut off tells what left", section_11_cancelled_sends_tell },
                 { "11.17 what a thread posted ends with it", section_11_a_thread_that_ends },

@@ -26,6 +26,12 @@ int section_recv(struct section *section, size_t place, unsigned flags, struct o
         return ovl_recv(section->client.thread, section->socket, &buffer, 1, flags, overlapped, routine);
 }
 
+int section_recv_sync(struct section *section, size_t place, unsigned flags) {
+        struct ovl_buffer buffer = { section->client.memory + place * 10, 10 };
+
+        return ovl_recv(section->client.thread, section->socket, &buffer, 1, flags, NULL, NULL);
+}
+
 void section_bring(struct section *section, const char *bytes) {
         struct ovl_overlapped polling = { 0 };
 
@@ -43,4 +49,9 @@ void section_count(struct ovl_thread *thread, struct ovl_overlapped *overlapped)
 
 void section_apc(struct ovl_thread *thread, uint64_t argument) {
         section_current->order[section_current->n_ran++] = (unsigned) argument;
+}
+
+void section_apc_write(struct ovl_thread *thread, uint64_t argument) {
+        section_apc(thread, argument);
+        peer_write(section_current->fd, "0123456789abcdefghij", argument);
 }

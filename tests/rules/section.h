@@ -33,6 +33,9 @@ void section_stop(struct section *section);
 int section_recv(struct section *section, size_t place, unsigned flags, struct ovl_overlapped *overlapped,
                  void (*routine)(struct ovl_thread *, struct ovl_overlapped *));
 
+/* The same as a synchronous call: without a structure. */
+int section_recv_sync(struct section *section, size_t place, unsigned flags);
+
 /* Data has come to the socket, and no operation takes it. */
 void section_bring(struct section *section, const char *bytes);
 
@@ -41,5 +44,8 @@ void section_count(struct ovl_thread *thread, struct ovl_overlapped *overlapped)
 
 /* An APC that counts, and notes its argument. */
 void section_apc(struct ovl_thread *thread, uint64_t argument);
+
+/* An APC that counts, and has the ordinary end write as many bytes as its argument says. */
+void section_apc_write(struct ovl_thread *thread, uint64_t argument);
 
 #endif
