@@ -26,7 +26,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/epoll.h>
-#include <sys/mman.h>
 #include <sys/socket.h>
 #include <sys/wait.h>
 
@@ -60,47 +59,19 @@ void names_init(struct names *names, sd_event *event, struct journal *journal) {
 
 /* --- Answers ---------------------------------------------------------------------------------------------------- */
 
-static int names_push(struct outbox *outbox, struct link_message *answer, int take_fd) {
-        int r;
-
-        r = outbox_push(outbox, answer, take_fd, OUTBOX_MAX);
-        if (r < 0)
-                outbox_fail(outbox);
-        return r;
-}
-
 static int names_refuse(struct outbox *outbox, uint64_t ticket, int status, uint32_t reason) {
-        struct link_message answer = { .kind = LINK_ANSWER, .ticket = ticket, .status = status, .reason = reason };
-
-        return outbox ? names_push(outbox, &answer, -1) : 0;
-}
-
-/* The addresses travel as memory: a message is too short for them. */
-static int names_pack(const struct ovl_address *addresses, uint32_t n, int *ret_fd) {
-        _cleanup_fd_ int fd = memfd_create("addresses", MFD_CLOEXEC);
-
-        if (fd < 0)
-                return -errno;
-        if (pwrite(fd, addresses, n * sizeof(*addresses), 0) != (ssize_t) (n * sizeof(*addresses)))
-                return -EIO;
-        *ret_fd = fd_take(&fd);
-        return 0;
+        return outbox ? outbox_refuse(outbox, ticket, status, reason) : 0;
 }
 
 static int names_give(struct outbox *outbox, uint64_t ticket, const struct ovl_address *addresses, uint32_t n) {
-        struct link_message answer = { .kind = LINK_ANSWER, .ticket = ticket };
-        _cleanup_fd_ int fd = -1;
+        struct link_message answer = { .kind = LINK_ANSWER, .ticket = ticket, .body.found.n_addresses = n };
         int r;
 
         if (!outbox)
                 return 0;
-        r = names_pack(addresses, n, &fd);
-        if (r < 0)
+        r = outbox_answer_with(outbox, &answer, addresses, n * sizeof(*addresses));
+        if (r < 0 && !outbox->is_broken)
                 return names_refuse(outbox, ticket, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
-        answer.body.found.n_addresses = n;
-        r = names_push(outbox, &answer, fd);
-        if (r == 0)
-                fd = -1;
         return r;
 }
 

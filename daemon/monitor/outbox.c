@@ -19,6 +19,8 @@
 #include <fcntl.h>
 #include <stdlib.h>
 #include <sys/epoll.h>
+#include <sys/mman.h>
+#include <unistd.h>
 
 #include "base/cleanup.h"
 
@@ -163,4 +165,42 @@ int outbox_push(struct outbox *outbox, const struct link_message *message, int t
         }
         fd_close(take_fd);
         return 0;
+}
+
+int outbox_answer(struct outbox *outbox, const struct link_message *answer, int take_fd) {
+        int r;
+
+        r = outbox_push(outbox, answer, take_fd, OUTBOX_MAX);
+        if (r < 0)
+                outbox_fail(outbox);
+        return r;
+}
+
+/* Returns the descriptor, the caller's, or -errno. */
+static int outbox_pack(const void *list, size_t len) {
+        _cleanup_fd_ int fd = memfd_create("list", MFD_CLOEXEC);
+
+        if (fd < 0)
+                return -errno;
+        if (pwrite(fd, list, len, 0) != (ssize_t) len)
+                return -EIO;
+        return fd_take(&fd);
+}
+
+int outbox_answer_with(struct outbox *outbox, const struct link_message *answer, const void *list, size_t len) {
+        _cleanup_fd_ int fd = outbox_pack(list, len);
+        int r;
+
+        if (fd < 0)
+                return fd;
+        r = outbox_answer(outbox, answer, fd);
+        if (r == 0)
+                fd = -1;
+        return r;
+}
+
+int outbox_refuse(struct outbox *outbox, uint64_t ticket, int status, uint32_t reason) {
+        struct link_message answer = { .kind = LINK_ANSWER, .ticket = ticket, .status = status, .reason = reason };
+
+        return outbox_answer(outbox, &answer, -1);
 }

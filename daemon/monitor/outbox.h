@@ -37,6 +37,15 @@ void outbox_deinit(struct outbox *outbox);
  */
 int outbox_push(struct outbox *outbox, const struct link_message *message, int take_fd, unsigned n_max);
 
+/* Sends the end of a request, or what comes before it; the worker is given up when that is not possible. As above. */
+int outbox_answer(struct outbox *outbox, const struct link_message *answer, int take_fd);
+
+/* The same with a list, which travels as memory: a message is too short for it. Returns also -EMFILE and others. */
+int outbox_answer_with(struct outbox *outbox, const struct link_message *answer, const void *list, size_t len);
+
+/* Answers a request with an error, and its reason. */
+int outbox_refuse(struct outbox *outbox, uint64_t ticket, int status, uint32_t reason);
+
 /* What could not be pushed must not be missing in the middle: the worker is given up. */
 void outbox_fail(struct outbox *outbox);
 
