@@ -20,6 +20,7 @@ enum link_kind {
         LINK_CHANNEL = 1, /* fd: an accepted connection; body.peer */
         LINK_ANSWER, /* the end of the request with this ticket: status, reason, text; fd where a socket was opened */
         LINK_STOP,   /* finish: no more work is taken, records are sent, the worker exits */
+        LINK_ARMED,  /* the request with this ticket waits for a change from here on */
 
         /* worker to monitor */
         LINK_READY,          /* the worker is locked down and serves; text: engine; body.ready */
@@ -29,8 +30,9 @@ enum link_kind {
         LINK_BIND,           /* fd; body.name */
         LINK_LISTEN,         /* fd; body.listen */
         LINK_CONNECT,        /* fd; body.name; answered when the connection is made, refused or cancelled */
-        LINK_CANCEL,  /* ticket of a connect or resolve, which itself is answered, -ECANCELED unless it was done */
+        LINK_CANCEL, /* ticket of a connect, resolve or look, which itself is answered, -ECANCELED unless it was done */
         LINK_RESOLVE, /* text: the name; body.resolve; answered with body.found, fd: memory that begins with them */
+        LINK_LOOK,    /* body.look; answered with body.seen, fd: memory that begins with a list; or after a change */
 };
 
 struct link_peer {
@@ -80,6 +82,17 @@ struct link_message {
                 struct {
                         uint32_t n_addresses; /* struct ovl_address, at most OVL_RESOLVE_ADDRESSES_MAX */
                 } found;
+                struct {
+                        uint64_t session;
+                        uint8_t code;               /* enum ovl_ioctl, of those about addresses and routes */
+                        uint8_t family;             /* of the socket: OVL_FAMILY_INET or OVL_FAMILY_INET6 */
+                        struct ovl_address address; /* the destination, where the code has one */
+                } look;
+                struct {
+                        uint32_t index;             /* ROUTING_INTERFACE_QUERY */
+                        struct ovl_address address; /* likewise */
+                        uint32_t n_interfaces; /* INTERFACE_LIST: struct ovl_interface, at most OVL_INTERFACES_MAX */
+                } seen;
                 struct {
                         char reason[LINK_TEXT_SIZE]; /* why this engine was chosen */
                         uint8_t is_second_choice;    /* the first was refused */

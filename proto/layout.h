@@ -122,7 +122,7 @@ OVL_ASSERT_AT(struct ovl_address, host, 8);
  *   DISCONNECT       stream    -                   reuse     -                -                          -
  *   TRANSMIT_FILE    stream    vector: head, tail  transmit  file, or 0       file offset, length        -
  *   TRANSMIT_PACKETS any       vector of elements  transmit  file, or 0       -                          -
- *   IOCTL            any       input, or -         -         ioctl code       output, or -               input, or -
+ *   IOCTL            any       input, or -         -         enum ovl_ioctl   output, or -               input, or -
  *   POLL             any       -                   -         OVL_POLL_*       -                          -
  *   RESOLVE          0         name                -         OVL_RESOLVE()    array of ovl_address       -
  */
@@ -181,6 +181,70 @@ enum ovl_poll_events {
         ((uint64_t) (uint16_t) (port) | (uint64_t) (uint8_t) (family) << 16 | (uint64_t) (uint8_t) (type) << 24)
 #define OVL_RESOLVE_NAME_MAX 253u     /* bytes of a name */
 #define OVL_RESOLVE_ADDRESSES_MAX 64u /* that one RESOLVE may give */
+
+/*
+ * The field `other` of an IOCTL, what it takes and what it gives. Those that give a list or an address write it to aux;
+ * the others have their answer in the record's `value`.
+ *
+ *   code                      socket      buffer          address      aux                     value
+ *   ADDRESS_LIST_CHANGE       IPv4, IPv6  -               -            -                       -
+ *   ROUTING_INTERFACE_CHANGE  IPv4, IPv6  -               destination  -                       -
+ *   ROUTING_INTERFACE_QUERY   IPv4, IPv6  -               destination  ovl_address             interface number
+ *   INTERFACE_LIST            IPv4, IPv6  -               -            array of ovl_interface  how many there are
+ *   KEEP_ALIVE_VALUES         TCP         ovl_keep_alive  -            -                       -
+ *   BYTES_TO_READ             any         -               -            -                       bytes
+ *   AT_MARK                   TCP         -               -            -                       1 or 0
+ *   FLUSH                     any         -               -            -                       -
+ */
+enum ovl_ioctl {
+        OVL_IOCTL_ADDRESS_LIST_CHANGE = 1,
+        OVL_IOCTL_ROUTING_INTERFACE_CHANGE = 2,
+        OVL_IOCTL_ROUTING_INTERFACE_QUERY = 3,
+        OVL_IOCTL_INTERFACE_LIST = 4,
+        OVL_IOCTL_KEEP_ALIVE_VALUES = 5,
+        OVL_IOCTL_BYTES_TO_READ = 6,
+        OVL_IOCTL_AT_MARK = 7,
+        OVL_IOCTL_FLUSH = 8,
+};
+
+/* The input of KEEP_ALIVE_VALUES. */
+struct ovl_keep_alive {
+        uint32_t is_on;       /* 1 or 0; of a connection where it is 0 the times do not count */
+        uint32_t idle_ms;     /* silence before the first probe; 1 to OVL_KEEP_ALIVE_MS_MAX, rounded up to seconds */
+        uint32_t interval_ms; /* between probes; likewise */
+        uint32_t reserved;    /* zero */
+};
+OVL_ASSERT_SIZE(struct ovl_keep_alive, 16);
+OVL_ASSERT_AT(struct ovl_keep_alive, idle_ms, 4);
+OVL_ASSERT_AT(struct ovl_keep_alive, interval_ms, 8);
+
+#define OVL_KEEP_ALIVE_MS_MAX 32767000u
+
+enum ovl_interface_flags {
+        OVL_INTERFACE_UP = 0x01,
+        OVL_INTERFACE_BROADCAST = 0x02,
+        OVL_INTERFACE_LOOPBACK = 0x04,
+        OVL_INTERFACE_POINT_TO_POINT = 0x08,
+        OVL_INTERFACE_MULTICAST = 0x10,
+};
+
+/* One address of one interface. */
+struct ovl_interface {
+        uint32_t index;             /* the number of the interface */
+        uint32_t flags;             /* enum ovl_interface_flags */
+        uint8_t prefix_len;         /* bits of the address that are the network's */
+        uint8_t reserved[7];        /* zero */
+        char name[16];              /* of the interface, NUL-terminated; the rest is zero */
+        struct ovl_address address; /* port 0 */
+        uint32_t reserved1;         /* zero */
+};
+OVL_ASSERT_SIZE(struct ovl_interface, 152);
+OVL_ASSERT_AT(struct ovl_interface, flags, 4);
+OVL_ASSERT_AT(struct ovl_interface, prefix_len, 8);
+OVL_ASSERT_AT(struct ovl_interface, name, 16);
+OVL_ASSERT_AT(struct ovl_interface, address, 32);
+
+#define OVL_INTERFACES_MAX 256u /* that one IOCTL may give */
 
 #define OVL_INLINE_LEN_MAX 65535u            /* bytes of the payload of one entry */
 #define OVL_INLINE_PIECE 16384u              /* what payload is kept in by the daemon */
@@ -277,7 +341,7 @@ struct ovl_record {
         uint64_t key;         /* the socket's id, or its port key where OVL_RECORD_PORT is set */
         uint64_t sequence;    /* counts the records of the session from 1 */
         uint64_t bytes;       /* transferred */
-        uint64_t value;       /* ACCEPT: the new socket's id; POLL: events; RESOLVE: addresses found; others 0 */
+        uint64_t value;       /* ACCEPT: the new socket's id; POLL: events; RESOLVE: addresses found; IOCTL: above */
         int32_t status;       /* 0, or a negative Linux errno */
         uint16_t flags;       /* enum ovl_record_flags */
         uint16_t reason;      /* enum ovl_reason: what errno alone does not say */
@@ -365,6 +429,10 @@ OVL_ASSERT_AT(struct ovl_record, payload_len, 60);
         X(FILE_TOO_SHORT, 67, "the file ends before the bytes that were to be sent: the rest was not sent")            \
         X(FILE_UNREADABLE, 68, "the file cannot be read: the rest was not sent")                                       \
         X(BAD_ELEMENT, 69, "an element has unknown flags, a region and the flag FILE, or lies beyond any file")        \
+        X(UNKNOWN_IOCTL, 70, "the daemon does not know this control code: compare the protocol versions")              \
+        X(BAD_INPUT, 71, "the input of this control has another length or other values than it takes")                 \
+        X(OUTPUT_TOO_SMALL, 72, "there is no room for the output, or too little: the value says for how many")         \
+        X(NOT_WATCHED, 73, "overlapd cannot see addresses and routes here: let its service have AF_NETLINK")           \
         X(NOT_OVERLAPPED, 79,                                                                                          \
           "the socket is not overlapped: it has no completion port, and all calls on it are synchronous")
 

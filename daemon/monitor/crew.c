@@ -47,6 +47,7 @@ void crew_init(struct crew *crew, sd_event *event, struct journal *journal, stru
         *crew = (struct crew){ .event = event, .journal = journal, .shards = shards, .n_members = n_members };
         crew->spawn = *spawn;
         names_init(&crew->names, event, journal);
+        lookout_init(&crew->lookout, event, journal);
         crew->n_connects_max = share < CONNECTOR_CONNECTS_MAX ? (unsigned) share : CONNECTOR_CONNECTS_MAX;
         for (unsigned i = 0; i < n_members; i++)
                 crew->members[i] = (struct crew_member){ .crew = crew, .index = i, .link_fd = -1 };
@@ -62,6 +63,8 @@ static unsigned crew_member_clear(struct crew_member *member) {
         connector_deinit(&member->connector);
         if (crew->names.event)
                 names_forget(&crew->names, &member->outbox);
+        if (crew->lookout.event)
+                lookout_forget(&crew->lookout, &member->outbox);
         outbox_deinit(&member->outbox);
         member->link_fd = fd_close(member->link_fd);
         if (member->state == CREW_READY)
@@ -87,6 +90,7 @@ void crew_deinit(struct crew *crew) {
         }
         crew->n_members = 0;
         names_deinit(&crew->names);
+        lookout_deinit(&crew->lookout);
 }
 
 __attribute__((format(printf, 2, 3))) static void crew_condemn(struct crew_member *member, const char *format, ...) {
@@ -178,6 +182,8 @@ static uint64_t crew_session_of(const struct link_message *message) {
                 return message->body.listen.session;
         case LINK_RESOLVE:
                 return message->body.resolve.session;
+        case LINK_LOOK:
+                return message->body.look.session;
         default:
                 return 0;
         }
@@ -197,17 +203,26 @@ static void crew_take_request(struct crew_member *member, const struct link_mess
         }
         if (message->kind == LINK_RESOLVE)
                 r = names_ask(&member->crew->names, &member->outbox, message, client.uid, &problem);
+        else if (message->kind == LINK_LOOK)
+                r = lookout_ask(&member->crew->lookout, &member->outbox, message, client.uid, &problem);
         else
                 r = connector_handle(&member->connector, message, fd, &client, &problem);
-        /* A ticket is that of a connect or of a name: whoever does not know it does nothing. */
-        if (message->kind == LINK_CANCEL)
+        /* A ticket is that of a connect, a name or a look: whoever does not know it does nothing. */
+        if (message->kind == LINK_CANCEL) {
                 names_cancel(&member->crew->names, &member->outbox, message->ticket);
+                lookout_cancel(&member->crew->lookout, &member->outbox, message->ticket);
+        }
         if (r == -EBADMSG)
                 crew_condemn(member, "sent %s", problem);
 }
 
+/* Requests that come without a descriptor, and that the connector knows nothing of. */
+static bool crew_answers(uint32_t kind) {
+        return kind == LINK_RESOLVE || kind == LINK_LOOK;
+}
+
 static void crew_take(struct crew_member *member, const struct link_message *message, int fd) {
-        if ((connector_wants(message->kind) || (message->kind == LINK_RESOLVE && fd < 0)) &&
+        if ((connector_wants(message->kind) || (crew_answers(message->kind) && fd < 0)) &&
             member->state == CREW_READY) {
                 crew_take_request(member, message, fd);
                 return;

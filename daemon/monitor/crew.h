@@ -10,6 +10,7 @@
 #include "daemon/monitor/config.h"
 #include "daemon/monitor/connector.h"
 #include "daemon/monitor/journal.h"
+#include "daemon/monitor/lookout.h"
 #include "daemon/monitor/names.h"
 #include "daemon/monitor/outbox.h"
 #include "daemon/monitor/shards.h"
@@ -51,6 +52,7 @@ struct crew {
         struct shards *shards;   /* borrowed */
         struct spawn_worker spawn;
         struct names names;
+        struct lookout lookout;
         struct crew_member members[CONFIG_WORKERS_MAX];
         unsigned n_members;
         unsigned n_connects_max; /* of one member */

@@ -16,6 +16,7 @@ enum policy_act {
         POLICY_CONNECT,
         POLICY_ADOPT, /* to bring sockets of its own: asked once for each connection, as the next */
         POLICY_RESOLVE,
+        POLICY_LOOK,   /* at addresses, interfaces and routes, and at their changes */
         POLICY_EXPORT, /* to take sockets out, where nothing counts or limits them any more */
 };
 
