@@ -197,8 +197,12 @@ int ask_receive(struct ask *ask, struct link_message *ret_message, int *ret_fd, 
                         ask->is_gone = true;
                         return -ECONNRESET;
                 }
-                *ret_ticket = ret_message->kind == LINK_ANSWER ? ask_take(ask, ret_message->ticket) : NULL;
-                if (ret_message->kind == LINK_ANSWER && !*ret_ticket)
+                *ret_ticket = NULL;
+                if (ret_message->kind == LINK_ANSWER)
+                        *ret_ticket = ask_take(ask, ret_message->ticket);
+                else if (ret_message->kind == LINK_ARMED)
+                        *ret_ticket = slots_find(&ask->tickets, ret_message->ticket);
+                if (!*ret_ticket && (ret_message->kind == LINK_ANSWER || ret_message->kind == LINK_ARMED))
                         continue;
                 *ret_fd = fd_take(&fd);
                 return 1;

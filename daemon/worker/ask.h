@@ -46,9 +46,9 @@ void ask_flush(struct ask *ask);
 /*
  * Takes the next message of the monitor.
  *
- * Returns 1 and a message: for LINK_ANSWER *ret_ticket is the ticket that it answers, which is free again (answers to
- * unknown tickets are dropped); *ret_fd a descriptor or -1, the caller's to close. 0 when there is none, or -ECONNRESET
- * when the monitor is gone.
+ * Returns 1 and a message: for LINK_ANSWER *ret_ticket is the ticket that it answers, which is free again, for
+ * LINK_ARMED the one that it speaks of (messages about unknown tickets are dropped); *ret_fd a descriptor or -1, the
+ * caller's to close. 0 when there is none, or -ECONNRESET when the monitor is gone.
  */
 int ask_receive(struct ask *ask, struct link_message *ret_message, int *ret_fd, struct ticket **ret_ticket);
 

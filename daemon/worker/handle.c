@@ -167,17 +167,33 @@ static struct op *handle_find_stray(const struct handle_match *match) {
         return NULL;
 }
 
-void handle_cancel(struct handle *handle, bool (*matches)(const struct op *op, const void *argument),
-                   const void *argument, unsigned reason, uint32_t *cancelled) {
+static void handle_cancel_into(struct handle *handle, bool (*matches)(const struct op *op, const void *argument),
+                               const void *argument, unsigned reason, uint32_t *cancelled, struct list *ended) {
         struct handle_match match = { .handle = handle, .matches = matches, .argument = argument };
-        struct list ended;
         struct op *stray;
 
-        list_init(&ended);
-        socket_cancel(handle->socket, op_is_posted_through, &match, reason, cancelled, &ended);
+        socket_cancel(handle->socket, op_is_posted_through, &match, reason, cancelled, ended);
         while ((stray = handle_find_stray(&match)))
-                socket_cancel(stray->socket, op_is_posted_through, &match, reason, cancelled, &ended);
+                socket_cancel(stray->socket, op_is_posted_through, &match, reason, cancelled, ended);
+}
+
+void handle_cancel(struct handle *handle, bool (*matches)(const struct op *op, const void *argument),
+                   const void *argument, unsigned reason, uint32_t *cancelled) {
+        struct list ended;
+
+        list_init(&ended);
+        handle_cancel_into(handle, matches, argument, reason, cancelled, &ended);
         session_indicate_all(&ended);
+}
+
+static bool op_is_before(const struct op *op, const void *argument) {
+        const struct op *flush = argument;
+
+        return op->serial < flush->serial;
+}
+
+void handle_flush(struct handle *handle, const struct op *flush, struct list *ended) {
+        handle_cancel_into(handle, op_is_before, flush, OVL_REASON_CANCELLED, NULL, ended);
 }
 
 static void handles_leave_op(struct op *op) {
@@ -194,6 +210,8 @@ void handle_replace(struct socket *old, struct handle *hidden, struct list *ende
                         handles_leave_op(list_entry(queued, struct op, link));
         list_for_each(polling, &old->polls)
                 handles_leave_op(list_entry(polling, struct op, link));
+        list_for_each(asking, &old->ioctls)
+                handles_leave_op(list_entry(asking, struct op, link));
         while ((link = list_first(&old->handles))) {
                 struct handle *handle = list_entry(link, struct handle, in_socket);
 

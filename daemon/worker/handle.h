@@ -23,6 +23,7 @@ struct handle {
         struct socket *socket;   /* held: it goes with its last handle */
         uint64_t number;         /* the id that the client knows; 0: it is closed, or was not told yet */
         uint32_t n_ops;          /* posted through it, or that bring it a connection, and have not ended */
+        uint32_t n_posted;       /* of these, that were posted through it */
         uint32_t n_calls;        /* requests of the client about it that are under way */
         struct port *port;       /* borrowed; NULL: none */
         uint64_t port_key;
@@ -82,6 +83,9 @@ void handle_drain(struct handle *handle, unsigned reason);
 /* As socket_cancel(), of the ops that were posted through the handle. */
 void handle_cancel(struct handle *handle, bool (*matches)(const struct op *op, const void *argument),
                    const void *argument, unsigned reason, uint32_t *cancelled);
+
+/* What was posted through the handle before this FLUSH ends, or begins to. Ops that have ended are appended. */
+void handle_flush(struct handle *handle, const struct op *flush, struct list *ended);
 
 /* Whether a handle that was closed has nothing left to wait for. */
 bool handle_is_over(const struct handle *handle);

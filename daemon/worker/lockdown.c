@@ -11,6 +11,7 @@
 #include <errno.h>
 #include <seccomp.h>
 #include <stddef.h>
+#include <sys/ioctl.h>
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
@@ -148,6 +149,12 @@ static int lockdown_fill(scmp_filter_ctx filter, enum lockdown lockdown) {
         /* A send that opens a connection would be a connect. */
         r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(sendmsg), 1,
                              SCMP_A2(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0));
+        if (r < 0)
+                return r;
+        /* Questions to a socket: how much there is to read, and whether its urgent byte comes next. */
+        r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, FIONREAD));
+        if (r == 0)
+                r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, SIOCATMARK));
         if (r < 0)
                 return r;
         /* For abort(), and for the kill points of test builds: nobody else may be signalled. */

@@ -95,6 +95,12 @@ const struct op_form op_forms[OP_FORMS] = {
                 .flags = OVL_ENTRY_VECTOR,
                 .messages = OVL_TRANSMIT_DISCONNECT | OVL_TRANSMIT_REUSE,
         },
+        [OVL_OP_IOCTL] = {
+                .is_known = true,
+                .direction = DIRECTION_NONE,
+                .types = OP_FOR_STREAM | OP_FOR_DATAGRAM,
+                .has_payload = true, /* the rest depends on the code: see post-ioctl.c */
+        },
         [OVL_OP_POLL] = {
                 .is_known = true,
                 .direction = DIRECTION_NONE,

@@ -145,6 +145,8 @@ struct op {
         uint64_t done;          /* of these, transferred */
         struct payload payload; /* inline: what the buffers are */
         uint32_t events;        /* a poll: OVL_POLL_*, those that it waits for */
+        uint8_t ioctl;          /* an ioctl: enum ovl_ioctl */
+        uint32_t n_before;      /* ops of its handle that had not ended when it was taken; a FLUSH: that have not yet */
         uint32_t name_len;      /* a send to an address: bytes of it, which is in the scratch */
         bool wants_sender;      /* addresses go to aux, or behind the payload: of a datagram, or of an accept */
         void *aux;              /* borrowed, pinned: client memory that is only written; NULL: there is none */
@@ -153,6 +155,7 @@ struct op {
         /* while it is pending */
         uint32_t n_merged;    /* ops after it in the queue that its request serves, too */
         uint8_t n_retries;    /* after a want of kernel memory */
+        bool is_arming;       /* it will wait for a change, and the monitor does not look yet: no verdict before */
         bool was_repeated;    /* a send: it met the error of an earlier datagram and was tried once more */
         uint16_t cancel;      /* enum ovl_reason: why it is to end; 0: it is not */
         int fd;               /* that a step brought, and that is to be a socket; -1: none */

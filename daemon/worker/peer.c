@@ -244,6 +244,8 @@ int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd
 }
 
 bool peer_settle(struct peer *peer, uint64_t turn) {
+        if (peer->n_arming > 0)
+                return false;
         if (peer->settle_turn < turn)
                 peer->settle_mark = peer->settle_wish;
         if (peer->n_wished <= peer->settle_mark)

@@ -81,6 +81,7 @@ struct peer {
         uint64_t settle_turn; /* the turn in which settle_wish was taken */
         uint64_t settle_wish; /* entries that are settled when the next turn has ended */
         uint64_t settle_mark; /* entries that are settled */
+        uint32_t n_arming;    /* ops that are not armed: while there are some, no more is settled */
 
         bool is_dead;   /* the connection is over; bury it */
         bool is_buried; /* it belongs to nobody any more; only the engine is not done with it */
@@ -164,7 +165,7 @@ static inline bool peer_wants_room(const struct peer *peer) {
 
 /*
  * At the end of each turn in which a verdict is wanted: what was taken in an earlier turn has had its chance to end,
- * and is settled. Returns whether there are entries that are not.
+ * and is settled, unless one of them is not armed yet: see session_arm(). Returns whether to ask again.
  */
 bool peer_settle(struct peer *peer, uint64_t turn);
 

@@ -150,9 +150,8 @@ static bool slice_is_empty(const struct ovl_slice *slice) {
         return slice->offset == 0 && slice->len == 0 && slice->region == 0;
 }
 
-/* Whether the address is one that the socket can be given; gives the kernel's form of it. */
-static int post_check_address(const struct op *op, const struct ovl_entry *entry, struct sockaddr_storage *ret_kernel,
-                              socklen_t *ret_len, unsigned *ret_reason) {
+int post_check_address(const struct op *op, const struct ovl_entry *entry, struct sockaddr_storage *ret_kernel,
+                       socklen_t *ret_len, unsigned *ret_reason) {
         uint32_t n_slots_needed = entry->address.family == OVL_FAMILY_UNIX ? 3 : 2;
 
         if (entry->n_slots != n_slots_needed || entry->address.family != op->socket->family)
@@ -354,7 +353,8 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
         op->socket = op->handle->socket;
         if (session->n_started >= session->n_credits)
                 return refuse(-ENOBUFS, OVL_REASON_CREDITS, ret_reason);
-        r = post_take_fields(session, op, entry, ret_reason);
+        r = op->code == OVL_OP_IOCTL ? post_take_ioctl(session, op, entry, ret_reason)
+                                     : post_take_fields(session, op, entry, ret_reason);
         if (r < 0)
                 return r;
         if (op->indication == OVL_INDICATE_ROUTINE && op->handle->port)
@@ -367,10 +367,7 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
 
 static void post_want_verdict(struct session *session, struct peer *peer) {
         peer->n_wished = peer->n_entries;
-        if (list_is_linked(&peer->settle))
-                return;
-        peer->settle_turn = session->resources->turn;
-        list_push_back(&session->resources->settle, &peer->settle);
+        session_settle(session, peer);
 }
 
 /* The whole entry is there: it is refused, or the op is given to its socket. */
@@ -394,7 +391,11 @@ static void post_finish(struct session *session, struct peer *peer, struct op *o
                 KILLPOINT("session-post");
                 if (op->handle) {
                         op->handle->n_ops++;
+                        op->n_before = op->handle->n_posted++;
+                        if (op->ioctl == OVL_IOCTL_FLUSH)
+                                handle_flush(op->handle, op, ended);
                         socket_post(op->socket, op, ended);
+                        peer->n_arming += op->is_arming;
                 } else {
                         resolve_start(op, ended);
                 }

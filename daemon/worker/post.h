@@ -58,4 +58,14 @@ int post_take_slice(struct session *session, struct op *op, const struct ovl_sli
 /* Takes the fields of a transmit that other ops do not have, or read as something else. Returns likewise. */
 int post_take_transmit(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason);
 
+/*
+ * Whether the address of an entry is one that the op's socket can be given; gives the kernel's form of it. Returns 0,
+ * or -errno and the reason.
+ */
+int post_check_address(const struct op *op, const struct ovl_entry *entry, struct sockaddr_storage *ret_kernel,
+                       socklen_t *ret_len, unsigned *ret_reason);
+
+/* Checks the entry of an ioctl and takes what it names. Returns 0, or -errno and the reason. */
+int post_take_ioctl(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason);
+
 #endif

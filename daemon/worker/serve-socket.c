@@ -457,21 +457,24 @@ static bool op_matches(const struct op *op, const void *argument) {
         return true;
 }
 
-bool handle_has_match(const struct handle *handle, const struct match *match) {
-        for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++) {
-                list_for_each(link, &handle->socket->queues[direction].ops) {
-                        const struct op *op = list_entry(link, struct op, link);
-
-                        if (op->handle == handle && op_matches(op, match))
-                                return true;
-                }
-        }
-        list_for_each(link, &handle->socket->polls) {
+static bool handle_has_match_among(const struct handle *handle, const struct list *ops, const struct match *match) {
+        list_for_each(link, ops) {
                 const struct op *op = list_entry(link, struct op, link);
 
                 if (op->handle == handle && op_matches(op, match))
                         return true;
         }
+        return false;
+}
+
+bool handle_has_match(const struct handle *handle, const struct match *match) {
+        const struct socket *socket = handle->socket;
+        const struct list *all[] = { &socket->queues[DIRECTION_IN].ops, &socket->queues[DIRECTION_OUT].ops,
+                                     &socket->polls, &socket->ioctls, &socket->flushes };
+
+        for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
+                if (handle_has_match_among(handle, all[i], match))
+                        return true;
         list_for_each(link, &handle->strays) {
                 if (op_matches(list_entry(link, struct op, stray), match))
                         return true;

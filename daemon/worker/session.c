@@ -30,6 +30,7 @@
 #include "base/cleanup.h"
 #include "base/killpoint.h"
 #include "daemon/worker/invitation.h"
+#include "daemon/worker/ioctls.h"
 #include "daemon/worker/lane.h"
 #include "daemon/worker/plant.h"
 #include "daemon/worker/succession.h"
@@ -279,6 +280,12 @@ static void session_drop_apcs(struct session *session, struct peer *peer) {
         }
 }
 
+/* Nobody waits for a verdict on a connection that is gone. */
+static void session_change_peer(struct op *op, struct peer *heir) {
+        op->peer = heir;
+        op->is_arming = false;
+}
+
 /*
  * Records that the connection has not sent go to the first one, those of a frame that was cut off, too: the client can
  * have used none of them.
@@ -291,7 +298,7 @@ static void session_move_records(struct session *session, struct peer *peer) {
         session_drop_apcs(session, peer);
         for (uint32_t i = 0; i < session->n_ops_high; i++) {
                 if (!op_is_free(&session->ops[i]) && session->ops[i].peer == peer)
-                        session->ops[i].peer = heir;
+                        session_change_peer(&session->ops[i], heir);
         }
         if (heir) {
                 list_splice_back(&heir->records, &peer->records);
@@ -468,6 +475,8 @@ static void session_return_credit(struct session *session, struct op *op) {
                 return;
         op->has_credit = false;
         session->n_started--;
+        if (handle)
+                handle->n_posted--;
         if (handle && --handle->n_ops == 0 && handle->number == 0)
                 session_touch(session);
 }
@@ -479,10 +488,11 @@ static void session_indicate(struct session *session, struct op *op, struct list
         if (op->code == OVL_OP_ACCEPT || op->fd >= 0)
                 succession_end(op, ended);
         session_count(session, op);
+        if (op->turn + 1 >= session->resources->turn || op->is_arming)
+                op->record_flags |= OVL_RECORD_IMMEDIATE;
+        session_arm(op);
         peer = session_route(op);
         plant_swaps(session, op);
-        if (op->turn + 1 >= session->resources->turn)
-                op->record_flags |= OVL_RECORD_IMMEDIATE;
         op->sequence = ++session->sequence;
         session_return_credit(session, op);
         op->socket = NULL;
@@ -528,11 +538,16 @@ void session_indicate_all(struct list *ended) {
 
         while ((link = list_pop_front(ended))) {
                 struct op *op = list_entry(link, struct op, link);
+                const struct handle *handle = op->has_credit ? op->handle : NULL;
+                uint64_t serial = op->serial;
 
-                if (op->state == OP_ENDED)
-                        session_indicate(op->session, op, ended);
-                else
+                if (op->state != OP_ENDED) {
                         succession_begin(op, ended);
+                        continue;
+                }
+                session_indicate(op->session, op, ended);
+                if (handle)
+                        ioctls_pass(handle->socket, handle, serial, ended);
         }
 }
 
@@ -541,6 +556,30 @@ static void session_after(struct resources *resources, struct socket *socket, st
         if (socket_retry_at(socket) != UINT64_MAX && !list_is_linked(&socket->retry))
                 list_push_back(&resources->retrying, &socket->retry);
         session_indicate_all(ended);
+}
+
+void session_answer(struct op *op, const struct link_message *answer, int fd) {
+        struct list ended;
+
+        list_init(&ended);
+        ioctls_answer(op, answer, fd, &ended);
+        session_indicate_all(&ended);
+}
+
+void session_settle(struct session *session, struct peer *peer) {
+        if (list_is_linked(&peer->settle))
+                return;
+        peer->settle_turn = session->resources->turn;
+        list_push_back(&session->resources->settle, &peer->settle);
+}
+
+void session_arm(struct op *op) {
+        if (!op->is_arming)
+                return;
+        op->is_arming = false;
+        op->peer->n_arming--;
+        if (op->peer->n_wished > op->peer->settle_mark)
+                session_settle(op->session, op->peer);
 }
 
 void session_finish(struct op *op, int32_t result, unsigned reason) {

@@ -128,6 +128,15 @@ void session_finish(struct op *op, int32_t result, unsigned reason);
 /* Pieces of files were read: what waited for them goes on, and others have their turn. */
 void session_serve_files(struct resources *resources);
 
+/* The monitor answered an ioctl. fd: memory with a list, or -1. Borrowed. */
+void session_answer(struct op *op, const struct link_message *answer, int fd);
+
+/* An op is armed, or will never be: verdicts that waited for that are given. */
+void session_arm(struct op *op);
+
+/* Entries of a connection are to be settled, at the end of this turn and of the next. */
+void session_settle(struct session *session, struct peer *peer);
+
 /* Gives back an op whose record was sent. */
 void session_recycle(struct op *op);
 

@@ -14,7 +14,7 @@
  *
  * A datagram socket is never CONNECTING: a connect only sets its peer, in its turn among the sends, as often as the
  * client likes, and none of its errors breaks anything. Its ops are never merged. What datagrams need besides is in
- * datagram.c, and polls, which have no place in a queue, are in polls.c.
+ * datagram.c; polls and ioctls, which have no place in a queue, are in polls.c and ioctls.c.
  *
  * The refusal of an earlier datagram is reported by the kernel to whoever comes next, and that may be a send. Where a
  * receive is pending, the error is the receive's (`lent_error`), and the send, which did not leave, is tried once more;
@@ -52,6 +52,7 @@
 #include "base/killpoint.h"
 #include "base/time.h"
 #include "daemon/worker/datagram.h"
+#include "daemon/worker/ioctls.h"
 #include "daemon/worker/polls.h"
 #include "proto/address.h"
 
@@ -79,6 +80,8 @@ int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, i
         list_init(&socket->handles);
         list_init(&socket->retry);
         list_init(&socket->polls);
+        list_init(&socket->ioctls);
+        list_init(&socket->flushes);
         list_init(&socket->queues[DIRECTION_IN].ops);
         list_init(&socket->queues[DIRECTION_OUT].ops);
         engine_file_init(&socket->file, *take_fd, 0);
@@ -184,6 +187,7 @@ int socket_check(const struct socket *socket, const struct op *op, unsigned *ret
                 return r;
         switch (op->code) {
         case OVL_OP_POLL:
+        case OVL_OP_IOCTL:
                 return 0;
         case OVL_OP_CONNECT:
                 return socket_check_connect(socket, op, ret_reason);
@@ -431,6 +435,10 @@ void socket_post(struct socket *socket, struct op *op, struct list *ended) {
 
         if (op->code == OVL_OP_POLL) {
                 polls_start(socket, op);
+                return;
+        }
+        if (op->code == OVL_OP_IOCTL) {
+                ioctls_start(socket, op, ended);
                 return;
         }
         queue = queue_of(socket, op);
@@ -742,6 +750,7 @@ static void queue_stop_waiting(struct socket *socket, struct queue *queue, struc
 void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
                    const void *argument, unsigned reason, uint32_t *cancelled, struct list *ended) {
         polls_cancel(socket, matches, argument, reason, cancelled);
+        ioctls_cancel(socket, matches, argument, reason, cancelled, ended);
         for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++) {
                 struct queue *queue = &socket->queues[direction];
                 bool is_in_flight = queue_mark_cancelled(queue, matches, argument, reason, cancelled);

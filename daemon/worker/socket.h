@@ -42,7 +42,9 @@ struct socket {
         enum socket_state state;
         struct queue queues[2]; /* by direction */
         struct list polls;      /* all in flight */
-        uint32_t n_ops;         /* in the queues, and polls */
+        struct list ioctls;     /* that the monitor was asked */
+        struct list flushes;    /* that wait for the ends of what was posted before them */
+        uint32_t n_ops;         /* in the queues and lists */
         int error;              /* the connection is broken: what everything ends with; 0: it is not */
         bool has_name;          /* a datagram socket: it has an address, or an op that was taken will give it one */
         int lent_error;         /* a datagram socket: what a send met and the next receive ends with; 0: nothing */

@@ -15,6 +15,7 @@ enum ticket_owner {
         TICKET_OP,
         TICKET_CALL,
         TICKET_RESOLVE, /* an op, too, but one without a socket */
+        TICKET_LOOK,    /* likewise, an ioctl */
 };
 
 struct ticket {

@@ -381,6 +381,9 @@ static void worker_answer(struct worker *worker, struct ticket *ticket, const st
         } else if (ticket->owner == TICKET_RESOLVE) {
                 resolve_finish(list_entry(ticket, struct op, ticket), message, fd);
                 fd_close(fd);
+        } else if (ticket->owner == TICKET_LOOK) {
+                session_answer(list_entry(ticket, struct op, ticket), message, fd);
+                fd_close(fd);
         } else {
                 control_answer(&worker->control, ticket, message, fd);
         }
@@ -400,6 +403,11 @@ static void worker_serve_link(struct worker *worker) {
                         break;
                 case LINK_ANSWER:
                         worker_answer(worker, ticket, &message, fd);
+                        break;
+                case LINK_ARMED:
+                        fd_close(fd);
+                        if (ticket->owner == TICKET_LOOK)
+                                session_arm(list_entry(ticket, struct op, ticket));
                         break;
                 case LINK_STOP:
                         worker->is_stopping = true;
