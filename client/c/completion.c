@@ -248,18 +248,19 @@ static const char *completion_tell_names(const struct pending *pending, const st
         return NULL;
 }
 
-/* Tells the caller of a resolve what was found. Returns NULL, or what is wrong with it. */
-static const char *completion_tell_addresses(const struct pending *pending, struct completion_end *end) {
+/* Tells the caller of a question what was found. Returns NULL, or what is wrong with it. */
+static const char *completion_tell_answer(const struct pending *pending, struct completion_end *end) {
         int n;
 
         if (!pending->lookup)
                 return NULL;
         if (end->status == 0 && end->payload)
                 lookup_fill(pending->lookup, end->payload, end->bytes);
-        n = lookup_collect(pending->lookup, end->status == 0 ? end->bytes : 0);
-        if (n < 0 || end->value > OVL_RESOLVE_ADDRESSES_MAX || (uint64_t) n > end->value)
+        n = lookup_collect(pending->lookup, end->status == 0 ? end->bytes : 0, &end->bytes);
+        if (n < 0)
+                return "a record of an answer that is malformed";
+        if (pending->op == OVL_OP_RESOLVE && (end->value > OVL_RESOLVE_ADDRESSES_MAX || (uint64_t) n > end->value))
                 return "a record of a name with malformed addresses";
-        end->bytes = (uint64_t) n * sizeof(struct sockaddr_storage);
         return NULL;
 }
 
@@ -281,7 +282,7 @@ static const char *completion_take_end(struct conduit *conduit, const struct ovl
         if (!problem)
                 problem = completion_tell_names(pending, record, payload, &end.from_len);
         if (!problem)
-                problem = completion_tell_addresses(pending, &end);
+                problem = completion_tell_answer(pending, &end);
         if (problem)
                 return problem;
         if (record->flags & OVL_RECORD_PORT) {

@@ -282,11 +282,11 @@ struct ovl_overlapped {
         void *user;
         struct ovl_event *event; /* borrowed; NULL: none */
         uint64_t bytes;          /* transferred; valid once the operation has ended */
-        uint64_t value;          /* what the operation yields beyond bytes: an accept's new socket, a poll's events */
-        int32_t status;          /* -EINPROGRESS, then 0 or -errno: written last, with release order */
-        uint16_t flags;          /* OVL_TRUNCATED and others */
-        uint16_t reason;         /* finer than the status: ovl_reason_text() */
-        uint64_t reserved[8];    /* the library's */
+        uint64_t value;       /* what the operation yields beyond bytes: an accept's new socket, a poll's events... */
+        int32_t status;       /* -EINPROGRESS, then 0 or -errno: written last, with release order */
+        uint16_t flags;       /* OVL_TRUNCATED and others */
+        uint16_t reason;      /* finer than the status: ovl_reason_text() */
+        uint64_t reserved[8]; /* the library's */
 };
 
 /* What an operation that has ended may say of itself besides its status. */
@@ -566,6 +566,114 @@ OVL_API int ovl_resolve(struct ovl_thread *thread, const char *name, int family,
                         struct sockaddr_storage *addresses, size_t n, unsigned flags, struct ovl_overlapped *overlapped,
                         OVL_ROUTINE(routine));
 
+/*
+ * Ioctls: what is asked of a socket, or of the machine's addresses and routes through it. They have no place in the
+ * order of other operations. What the socket itself knows is done when the daemon takes the operation; the rest later.
+ */
+
+/* Codes of ovl_ioctl(). */
+enum {
+        OVL_ADDRESS_LIST_CHANGE = 1, /* ends once the addresses of the machine have changed */
+        OVL_BYTES_TO_READ = 6,       /* value: bytes that can be received now; of a datagram socket, of the next one */
+        OVL_AT_MARK = 7,             /* value: 1 when the next byte of the stream is the urgent one, or else 0 */
+        OVL_FLUSH = 8,               /* ends everything that this session has pending on the socket */
+};
+
+/*
+ * Does what has neither input nor output but a number.
+ *
+ * code: OVL_ADDRESS_LIST_CHANGE  IPv4 and IPv6 sockets. Ends with the first change after it was posted: an address of
+ *                                the socket's family came or went. For the next change it is to be posted again. With
+ *                                OVL_WANT_VERDICT, changes count from the return of the call on.
+ *       OVL_BYTES_TO_READ, OVL_AT_MARK (TCP)
+ *       OVL_FLUSH                Sends that are queued are discarded, and what is pending ends with -ECANCELED, sends
+ *                                that were under way with the bytes that had left. Ends after all of them.
+ *
+ * Refused: -EOPNOTSUPP (no such code, or not for this socket), -EPERM or -EAFNOSUPPORT and others (the daemon cannot
+ * see addresses: ovl_thread_error() says what to do), -ENOBUFS (too many wait for changes).
+ *
+ * The record: bytes is 0; value is the number. See SIOCINQ of tcp(7), sockatmark(3), rtnetlink(7).
+ */
+OVL_API int ovl_ioctl(struct ovl_thread *thread, uint64_t socket, uint32_t code, unsigned flags,
+                      struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
+/*
+ * Sets when TCP probes a silent connection, or that it does not.
+ *
+ * on:          0: no probes; the times do not count.
+ * idle_ms:     of silence before the first probe, 1 to 32,767,000. Rounded up to seconds, as the next.
+ * interval_ms: between probes, likewise.
+ *
+ * Returns, besides what all posting calls do, -EINVAL (a time that is none). Refused: -EOPNOTSUPP (not TCP).
+ *
+ * The record: bytes is 0. See SO_KEEPALIVE of socket(7), TCP_KEEPIDLE of tcp(7).
+ */
+OVL_API int ovl_keep_alive(struct ovl_thread *thread, uint64_t socket, int on, uint32_t idle_ms, uint32_t interval_ms,
+                           unsigned flags, struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
+/*
+ * Ends once the route to an address has changed: another interface leads there, or from another address of ours, or
+ * none does any more, or one does at last. For the next change it is to be posted again. With OVL_WANT_VERDICT, changes
+ * count from the return of the call on.
+ *
+ * address: of the socket's family; captured. The port does not count.
+ *
+ * Refused: as OVL_ADDRESS_LIST_CHANGE, and -EAFNOSUPPORT (an address of another family).
+ *
+ * The record: bytes is 0. See rtnetlink(7).
+ */
+OVL_API int ovl_route_change(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
+                             unsigned flags, struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
+/*
+ * Tells which address of the machine, and which interface, lead to an address.
+ *
+ * address: of the socket's family; captured. The port does not count.
+ * source:  filled before the operation is indicated. Lent until then.
+ *
+ * Returns, besides what all posting calls do, -EFAULT (no room). Refused: -EOPNOTSUPP (not an IPv4 or IPv6 socket),
+ * -EAFNOSUPPORT (an address of another family).
+ *
+ * The record: value is the number of the interface, bytes what the address takes at `source`. -ENETUNREACH when nothing
+ * leads there. See rtnetlink(7).
+ */
+OVL_API int ovl_route_query(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
+                            struct sockaddr_storage *source, unsigned flags, struct ovl_overlapped *overlapped,
+                            OVL_ROUTINE(routine));
+
+/* What an interface is. */
+enum {
+        OVL_INTERFACE_IS_UP = 0x01,
+        OVL_INTERFACE_HAS_BROADCAST = 0x02,
+        OVL_INTERFACE_IS_LOOPBACK = 0x04,
+        OVL_INTERFACE_IS_POINT_TO_POINT = 0x08,
+        OVL_INTERFACE_HAS_MULTICAST = 0x10,
+};
+
+/* One address of one interface of the daemon's machine. */
+struct ovl_interface_info {
+        char name[16]; /* of the interface, NUL-terminated */
+        uint32_t index;
+        uint32_t flags;      /* OVL_INTERFACE_IS_UP and others */
+        uint32_t prefix_len; /* bits of the address that are the network's */
+        uint32_t reserved;
+        struct sockaddr_storage address; /* port 0 */
+};
+
+/*
+ * Lists the addresses of the machine that are of the socket's family, with their interfaces.
+ *
+ * interfaces: room for n (1 or more; more than 256 are never filled). Lent until the completion is indicated.
+ *
+ * Returns, besides what all posting calls do, -EFAULT (no room at all). Refused: -EOPNOTSUPP (not an IPv4 or IPv6
+ * socket).
+ *
+ * The record: value is how many there are, bytes what they take in the array. -ERANGE when there are more than n: then
+ * bytes is 0, nothing was written, and value says how many. See getifaddrs(3).
+ */
+OVL_API int ovl_interface_list(struct ovl_thread *thread, uint64_t socket, struct ovl_interface_info *interfaces,
+                               size_t n, unsigned flags, struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
 /* --- Synchronous calls ------------------------------------------------------------------------------------------ */
 
 /*
@@ -573,8 +681,8 @@ OVL_API int ovl_resolve(struct ovl_thread *thread, const char *name, int family,
  * socket's queues as any other. A routine is ignored, a port gets no packet.
  *
  * Returns what the record of the operation says: the bytes; of ovl_poll() the events, of ovl_resolve() how many
- * addresses there are; or -errno, and ovl_thread_error() says more. ovl_accept(), ovl_connect() and their kin with data
- * need their structure (-EINVAL); the calls below do without.
+ * addresses there are, of an ioctl its value; or -errno, and ovl_thread_error() says more. ovl_accept(), ovl_connect()
+ * and their kin with data need their structure (-EINVAL); the calls below do without.
  *
  * A call that has to wait does so alertably: routines and APCs of the thread run, and it goes on. Posts of the thread
  * that wait under a cork leave first.

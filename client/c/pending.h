@@ -31,7 +31,7 @@ struct pending {
         uint32_t vector_slot;
         unsigned n_addresses;          /* that come with the record */
         struct ovl_event *event;       /* one reference; NULL: none */
-        struct lookup *lookup;         /* borrowed: of a RESOLVE; else NULL */
+        struct lookup *lookup;         /* borrowed: of a RESOLVE, and of an ioctl with input or output; else NULL */
         struct association *heir;      /* owned: of an accept whose socket inherits the manner of the listener */
         struct ovl_slice slice;        /* level 0: the buffer, or the array of slices */
         struct sockaddr_storage *from; /* borrowed: where the caller wants the sender's address; NULL: nowhere */

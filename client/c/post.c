@@ -67,8 +67,8 @@ struct post {
         socklen_t *from_len;             /* borrowed */
         struct ovl_accepted *accepted;   /* borrowed: of an accept that asks for both ends */
         unsigned n_addresses;            /* that come with the record */
-        struct lookup *lookup;           /* of a resolve: taken once the operation is in flight */
-        struct ovl_buffer name;          /* level 0, of a resolve: what goes along */
+        struct lookup *lookup;           /* of a question: taken once the operation is in flight */
+        struct ovl_buffer question;      /* level 0: what goes along of it */
         const struct transmit *transmit; /* borrowed: of an operation that sends a file; it has no buffers then */
         bool needs_structure;            /* it is never synchronous for want of one */
         uint64_t *ret_value;             /* borrowed: of a synchronous call that gives one; NULL */
@@ -310,10 +310,10 @@ static void post_make_inline(struct ovl_session *session, struct post *post, str
         entry->flags &= (uint8_t) ~OVL_ENTRY_VECTOR;
         pending->is_inline = true;
         if (post->lookup) {
-                lookup_make_inline(post->lookup, entry, &post->name);
+                lookup_make_inline(post->lookup, entry, &post->question);
                 entry->flags |= OVL_ENTRY_INLINE;
-                post->buffers = &post->name;
-                post->len = post->name.len;
+                post->buffers = &post->question;
+                post->len = post->question.len;
                 post->is_gathered = true;
         } else if (entry->op == OVL_OP_SEND || entry->op == OVL_OP_SENDTO ||
                    (entry->op == OVL_OP_CONNECT && pending->bytes_max > 0)) {
@@ -576,7 +576,7 @@ static int post_outcome(struct ovl_thread *thread, const struct post *post, int 
                 return post_explain(thread, post, status);
         if (post->ret_value)
                 *post->ret_value = overlapped->value;
-        if (post->entry.op == OVL_OP_POLL || post->entry.op == OVL_OP_RESOLVE)
+        if (post->entry.op == OVL_OP_POLL || post->entry.op == OVL_OP_RESOLVE || post->entry.op == OVL_OP_IOCTL)
                 return (int) overlapped->value;
         return (int) overlapped->bytes;
 }
@@ -619,6 +619,18 @@ static int post_submit(struct ovl_thread *thread, struct post *post) {
 }
 
 /* --- The calls -------------------------------------------------------------------------------------------------- */
+
+/* The same with a lookup, which is given back when the operation did not start. */
+static int post_submit_lookup(struct ovl_thread *thread, struct post *post) {
+        int r = post_submit(thread, post);
+
+        if (!post->lookup)
+                return r;
+        session_lock(thread->session);
+        lookup_release(post->lookup);
+        session_unlock(thread->session);
+        return r;
+}
 
 OVL_API int ovl_recv(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
                      unsigned flags, struct ovl_overlapped *overlapped,
@@ -937,16 +949,128 @@ OVL_API int ovl_resolve(struct ovl_thread *thread, const char *name, int family,
         r = post_check_resolve(thread, name, family, type, n);
         if (r < 0)
                 return r;
-        r = lookup_take(thread, post.call, &post.lookup);
+        if (n > OVL_RESOLVE_ADDRESSES_MAX)
+                n = OVL_RESOLVE_ADDRESSES_MAX;
+        r = lookup_take(thread, post.call, LOOKUP_ADDRESSES, n, &post.lookup);
         if (r < 0)
                 return r;
-        lookup_prepare(post.lookup, name, strlen(name), addresses,
-                       n < OVL_RESOLVE_ADDRESSES_MAX ? n : OVL_RESOLVE_ADDRESSES_MAX, &post.entry);
-        r = post_submit(thread, &post);
-        if (post.lookup) {
-                session_lock(thread->session);
-                lookup_release(post.lookup);
-                session_unlock(thread->session);
-        }
-        return r;
+        lookup_prepare(post.lookup, name, strlen(name), addresses, &post.entry);
+        return post_submit_lookup(thread, &post);
+}
+
+/* --- Ioctls ----------------------------------------------------------------------------------------------------- */
+
+static_assert((int) OVL_ADDRESS_LIST_CHANGE == OVL_IOCTL_ADDRESS_LIST_CHANGE &&
+                      (int) OVL_BYTES_TO_READ == OVL_IOCTL_BYTES_TO_READ && (int) OVL_AT_MARK == OVL_IOCTL_AT_MARK &&
+                      (int) OVL_FLUSH == OVL_IOCTL_FLUSH,
+              "codes are the same on the wire");
+
+OVL_API int ovl_ioctl(struct ovl_thread *thread, uint64_t socket, uint32_t code, unsigned flags,
+                      struct ovl_overlapped *overlapped,
+                      void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_ioctl",
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_IOCTL, .other = code },
+        };
+
+        return post_submit(thread, &post);
+}
+
+OVL_API int ovl_keep_alive(struct ovl_thread *thread, uint64_t socket, int on, uint32_t idle_ms, uint32_t interval_ms,
+                           unsigned flags, struct ovl_overlapped *overlapped,
+                           void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        const struct ovl_keep_alive values = { .is_on = on != 0, .idle_ms = idle_ms, .interval_ms = interval_ms };
+        struct post post = {
+                .call = "ovl_keep_alive",
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_IOCTL, .other = OVL_IOCTL_KEEP_ALIVE_VALUES },
+        };
+        int r;
+
+        if (on && (idle_ms == 0 || idle_ms > OVL_KEEP_ALIVE_MS_MAX || interval_ms == 0 ||
+                   interval_ms > OVL_KEEP_ALIVE_MS_MAX))
+                return error_set(&thread->error, -EINVAL, OVL_REASON_BAD_INPUT,
+                                 "ovl_keep_alive: %u ms of silence and %u ms between probes: each is 1 to %u", idle_ms,
+                                 interval_ms, OVL_KEEP_ALIVE_MS_MAX);
+        r = lookup_take(thread, post.call, LOOKUP_NOTHING, 0, &post.lookup);
+        if (r < 0)
+                return r;
+        lookup_prepare(post.lookup, &values, sizeof(values), NULL, &post.entry);
+        return post_submit_lookup(thread, &post);
+}
+
+OVL_API int ovl_route_change(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
+                             unsigned flags, struct ovl_overlapped *overlapped,
+                             void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_route_change",
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_IOCTL, .other = OVL_IOCTL_ROUTING_INTERFACE_CHANGE },
+        };
+        int r;
+
+        r = post_address(thread, &post, address, len, "watch the route to");
+        return r < 0 ? r : post_submit(thread, &post);
+}
+
+OVL_API int ovl_route_query(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
+                            struct sockaddr_storage *source, unsigned flags, struct ovl_overlapped *overlapped,
+                            void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_route_query",
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_IOCTL, .other = OVL_IOCTL_ROUTING_INTERFACE_QUERY },
+        };
+        int r;
+
+        if (!source)
+                return error_set(&thread->error, -EFAULT, OVL_REASON_OUTPUT_TOO_SMALL,
+                                 "ovl_route_query: no room for the address");
+        r = post_address(thread, &post, address, len, "find the route to");
+        if (r == 0)
+                r = lookup_take(thread, post.call, LOOKUP_ADDRESSES, 1, &post.lookup);
+        if (r < 0)
+                return r;
+        lookup_prepare(post.lookup, NULL, 0, source, &post.entry);
+        return post_submit_lookup(thread, &post);
+}
+
+static_assert((int) OVL_INTERFACE_IS_UP == OVL_INTERFACE_UP &&
+                      (int) OVL_INTERFACE_HAS_BROADCAST == OVL_INTERFACE_BROADCAST &&
+                      (int) OVL_INTERFACE_IS_LOOPBACK == OVL_INTERFACE_LOOPBACK &&
+                      (int) OVL_INTERFACE_IS_POINT_TO_POINT == OVL_INTERFACE_POINT_TO_POINT &&
+                      (int) OVL_INTERFACE_HAS_MULTICAST == OVL_INTERFACE_MULTICAST,
+              "flags are the same on the wire");
+
+OVL_API int ovl_interface_list(struct ovl_thread *thread, uint64_t socket, struct ovl_interface_info *interfaces,
+                               size_t n, unsigned flags, struct ovl_overlapped *overlapped,
+                               void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_interface_list",
+                .flags = flags,
+                .overlapped = overlapped,
+                .routine = routine,
+                .entry = { .socket = socket, .op = OVL_OP_IOCTL, .other = OVL_IOCTL_INTERFACE_LIST },
+        };
+        int r;
+
+        if (!interfaces || n == 0)
+                return error_set(&thread->error, -EFAULT, OVL_REASON_OUTPUT_TOO_SMALL,
+                                 "ovl_interface_list: no room for an interface");
+        if (n > OVL_INTERFACES_MAX)
+                n = OVL_INTERFACES_MAX;
+        r = lookup_take(thread, post.call, LOOKUP_INTERFACES, n, &post.lookup);
+        if (r < 0)
+                return r;
+        lookup_prepare(post.lookup, NULL, 0, interfaces, &post.entry);
+        return post_submit_lookup(thread, &post);
 }

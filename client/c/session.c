@@ -109,6 +109,7 @@ static int session_new(struct ovl_session **ret_session) {
         list_init(&session->leaving);
         list_init(&session->vectors);
         list_init(&session->lookups);
+        list_init(&session->big_lookups);
         list_init(&session->lookup_arenas);
         list_init(&session->waits);
         association_init(&session->associations);

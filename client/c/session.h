@@ -33,18 +33,19 @@ struct ovl_session {
 
         /* Guards everything below, and what threads, ports, regions and conduits say it guards. Never held in poll. */
         pthread_mutex_t lock;
-        bool is_gone;          /* the daemon was lost, or is not to be trusted */
-        struct ovl_error gone; /* why */
-        uint64_t n_numbers;    /* numbers of threads and ports that were given out */
-        uint64_t n_waits;      /* waits ever begun: their order */
-        struct list conduits;  /* struct conduit: those included that are being opened */
-        struct list threads;   /* struct ovl_thread */
-        struct list ports;     /* struct ovl_port */
-        uint32_t n_regions;    /* level 0: ever made */
-        struct list regions;   /* struct ovl_region: where buffers may lie */
-        struct list leaving;   /* struct ovl_region: level 0: where no further buffer may lie */
-        struct list vectors;   /* struct vector_arena. Owned */
-        struct list lookups;   /* struct lookup: those that are free */
+        bool is_gone;            /* the daemon was lost, or is not to be trusted */
+        struct ovl_error gone;   /* why */
+        uint64_t n_numbers;      /* numbers of threads and ports that were given out */
+        uint64_t n_waits;        /* waits ever begun: their order */
+        struct list conduits;    /* struct conduit: those included that are being opened */
+        struct list threads;     /* struct ovl_thread */
+        struct list ports;       /* struct ovl_port */
+        uint32_t n_regions;      /* level 0: ever made */
+        struct list regions;     /* struct ovl_region: where buffers may lie */
+        struct list leaving;     /* struct ovl_region: level 0: where no further buffer may lie */
+        struct list vectors;     /* struct vector_arena. Owned */
+        struct list lookups;     /* struct lookup: those that are free */
+        struct list big_lookups; /* likewise, for long answers */
         struct list lookup_arenas;
         struct list waits; /* struct wait: threads that wait now, the latest first */
         struct pending_table pending;
