@@ -14,6 +14,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "daemon/link.h"
 #include "tests/harness/daemon.h"
 #include "tests/harness/harness.h"
 #include "tests/harness/process.h"
@@ -225,7 +226,7 @@ static void requests_with_wrong_descriptors_condemn(void **state) {
 static void requests_against_the_tables_condemn(void **state) {
         requests_condemn("alien", "reported a channel that it does not have");
         requests_condemn("open 2", "reported twice that a channel is open");
-        requests_condemn("kind 4", "said twice that it is ready");
+        requests_condemn(requests_format("kind %d", LINK_READY), "said twice that it is ready");
 }
 
 static void requests_with_a_ticket_in_use_condemn(void **state) {
