@@ -100,18 +100,26 @@ void succession_begin(struct op *op, struct list *ended) {
         list_push_back(ended, &op->link);
 }
 
-/* The addresses of the two ends; family 0 where one has none. */
-static void succession_tell_names(struct op *op) {
-        struct sockaddr_storage kernel = { 0 };
-        socklen_t len = sizeof(kernel);
-        struct ovl_address names[2] = { 0 };
+/* A Unix socket may have no name: that is an address of family 0. */
+static struct ovl_address succession_name(const struct sockaddr_storage *kernel, socklen_t len) {
+        struct ovl_address name;
 
-        if (getsockname(op->into->socket->file.fd, (struct sockaddr *) &kernel, &len) < 0 ||
-            address_from_kernel((struct sockaddr *) &kernel, len, &names[0]) < 0)
-                names[0] = (struct ovl_address){ 0 };
-        if (op->name_len == 0 ||
-            address_from_kernel((struct sockaddr *) datagram_name(op), op->name_len, &names[1]) < 0)
-                names[1] = (struct ovl_address){ 0 };
+        if (len == 0 || address_from_kernel((const struct sockaddr *) kernel, len, &name) < 0 ||
+            (name.family == OVL_FAMILY_UNIX && name.path_len == 0))
+                return (struct ovl_address){ 0 };
+        return name;
+}
+
+/* The addresses of the two ends. */
+static void succession_tell_names(struct op *op) {
+        struct sockaddr_storage local = { 0 };
+        socklen_t len = sizeof(local);
+        struct ovl_address names[2];
+
+        if (getsockname(op->into->socket->file.fd, (struct sockaddr *) &local, &len) < 0)
+                len = 0;
+        names[0] = succession_name(&local, len);
+        names[1] = succession_name(datagram_name(op), op->name_len);
         if (op->aux) {
                 memcpy(op->aux, names, sizeof(names));
         } else {
