@@ -45,26 +45,38 @@ static bool op_finds_events(const struct model_op *op, const struct net_end *end
                ((op->flags & OVL_POLL_OUT) && (net_pipe_room(net_out(end)) > 0 || net_out(end)->is_broken));
 }
 
+/* A connect sends, too, once it has connected. */
+static bool op_is_sending(const struct model_op *op) {
+        const struct net_end *end = op->socket->end;
+
+        return op->code == OVL_OP_SEND || (op->code == OVL_OP_CONNECT && op->len > 0 && end && end->connection);
+}
+
 static bool op_is_stuck(const struct model_op *op) {
         const struct net_end *end = op->socket ? op->socket->end : NULL;
 
         if (!op->socket || op->socket->is_closed)
                 return false;
-        if (op->channel->is_left && !op->socket->was_associated && op->code != OVL_OP_SEND)
+        if (op->channel->is_left && !op->socket->was_associated && !op_is_sending(op))
                 return false;
-        if (op->code == OVL_OP_CONNECT)
-                return op_hangs(op);
+        if (op->code == OVL_OP_CONNECT && op_hangs(op))
+                return true;
         if (!end)
                 return false;
         if (op->code == OVL_OP_POLL)
                 return !op_finds_events(op, end);
-        if (op->code == OVL_OP_ACCEPT)
-                return end->n_backlog == 0;
+        if (op->code == OVL_OP_ACCEPT) {
+                const struct net_end *accepted = net_find_accepted(&op->client->world->net, op->tag);
+
+                if (!accepted)
+                        return end->n_backlog == 0;
+                end = accepted;
+        }
         if (!end->connection)
                 return false;
-        if (op->code == OVL_OP_RECV)
+        if (op->code == OVL_OP_RECV || op->code == OVL_OP_ACCEPT)
                 return net_pipe_unread(net_in(end)) == 0 && !net_in(end)->has_ended;
-        return op->code == OVL_OP_SEND && net_pipe_room(net_out(end)) == 0 && !net_out(end)->is_broken;
+        return net_pipe_room(net_out(end)) == 0 && !net_out(end)->is_broken;
 }
 
 /* A region stays as long as an operation that cannot go on may use it. */
@@ -120,6 +132,15 @@ static int op_compare_sequence(const void *left, const void *right) {
         return 0;
 }
 
+/* Which of the two directions an operation on this socket moved bytes in, named by its plain operation; 0: none. */
+static uint8_t op_moves(const struct model_op *op, const struct model_socket *socket) {
+        if (op->code == OVL_OP_ACCEPT)
+                return op->into == socket && op->record.status == 0 ? OVL_OP_RECV : 0;
+        if (op->socket != socket)
+                return 0;
+        return op->code == OVL_OP_CONNECT ? OVL_OP_SEND : op->code;
+}
+
 static bool op_counts(const struct model_op *op, const struct model_socket *socket) {
         return op->socket == socket && op->has_record && !(op->record.flags & OVL_RECORD_REFUSED);
 }
@@ -144,7 +165,7 @@ static void books_check_stream(const struct client *client, const struct model_s
                 const struct model_op *op = ops[i];
                 size_t n = (size_t) op->record.bytes;
 
-                if (!op_counts(op, socket) || op->code != code || n == 0)
+                if ((op->record.flags & OVL_RECORD_REFUSED) || op_moves(op, socket) != code || n == 0)
                         continue;
                 check(at + n <= pipe->n_written, "tag %llx: more bytes than went through the connection", TAG(op));
                 check(memcmp(pipe->log + at, op->data, n) == 0,
@@ -158,20 +179,25 @@ static void books_check_stream(const struct client *client, const struct model_s
               client->number, (unsigned long long) socket->id, at, code == OVL_OP_RECV ? "received" : "sent", n_moved);
 }
 
-/* What one channel posted on a socket in one direction, and was not cancelled, ended in posting order. Polls have none.
- */
+/* Polls stand in no queue, and an accept with room for data leaves it before it ends. */
+static bool op_has_order(const struct model_op *op) {
+        return op->code != OVL_OP_POLL && !(op->code == OVL_OP_ACCEPT && op->len > 0);
+}
+
+/* What one channel posted on a socket in one direction, and was not cancelled, ended in posting order. */
 static void books_check_order(struct model_op **ops, size_t n_ops) {
         for (size_t i = 0; i < n_ops; i++) {
                 const struct model_op *op = ops[i];
 
-                if (!op->socket || op->code == OVL_OP_POLL || (op->record.flags & OVL_RECORD_REFUSED) ||
+                if (!op->socket || !op_has_order(op) || (op->record.flags & OVL_RECORD_REFUSED) ||
                     op->record.status == -ECANCELED)
                         continue;
                 for (size_t k = i + 1; k < n_ops; k++) {
                         const struct model_op *later = ops[k];
 
                         if (later->socket != op->socket || later->code != op->code || later->channel != op->channel ||
-                            (later->record.flags & OVL_RECORD_REFUSED) || later->record.status == -ECANCELED)
+                            !op_has_order(later) || (later->record.flags & OVL_RECORD_REFUSED) ||
+                            later->record.status == -ECANCELED)
                                 continue;
                         check(later->entry > op->entry, "tag %llx ended after tag %llx, which was posted later",
                               TAG(later), TAG(op));

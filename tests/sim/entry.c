@@ -148,7 +148,7 @@ static void op_fill_buffers(struct model_op *op, struct random *random) {
         for (uint32_t i = 0; i < op->n_slices; i++) {
                 uint8_t *place = op->region->data + (size_t) op->slices[i].buffer * MODEL_BUFFER_SIZE;
 
-                if (op->code == OVL_OP_RECV) {
+                if (op->code == OVL_OP_RECV || op->code == OVL_OP_ACCEPT) {
                         memset(place, ENTRY_CANARY, MODEL_BUFFER_SIZE);
                         continue;
                 }
@@ -265,8 +265,40 @@ static void post_poll(struct post *post, struct model_op *op, struct ovl_entry *
                 !op->socket->close_asked && !(op->indication == OVL_INDICATE_ROUTINE && op->socket->was_associated);
 }
 
-static void post_connect(struct model_op *op, struct ovl_entry *entry) {
+/* The buffers of an operation that need not have any. */
+static void post_first_data(struct post *post, struct model_op *op, struct ovl_entry *entry) {
+        if (!random_chance(post->random, 40) || !op_take_buffers(op, post->random, random_chance(post->random, 25)))
+                return;
+        op_fill_buffers(op, post->random);
+        op_describe_buffers(op, entry);
+}
+
+/* A socket that may be the connection, or may not. */
+static void post_prepared(struct post *post, struct model_op *op, struct ovl_entry *entry) {
+        struct client *client = op->client;
+
+        if (!random_chance(post->random, 40))
+                return;
+        op->into = &client->sockets[random_below(post->random, client->n_sockets)];
+        entry->other = op->into->id;
+        op->is_sound = false;
+}
+
+static void post_accept(struct post *post, struct model_op *op, struct ovl_entry *entry) {
+        op->code = OVL_OP_ACCEPT;
+        op->is_sound = socket_is_sound(op);
+        post_first_data(post, op, entry);
+        post_prepared(post, op, entry);
+}
+
+static void post_disconnect(struct model_op *op) {
+        op->code = OVL_OP_DISCONNECT;
+        op->socket->send_shut = true;
+}
+
+static void post_connect(struct post *post, struct model_op *op, struct ovl_entry *entry) {
         op->code = OVL_OP_CONNECT;
+        post_first_data(post, op, entry);
         op->socket->is_connecting = true;
         entry->n_slots = 2;
         entry->address.family = OVL_FAMILY_INET;
@@ -284,10 +316,11 @@ static void post_to_socket(struct post *post, struct model_op *op, struct ovl_en
         if (random_chance(post->random, 8)) {
                 post_poll(post, op, entry);
         } else if (socket->state == MODEL_LISTENING && random_chance(post->random, 90)) {
-                op->code = OVL_OP_ACCEPT;
-                op->is_sound = socket_is_sound(op);
+                post_accept(post, op, entry);
         } else if (socket->state == MODEL_OPEN && random_chance(post->random, 80)) {
-                post_connect(op, entry);
+                post_connect(post, op, entry);
+        } else if (socket->state == MODEL_CONNECTED && random_chance(post->random, 1)) {
+                post_disconnect(op);
         } else {
                 post_transfer(post, op, entry);
         }

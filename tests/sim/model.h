@@ -112,6 +112,7 @@ struct model_op {
         uint16_t expected;           /* enum ovl_reason with which it must be refused; 0: none */
         bool is_sound;               /* nothing that was known when it was posted may refuse it */
         bool was_unconnected;        /* a poll: of a socket that was not known to be connected */
+        struct model_socket *into;   /* borrowed: an accept: prepared for it, or the socket that it made; NULL: none */
         bool is_optional;            /* its record may have been lost with its reader */
         struct model_region *region; /* borrowed */
         uint32_t n_slices;
@@ -199,6 +200,9 @@ struct tally {
         uint64_t n_wanting; /* ended for want of memory */
         uint64_t n_ends_of_stream;
         uint64_t n_accepted;
+        uint64_t n_prepared; /* accepted into a socket that was there */
+        uint64_t n_first;    /* accepts and connects with data */
+        uint64_t n_disconnected;
         uint64_t n_connected;
         uint64_t n_through_ports;
         uint64_t n_inherited; /* records that came on another channel because their own was gone */

@@ -64,8 +64,26 @@ static void oracle_check_route(const struct channel *channel, const struct model
               (unsigned long long) record->thread);
 }
 
+/* The end that a connection came to, or will when a record that was not read yet is. */
+static struct net_end *oracle_end_of(const struct model_op *op) {
+        const struct world *world = op->client->world;
+
+        if (op->code == OVL_OP_ACCEPT)
+                return net_find_accepted(&world->net, op->tag);
+        if (!op->socket || (op->socket->end && op->socket->end->connection))
+                return op->socket ? op->socket->end : NULL;
+        for (size_t i = 0; i < world->n_ops; i++) {
+                const struct model_op *accept = world->ops[i];
+
+                if (accept->code == OVL_OP_ACCEPT && accept->into == op->socket && !accept->has_record &&
+                    net_find_accepted(&world->net, accept->tag))
+                        return net_find_accepted(&world->net, accept->tag);
+        }
+        return op->socket->end;
+}
+
 static bool op_connection_broke(const struct model_op *op) {
-        struct net_end *end = op->socket ? op->socket->end : NULL;
+        const struct net_end *end = oracle_end_of(op);
 
         return end && end->connection && (end->connection->was_reset || net_out(end)->is_broken);
 }
@@ -103,7 +121,7 @@ static bool op_may_be_cancelled(const struct model_op *op) {
         bool is_left = op->channel->fd < 0 || op->channel->has_ended;
 
         return op->socket->cancel_asked || op->socket->close_asked || (is_left && op->code != OVL_OP_SEND) ||
-               op->client->is_kicked || op->client->world->worker_has_ended;
+               (op->into && op->into->close_asked) || op->client->is_kicked || op->client->world->worker_has_ended;
 }
 
 static void oracle_check_failure(const struct model_op *op, const struct ovl_record *record) {
@@ -121,7 +139,7 @@ static void oracle_check_failure(const struct model_op *op, const struct ovl_rec
                 break;
         case ENOBUFS:
         case ENOMEM:
-                check(op->code == OVL_OP_SEND || op->code == OVL_OP_RECV || op->code == OVL_OP_POLL,
+                check(op->code == OVL_OP_SEND || op->code == OVL_OP_RECV || op->code == OVL_OP_POLL || op->len > 0,
                       "tag %llx: no memory", TAG(op));
                 tally->n_wanting++;
                 break;
@@ -133,7 +151,7 @@ static void oracle_check_failure(const struct model_op *op, const struct ovl_rec
 
 /* A poll tells what was asked for, and what always is told; and only what has been there. */
 static void oracle_check_poll(const struct model_op *op, const struct ovl_record *record) {
-        const struct net_end *end = op->socket->end;
+        const struct net_end *end = oracle_end_of(op);
         uint64_t events = record->value;
 
         op->client->world->tally->n_polled++;
@@ -151,17 +169,19 @@ static void oracle_check_poll(const struct model_op *op, const struct ovl_record
 
 static void oracle_check_success(const struct model_op *op, const struct ovl_record *record) {
         struct tally *tally = op->client->world->tally;
-        const struct net_end *end = op->socket->end;
+        const struct net_end *end = oracle_end_of(op);
         bool is_at_end;
 
         tally->n_done++;
         check(record->reason == OVL_REASON_NONE, "tag %llx: success for a reason", TAG(op));
         if (op->code == OVL_OP_POLL)
                 oracle_check_poll(op, record);
-        if (op->code == OVL_OP_SEND)
+        if (op->code == OVL_OP_SEND || op->code == OVL_OP_CONNECT)
                 check(record->bytes == op->len, "tag %llx: sent %llu of %zu bytes", TAG(op),
                       (unsigned long long) record->bytes, op->len);
-        if (op->code != OVL_OP_RECV)
+        tally->n_disconnected += op->code == OVL_OP_DISCONNECT;
+        tally->n_first += (op->code == OVL_OP_ACCEPT || op->code == OVL_OP_CONNECT) && record->bytes > 0;
+        if (op->code != OVL_OP_RECV && op->code != OVL_OP_ACCEPT)
                 return;
         check(end && end->connection, "tag %llx: received on a socket that was never connected", TAG(op));
         is_at_end = net_in(end)->has_ended;
@@ -182,14 +202,14 @@ static void oracle_take_buffers(struct model_op *op, const struct ovl_record *re
                 const uint8_t *place = op->region->data + (size_t) op->slices[i].buffer * MODEL_BUFFER_SIZE;
                 size_t n = left < op->slices[i].len ? left : op->slices[i].len;
 
-                if (op->code == OVL_OP_RECV) {
+                if (op->code == OVL_OP_RECV || op->code == OVL_OP_ACCEPT) {
                         memcpy(op->data + at, place, n);
                         for (size_t k = n; k < MODEL_BUFFER_SIZE; k++)
                                 check(place[k] == ORACLE_CANARY,
                                       "tag %llx: byte %zu behind what was received was written", TAG(op), k - n);
                         at += n;
                         left -= n;
-                } else if (op->code == OVL_OP_SEND) {
+                } else if (op->code == OVL_OP_SEND || op->code == OVL_OP_CONNECT) {
                         check(memcmp(op->data + at, place, op->slices[i].len) == 0,
                               "tag %llx: what is sent was written", TAG(op));
                         at += op->slices[i].len;
@@ -204,14 +224,22 @@ static void oracle_take_buffers(struct model_op *op, const struct ovl_record *re
 
 static void oracle_add_socket(struct client *client, struct model_op *op, const struct ovl_record *record) {
         struct net_end *end = net_find_accepted(&client->world->net, op->tag);
-        struct model_socket *socket = &client->sockets[client->n_sockets];
 
+        if (op->into && record->value == 0 && op->into->close_asked)
+                return; /* the close was too late for the accept, but not for its connection */
         check(end && record->value != 0, "tag %llx: accepted nothing", TAG(op));
         client->world->tally->n_accepted++;
-        if (client->n_sockets == MODEL_SOCKETS_MAX)
-                return;
-        client->n_sockets++;
-        *socket = (struct model_socket){ .id = record->value, .end = end, .state = MODEL_CONNECTED };
+        if (op->into) {
+                check(record->value == op->into->id, "tag %llx: accepted into another socket", TAG(op));
+                client->world->tally->n_prepared++;
+        } else {
+                if (client->n_sockets == MODEL_SOCKETS_MAX)
+                        return;
+                op->into = &client->sockets[client->n_sockets++];
+                *op->into = (struct model_socket){ .id = record->value };
+        }
+        op->into->end = end;
+        op->into->state = MODEL_CONNECTED;
 }
 
 static void oracle_check_settled(struct channel *channel, const struct ovl_record *record) {

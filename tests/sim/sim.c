@@ -144,6 +144,9 @@ static void sim_report(const struct sim_options *options, const char *program, u
         X(n_wanting)                                                                                                   \
         X(n_ends_of_stream)                                                                                            \
         X(n_accepted)                                                                                                  \
+        X(n_prepared)                                                                                                  \
+        X(n_first)                                                                                                     \
+        X(n_disconnected)                                                                                              \
         X(n_connected)                                                                                                 \
         X(n_through_ports)                                                                                             \
         X(n_inherited)                                                                                                 \
