@@ -29,12 +29,14 @@ class Operation:
 
     Results, once `done` is set: `status` (0 or -errno), `bytes` (transferred), `value` (what it yields beyond bytes),
     `reason`, `flags` (wire.RecordFlags), `data` (what a receive without a buffer of the program's got), `address` (of a
-    datagram's sender). `user` is the program's own.
+    datagram's sender, or of the other side of a connection that was accepted), `local` (of this side). `user` is the
+    program's own.
     """
 
     __slots__ = ("session", "thread", "socket", "op", "tag", "indication", "routine", "user", "done", "status", "bytes",
-                 "value", "reason", "flags", "data", "address", "addresses", "accepted", "room", "aux_room", "target",
-                 "block", "aux", "vector", "regions", "inline", "number", "verdict", "is_own", "is_inline")
+                 "value", "reason", "flags", "data", "address", "local", "addresses", "into", "accepted", "room",
+                 "aux_room", "target", "block", "aux", "vector", "regions", "inline", "number", "verdict", "is_own",
+                 "is_inline")
 
     def __init__(self, thread: "Thread", socket: "Socket | None", op: wire.Op) -> None:
         self.session: Session = thread.session
@@ -47,7 +49,9 @@ class Operation:
         self.done = self.verdict = self.is_own = self.is_inline = False
         self.data: bytes | None = None
         self.address: Any = None
+        self.local: Any = None
         self.addresses: list[tuple[int, Any]] = []
+        self.into: Socket | None = None  # that was prepared for an accept
         self.accepted: Socket | None = None
         self.room = self.aux_room = 0  # bytes that the record may report
         self.target: memoryview | None = None  # where received bytes are copied to
@@ -90,14 +94,17 @@ class Operation:
         if self.aux_room and (self.aux is not None or len(payload) > n_data):
             self._collect_addresses(self.aux.view if self.aux is not None else payload[n_data:])
         if self.op == wire.Op.ACCEPT and self.status == 0 and self.socket is not None:
-            self.accepted = self.socket.sibling(self.value)
+            self.accepted = self.into or self.socket.sibling(self.value)
 
     def _collect_addresses(self, raw: memoryview) -> None:
         if self.op == wire.Op.RESOLVE:
             for at in range(0, self.bytes - self.bytes % wire.ADDRESS_SIZE, wire.ADDRESS_SIZE):
                 part = raw[at:at + wire.ADDRESS_SIZE]
                 self.addresses.append((addresses.family_of_wire(part), addresses.from_wire(part)))
-        elif len(raw) >= wire.ADDRESS_SIZE:
+        elif self.op == wire.Op.ACCEPT and self.status == 0:
+            self.local = addresses.from_wire(raw[:wire.ADDRESS_SIZE])
+            self.address = addresses.from_wire(raw[wire.ADDRESS_SIZE:])
+        elif self.op != wire.Op.ACCEPT and len(raw) >= wire.ADDRESS_SIZE:
             self.address = addresses.from_wire(raw)
 
     def goes_to_port(self) -> bool:

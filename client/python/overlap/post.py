@@ -209,7 +209,9 @@ class Post:
     def want_addresses(self, count: int) -> None:
         """Room for the addresses that the operation yields."""
         self.operation.aux_room = length = count * wire.ADDRESS_SIZE
-        if self.flags & wire.EntryFlags.INLINE:
+        if self._session.level == 0:
+            self.flags |= wire.EntryFlags.INLINE
+            self.operation.is_inline = True
             self.aux = wire.Slice(0, length, 0)
             self.operation.inline += _pieces(length)
         else:

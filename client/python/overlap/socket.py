@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, TypedDict
 
 from overlap import address as addresses
 from overlap import wire
-from overlap.error import OverlapError, error
+from overlap.error import OverlapError, Reason, error
 from overlap.file import UNFIT, File, Range
 from overlap.operation import Operation, Routine
 from overlap.options import Option
@@ -71,22 +71,57 @@ class Socket:
 
     # --- Operations -----------------------------------------------------------------------------------------------
 
-    def connect(self, address: Any, **common: Unpack[Posting]) -> Operation:
+    def connect(self, address: Any, data: SendBuffers = b"", **common: Unpack[Posting]) -> Operation:
         """Connects; sets the peer of a datagram socket.
 
         address: as Python's socket module has it, with a numeric host.
-        The record: status 0, or ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EACCES (DENIED)... See connect(2).
+        data: of a stream, what is sent first once it is connected; as for send(), at level 0 at most 65,535 bytes.
+        The record: bytes sent; or ECONNREFUSED, ETIMEDOUT, ENETUNREACH, EACCES (DENIED)..., after which the socket can
+        be connected again. See connect(2), ConnectEx.
         """
         post = self._post(wire.Op.CONNECT, common)
         post.address = addresses.to_wire(self.family, address)
+        if data:
+            post.send(data)
+        if post.operation.is_inline and post.operation.room > wire.INLINE_LEN_MAX:
+            raise error(-errno.EMSGSIZE, Reason.BUFFER_TOO_LONG, f"{post.operation.room} bytes: at level 0 a connect "
+                        f"sends at most {wire.INLINE_LEN_MAX}; send the rest when it is connected")
         return post.start()
 
-    def accept(self, **common: Unpack[Posting]) -> Operation:
+    def accept(self, buffers: ReceiveBuffers = 0, *, into: "Socket | None" = None, names: bool = False,
+               **common: Unpack[Posting]) -> Operation:
         """Accepts a connection. Accepts are served in posting order.
 
-        The record: result() is the new Socket, which belongs to the session. See accept(2).
+        buffers: as for recv(): with room the operation ends with the first data, or at the end of the stream.
+        into: a stream of this family that is neither bound nor connected, and that will be the connection. Until the
+        operation has ended it can do nothing else; closing it ends the operation with ECANCELED.
+        names: the record has the addresses of both ends in `local` and `address`.
+        The record: bytes received; result() is `into`, or a new Socket that belongs to the session. With an error a
+        connection that was there is closed, and `into` is as it was. See accept(2), AcceptEx.
         """
-        return self._post(wire.Op.ACCEPT, common).start()
+        post = self._post(wire.Op.ACCEPT, common)
+        post.operation.into = into
+        post.other = into.id if into else 0
+        try:
+            if buffers:
+                post.receive(buffers, stream=True)
+            if names:
+                post.want_addresses(2)
+        except BaseException:
+            post.drop()
+            raise
+        return post.start()
+
+    def disconnect(self, *, reuse: bool = False, **common: Unpack[Posting]) -> Operation:
+        """Ends the stream behind the sends that were posted before; later ones are refused. Receives go on.
+
+        reuse: the socket is then as new, under its id and with its port: neither bound nor connected, without options.
+        What is pending on it ends with ECANCELED (REPLACED), and what was not received is lost.
+        The record: status 0, or ECONNRESET and others (with `reuse` a broken connection is no error). See DisconnectEx.
+        """
+        post = self._post(wire.Op.DISCONNECT, common)
+        post.op_flags = wire.TransmitFlags.REUSE * reuse
+        return post.start()
 
     def recv(self, buffers: ReceiveBuffers, *, peek: bool = False, waitall: bool = False,
              **common: Unpack[Posting]) -> Operation:
