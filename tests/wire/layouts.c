@@ -96,6 +96,21 @@ static void layouts_one_slot(void **state) {
                 .n_slots = 1,
                 .aux = { .offset = 1024, .len = 2 * sizeof(struct ovl_address), .region = 1 },
         };
+        const struct ovl_entry accept_into = {
+                .tag = 0x1011,
+                .socket = LISTENER,
+                .op = OVL_OP_ACCEPT,
+                .n_slots = 1,
+                .buffer = { .len = 512, .region = 1 },
+                .other = SOCKET + 5,
+        };
+        const struct ovl_entry disconnect = {
+                .tag = 0x1012,
+                .socket = SOCKET,
+                .op = OVL_OP_DISCONNECT,
+                .n_slots = 1,
+                .op_flags = OVL_TRANSMIT_REUSE,
+        };
 
         const struct ovl_entry recvfrom = {
                 .tag = 0x1009,
@@ -141,6 +156,8 @@ static void layouts_one_slot(void **state) {
         layouts_compare_post("post-send-verdict", &send, 1, "");
         layouts_compare_post("post-vector", &vector, 1, "");
         layouts_compare_post("post-accept", &accept, 1, "");
+        layouts_compare_post("post-accept-into", &accept_into, 1, "");
+        layouts_compare_post("post-disconnect", &disconnect, 1, "");
 }
 
 static void layouts_two_slots(void **state) {
@@ -443,7 +460,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 84);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 86);
 }
 
 int main(int argc, char **argv) {
