@@ -56,8 +56,9 @@ static int succession_open(struct op *op, enum socket_state state, struct handle
 static bool succession_accept(struct op *op, struct list *ended) {
         const struct socket *listener = op->socket;
         unsigned left = op->steps & ~(unsigned) STEP_ACCEPT;
+        bool has_taker = !op->prepared || op->prepared->number != 0;
 
-        if (op->session->is_ending || (left != 0 && op->cancel != 0)) {
+        if (op->session->is_ending || !has_taker || (left != 0 && op->cancel != 0)) {
                 op_end(op, -ECANCELED, op->cancel ? op->cancel : OVL_REASON_SESSION_ENDED, 0);
                 return false;
         }
@@ -153,7 +154,9 @@ void succession_end(struct op *op, struct list *ended) {
         if (op->holds_socket_charge)
                 charge = (struct charge){ .quota = &op->session->n_sockets, .amount = 1 };
         op->holds_socket_charge = false;
-        op->fd = fd_close(op->fd);
+        /* It may linger as its listener does. */
+        reaper_close(op->session->resources->reaper, op->fd);
+        op->fd = -1;
         if (op->prepared)
                 op->prepared->socket->accept = NULL;
         is_wanted =

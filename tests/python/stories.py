@@ -185,100 +185,6 @@ class Streams(stage.Case):
         self.refused(Reason.UNKNOWN_OPTION, mine.set_option, 999, 1)
 
 
-class Successions(stage.Case):
-    """Accepts and connects with data, and disconnects."""
-
-    def prepared(self, session):
-        return session.socket(socket.AF_INET, socket.SOCK_STREAM)
-
-    def dial(self, address, data=b""):
-        other = socket.create_connection(address, timeout=stage.PATIENCE_S)
-        self.addCleanup(other.close)
-        if data:
-            other.sendall(data)
-        return other
-
-    def test_accept_into_a_socket_with_the_first_data(self):
-        session = self.open()
-        listener, address = self.listen(session)
-        mine = self.prepared(session)
-        accepting = self.served(listener.accept, 100, into=mine, names=True, verdict=True)
-        self.refused(Reason.PREPARED, mine.connect, address, verdict=True)
-        self.refused(Reason.PREPARED, listener.accept, into=mine, verdict=True)
-        self.assertEqual(mine.get_option(overlap.Option.CONNECT_TIME), 0xffffffff)
-        other = self.dial(address)
-        stage.eventually(self, lambda: mine.get_option(overlap.Option.CONNECT_TIME) < 60)
-        self.assertFalse(accepting.done)
-        other.sendall(b"first words")
-        self.assertIs(accepting.finish(stage.PATIENCE_S), mine)
-        self.assertEqual((accepting.bytes, accepting.data), (11, b"first words"))
-        self.assertEqual((accepting.local, accepting.address), (address, other.getsockname()))
-        self.assertEqual(mine.getpeername(), other.getsockname())
-        mine.sendall(b"answer")
-        self.assertEqual(other.recv(100), b"answer")
-
-    def test_accept_with_data_and_memory_of_the_programs_own(self):
-        session = self.open()
-        listener, address = self.listen(session)
-        place = bytearray(5)
-        accepting, naming = self.served(listener.accept, place), listener.accept(names=True)
-        self.dial(address, b"hello!")
-        mine = accepting.finish(stage.PATIENCE_S)
-        self.assertEqual((bytes(place), accepting.bytes, accepting.data), (b"hello", 5, None))
-        self.assertEqual(mine.recv(10).finish(stage.PATIENCE_S), 1)
-        other = self.dial(address)
-        named = naming.finish(stage.PATIENCE_S)
-        self.assertEqual((naming.local, naming.address), (address, other.getsockname()))
-        self.assertEqual(named.getpeername(), other.getsockname())
-
-    def test_closing_what_was_prepared(self):
-        session = self.open()
-        listener, address = self.listen(session)
-        mine = self.prepared(session)
-        accepting = self.served(listener.accept, 100, into=mine, verdict=True)
-        other = self.dial(address)
-        stage.eventually(self, lambda: mine.get_option(overlap.Option.CONNECT_TIME) < 60)
-        mine.close()
-        accepting.wait(stage.PATIENCE_S)
-        self.assertEqual(accepting.failure().errno, errno.ECANCELED)
-        self.assertEqual(other.recv(1), b"")
-
-    def test_connect_with_data(self):
-        session = self.open()
-        for size in (1, 60000):
-            with socket.create_server(("127.0.0.1", 0)) as listener:
-                mine = self.prepared(session)
-                data = random.Random(size).randbytes(size)
-                connecting = mine.connect(listener.getsockname(), data)
-                other, _ = listener.accept()
-                with other:
-                    self.assertEqual(connecting.finish(stage.PATIENCE_S), size)
-                    mine.disconnect().finish(stage.PATIENCE_S)
-                    with other.makefile("rb") as stream:
-                        self.assertEqual(stream.read(), data)
-        if session.level == 0:
-            with self.assertRaises(overlap.OverlapError) as caught:
-                self.prepared(session).connect(("127.0.0.1", 1), bytes(65536))
-            self.assertEqual(caught.exception.errno, errno.EMSGSIZE)
-
-    def test_disconnect_and_reuse(self):
-        session = self.open()
-        listener, address = self.listen(session)
-        mine, other = self.connect(session)
-        pending = mine.recv(10, verdict=True)
-        self.assertEqual(mine.disconnect(reuse=True).finish(stage.PATIENCE_S), 0)
-        self.assertEqual(other.recv(1), b"")
-        pending.wait(stage.PATIENCE_S)
-        self.assertEqual(pending.failure().reason, Reason.REPLACED)
-        self.refused(Reason.NOT_CONNECTED, mine.disconnect, verdict=True)
-        accepting = listener.accept(10, into=mine)
-        self.dial(address, b"again")
-        self.assertIs(accepting.finish(stage.PATIENCE_S), mine)
-        self.assertEqual(accepting.data, b"again")
-        self.assertEqual(mine.disconnect().finish(stage.PATIENCE_S), 0)
-        self.refused(Reason.SEND_SHUT, mine.send, b"more", verdict=True)
-
-
 class Endings(stage.Case):
     """Cancels, closes, resets, and what is not allowed."""
 
@@ -941,7 +847,7 @@ class Impostors(stage.Case):
         self.assertEqual((error.errno, error.text), (errno.EACCES, "no"))
 
 
-for case in (Streams, Successions, Endings, Losses, Indications, Memory, Wider):
+for case in (Streams, Endings, Losses, Indications, Memory, Wider):
     name = f"{case.__name__}Inline"
     globals()[name] = type(name, (case,), {"level": 0, "__module__": __name__, "__doc__": f"{case.__doc__} At level 0."})
 del case
