@@ -37,8 +37,8 @@
 #include "client/c/wait.h"
 #include "proto/layout.h"
 
-uint64_t blocking_timeout(const struct manner *manner, uint8_t op) {
-        switch (op) {
+uint64_t blocking_timeout(const struct manner *manner, const struct ovl_entry *entry) {
+        switch (entry->op) {
         case OVL_OP_POLL:
         case OVL_OP_RESOLVE:
                 return OVL_INFINITE;
@@ -54,6 +54,11 @@ uint64_t blocking_timeout(const struct manner *manner, uint8_t op) {
         case OVL_OP_TRANSMIT_FILE:
         case OVL_OP_TRANSMIT_PACKETS:
                 return manner->is_nonblocking ? 0 : manner->send_timeout_ns;
+        case OVL_OP_IOCTL:
+                /* Questions are answered soon; only a change may never come. */
+                if (entry->other != OVL_IOCTL_ADDRESS_LIST_CHANGE && entry->other != OVL_IOCTL_ROUTING_INTERFACE_CHANGE)
+                        return OVL_INFINITE;
+                return manner->is_nonblocking ? 0 : OVL_INFINITE;
         default:
                 return manner->is_nonblocking ? 0 : OVL_INFINITE;
         }

@@ -9,6 +9,7 @@
 
 #include "client/c/association.h"
 
+struct ovl_entry;
 struct ovl_overlapped;
 struct ovl_thread;
 
@@ -30,6 +31,6 @@ struct blocking {
 int blocking_await(struct ovl_thread *thread, uint64_t socket, struct ovl_overlapped *overlapped, uint64_t timeout_ns);
 
 /* How long a call of this operation may wait on a socket of this manner: OVL_INFINITE; 0: not at all. */
-uint64_t blocking_timeout(const struct manner *manner, uint8_t op);
+uint64_t blocking_timeout(const struct manner *manner, const struct ovl_entry *entry);
 
 #endif

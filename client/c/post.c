@@ -584,7 +584,7 @@ static int post_outcome(struct ovl_thread *thread, const struct post *post, int 
 /* Without a structure of the caller's the socket's mode and timeouts count, and the result is what the call returns. */
 static int post_block(struct ovl_thread *thread, struct post *post, const struct manner *manner) {
         bool is_anonymous = !post->overlapped;
-        uint64_t timeout_ns = is_anonymous ? blocking_timeout(manner, post->entry.op) : OVL_INFINITE;
+        uint64_t timeout_ns = is_anonymous ? blocking_timeout(manner, &post->entry) : OVL_INFINITE;
         struct ovl_overlapped own = { 0 };
         int r;
 

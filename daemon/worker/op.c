@@ -99,7 +99,8 @@ const struct op_form op_forms[OP_FORMS] = {
                 .is_known = true,
                 .direction = DIRECTION_NONE,
                 .types = OP_FOR_STREAM | OP_FOR_DATAGRAM,
-                .has_payload = true, /* the rest depends on the code: see post-ioctl.c */
+                .has_payload = true,
+                .flags = OVL_ENTRY_INLINE, /* the rest depends on the code: see post-ioctl.c */
         },
         [OVL_OP_POLL] = {
                 .is_known = true,

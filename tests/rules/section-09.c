@@ -109,6 +109,23 @@ static void section_09_first_change_of_addresses(void **state) {
         section_stop(&section);
 }
 
+/* Without a structure of its own a call waits for the change, or on a socket in non-blocking mode for nothing. */
+static void section_09_synchronous_watch(void **state) {
+        struct ovl_interface_info interfaces[4];
+        struct section section;
+
+        section_09_start(&section);
+        assert_ok(ovl_set_nonblocking(section.client.thread, section.socket, 1));
+        assert_int_equal(ovl_ioctl(section.client.thread, section.socket, OVL_ADDRESS_LIST_CHANGE, 0, NULL, NULL),
+                         -EAGAIN);
+        /* What is answered soon is waited for all the same. */
+        assert_int_equal(ovl_interface_list(section.client.thread, section.socket, interfaces, 4, 0, NULL, NULL), 1);
+        assert_int_equal(ovl_ioctl(section.client.thread, section.socket, OVL_BYTES_TO_READ, 0, NULL, NULL), 0);
+        section_bring(&section, "five!");
+        assert_int_equal(ovl_ioctl(section.client.thread, section.socket, OVL_BYTES_TO_READ, 0, NULL, NULL), 5);
+        section_stop(&section);
+}
+
 static void section_09_close_ends_a_watch(void **state) {
         struct ovl_overlapped watching = { 0 };
         struct ovl_packet packet;
@@ -298,6 +315,7 @@ int main(int argc, char **argv) {
                 { "9.1 a change is indicated by a routine, once", section_09_by_routine },
                 { "9.1 a change is indicated at a port, once", section_09_by_port },
                 { "9.2 the first change of the addresses ends a watch", section_09_first_change_of_addresses },
+                { "9.2 a call that does not wait sees no change", section_09_synchronous_watch },
                 { "9.3 a close ends a watch", section_09_close_ends_a_watch },
                 { "9.4 the first change of a route ends a watch", section_09_first_change_of_a_route },
                 { "9.5 only what is written is counted", section_09_counts_of_bytes },
