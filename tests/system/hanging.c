@@ -2,7 +2,8 @@
 
 /*
  * As little of the FUSE protocol as one file needs. The mount is in a namespace of the case's own, so that it goes with
- * the case whatever happens. Pages are not kept: each read of the file is a question to the thread here.
+ * the case whatever happens. Pages are not kept: each read of the file is a question to the process here. That is one
+ * of its own, because who is killed while his own file system owes him an answer never ends.
  */
 
 #include "tests/system/hanging.h"
@@ -11,13 +12,14 @@
 #include <fcntl.h>
 #include <linux/fuse.h>
 #include <poll.h>
-#include <pthread.h>
 #include <sched.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/eventfd.h>
+#include <sys/mman.h>
 #include <sys/mount.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "tests/harness/harness.h"
@@ -35,7 +37,7 @@ static void hanging_answer(struct hanging *hanging, uint64_t unique, int error, 
         memcpy(bytes + sizeof(header), data, len);
         /* Who asked may have given up. */
         if (write(hanging->fd, bytes, header.len) < 0 && errno != ENOENT)
-                fail_msg("an answer was refused: %s", strerror(errno));
+                _exit(1);
 }
 
 static struct fuse_attr hanging_attributes(uint64_t node) {
@@ -92,11 +94,14 @@ static void hanging_serve(struct hanging *hanging, const struct fuse_in_header *
                 hanging_answer(hanging, in->unique, 0, &open_out, sizeof(open_out));
                 break;
         case FUSE_STATFS:
-                hanging_answer(hanging, in->unique, 0, &statfs_out, sizeof(statfs_out));
+                if (hanging->shared->hangs)
+                        hanging->shared->waiting[hanging->shared->n_hanging++] = in->unique;
+                else
+                        hanging_answer(hanging, in->unique, 0, &statfs_out, sizeof(statfs_out));
                 break;
         case FUSE_READ:
-                if (hanging->hangs)
-                        hanging->waiting[hanging->n_hanging++] = in->unique;
+                if (hanging->shared->hangs)
+                        hanging->shared->waiting[hanging->shared->n_hanging++] = in->unique;
                 else
                         hanging_read(hanging, in->unique, (const struct fuse_read_in *) (in + 1));
                 break;
@@ -114,28 +119,25 @@ static void hanging_serve(struct hanging *hanging, const struct fuse_in_header *
         }
 }
 
-static void *hanging_main(void *argument) {
+static void hanging_main(struct hanging *hanging) {
         _Alignas(8) static char bytes[FUSE_MIN_READ_BUFFER + 65536];
-        struct hanging *hanging = argument;
         struct pollfd fds[] = { { .fd = hanging->fd, .events = POLLIN }, { .fd = hanging->wake, .events = POLLIN } };
         uint64_t count;
 
-        while (!hanging->is_stopped) {
+        while (!hanging->shared->is_stopped) {
                 if (poll(fds, 2, -1) < 0)
                         break;
                 if ((fds[0].revents & POLLIN) && read(hanging->fd, bytes, sizeof(bytes)) > 0)
                         hanging_serve(hanging, (const struct fuse_in_header *) bytes);
                 if (!(fds[1].revents & POLLIN) || read(hanging->wake, &count, sizeof(count)) < 0)
                         continue;
-                while (!hanging->hangs && hanging->n_hanging > 0)
-                        hanging_answer(hanging, hanging->waiting[--hanging->n_hanging], -EIO, "", 0);
+                while (!hanging->shared->hangs && hanging->shared->n_hanging > 0)
+                        hanging_answer(hanging, hanging->shared->waiting[--hanging->shared->n_hanging], -EIO, "", 0);
         }
-        return NULL;
 }
 
 void hanging_start(struct hanging *hanging) {
         char options[64];
-        pthread_t thread;
 
         *hanging = (struct hanging){ 0 };
         snprintf(hanging->folder, sizeof(hanging->folder), "%s/fuse", harness_directory());
@@ -149,8 +151,16 @@ void hanging_start(struct hanging *hanging) {
             mount("overlapd-test", hanging->folder, "fuse.overlapd-test", MS_NOSUID | MS_NODEV, options) < 0)
                 harness_skip("a file system cannot be mounted here: only root may, outside of most containers");
         hanging->wake = eventfd(0, EFD_CLOEXEC);
-        assert_int_equal(pthread_create(&thread, NULL, hanging_main, hanging), 0);
-        hanging->thread = thread;
+        hanging->shared =
+                mmap(NULL, sizeof(*hanging->shared), PROT_READ | PROT_WRITE, MAP_SHARED | MAP_ANONYMOUS, -1, 0);
+        assert_ptr_not_equal(hanging->shared, MAP_FAILED);
+        hanging->server = fork();
+        assert_true(hanging->server >= 0);
+        if (hanging->server == 0) {
+                hanging_main(hanging);
+                _exit(0);
+        }
+        close(hanging->fd);
 }
 
 static void hanging_wake(struct hanging *hanging) {
@@ -160,7 +170,7 @@ static void hanging_wake(struct hanging *hanging) {
 }
 
 void hanging_set(struct hanging *hanging, bool hangs) {
-        hanging->hangs = hangs;
+        hanging->shared->hangs = hangs;
         hanging_wake(hanging);
 }
 
@@ -172,21 +182,21 @@ struct hanging_wish {
 static bool hanging_has(void *data) {
         const struct hanging_wish *wish = data;
 
-        return wish->hanging->n_hanging == wish->n;
+        return wish->hanging->shared->n_hanging == wish->n;
 }
 
 void hanging_await(struct hanging *hanging, unsigned n) {
         struct hanging_wish wish = { hanging, n };
 
         if (!harness_wait(hanging_has, &wish, harness_deadline(10)))
-                fail_msg("%u reads hang, not %u", hanging->n_hanging, n);
+                fail_msg("%u reads hang, not %u", hanging->shared->n_hanging, n);
 }
 
 void hanging_stop(struct hanging *hanging) {
         assert_int_equal(umount2(hanging->folder, MNT_DETACH), 0);
-        hanging->is_stopped = true;
+        hanging->shared->is_stopped = true;
         hanging_wake(hanging);
-        pthread_join(hanging->thread, NULL);
+        assert_int_equal(waitpid(hanging->server, NULL, 0), hanging->server);
         close(hanging->wake);
-        close(hanging->fd);
+        munmap(hanging->shared, sizeof(*hanging->shared));
 }

@@ -2,25 +2,31 @@
 #ifndef TESTS_SYSTEM_HANGING_H
 #define TESTS_SYSTEM_HANGING_H
 
-/* A file whose reads hang as long as a test likes: of a file system (FUSE) that a thread of the test serves. */
+/*
+ * A file whose reads hang as long as a test likes, and questions what it is, too: of a file system (FUSE) that a
+ * process of the test serves.
+ */
 
 #include <stdatomic.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #define HANGING_LEN (1u << 20) /* bytes of the file, of which each is that of the pattern */
 
 struct hanging {
         char path[128]; /* of the file */
         char folder[96];
-        int fd;   /* of the file system */
+        pid_t server;
+        int fd;   /* of the file system: the server's */
         int wake; /* an eventfd: something was changed below */
-        unsigned long thread;
-        atomic_bool hangs;      /* reads are not answered */
-        atomic_bool is_stopped; /* the server is to end */
-        atomic_uint n_hanging;  /* reads that wait */
-        uint64_t waiting[64];
+        struct hanging_shared {
+                atomic_bool hangs;      /* reads are not answered, nor what asks for the file system */
+                atomic_bool is_stopped; /* the server is to end */
+                atomic_uint n_hanging;  /* that are not answered */
+                uint64_t waiting[64];
+        } * shared;
 };
 
 /* Mounts it. Ends the case as skipped where that is not allowed. */

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -18,6 +19,7 @@
 #include "tests/harness/harness.h"
 #include "tests/system/client.h"
 #include "tests/system/hanging.h"
+#include "tests/system/raw.h"
 
 #define TRANSMITS_BIG ((6u << 20) + 321) /* more than a connection holds */
 #define TRANSMITS_PIECE (256u << 10)     /* what the daemon reads at a time */
@@ -692,9 +694,9 @@ static void transmits_of_many_files_that_hang(void **state) {
         other = client;
         client_open(&other, 0);
         file = transmits_open(&client, transmits_make(TRANSMITS_BIG));
-        hanging_set(&hanging, true);
         for (size_t i = 0; i < 2; i++)
                 slow[i] = transmits_open_path(&client, hanging.path);
+        hanging_set(&hanging, true);
         for (size_t i = 0; i < 5; i++)
                 sockets[i] = client_pair(&client, AF_INET, &fds[i]);
         for (size_t i = 0; i < 4; i++)
@@ -736,6 +738,55 @@ static void transmits_hang_beyond_their_session(void **state) {
         transmits_expect_served(&client, transmits_open(&client, transmits_make(TRANSMITS_BIG)));
         hanging_set(&hanging, false);
         close(fd);
+        client_stop(&client);
+        hanging_stop(&hanging);
+}
+
+struct transmits_opener {
+        struct client *client;
+        int fd;
+        int status;
+};
+
+static void *transmits_open_elsewhere(void *argument) {
+        struct transmits_opener *opener = argument;
+        uint64_t file;
+
+        opener->status = ovl_file_open(opener->client->thread, opener->fd, &file);
+        return NULL;
+}
+
+/* Already the question what it is may hang: that is the affair of who asked, and nobody else's. */
+static void transmits_of_what_cannot_be_looked_at(void **state) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__FileAdd file_add = OVERLAPD__FILE_ADD__INIT;
+        struct transmits_opener opener;
+        struct client client, other;
+        struct hanging hanging;
+        pthread_t thread;
+        struct raw *raw;
+
+        hanging_start(&hanging);
+        transmits_start(&client);
+        other = client;
+        client_open(&other, 0);
+        opener = (struct transmits_opener){ &other, open(hanging.path, O_RDONLY | O_CLOEXEC), 0 };
+        hanging_set(&hanging, true);
+        assert_int_equal(pthread_create(&thread, NULL, transmits_open_elsewhere, &opener), 0);
+        hanging_await(&hanging, 1);
+        transmits_expect_served(&client, transmits_open(&client, transmits_make(TRANSMITS_BIG)));
+        /* One that is not waited for any more: its session is over at once. */
+        raw = raw_open(&client.estate.daemon, 0);
+        request.what_case = OVERLAPD__REQUEST__WHAT_FILE_ADD;
+        request.file_add = &file_add;
+        raw_send(raw, &request, opener.fd);
+        hanging_await(&hanging, 2);
+        raw_close(raw);
+        hanging_set(&hanging, false);
+        pthread_join(thread, NULL);
+        assert_int_equal(opener.status, -EBADFD);
+        close(opener.fd);
+        client_close(&other);
         client_stop(&client);
         hanging_stop(&hanging);
 }
@@ -816,6 +867,7 @@ int main(int argc, char **argv) {
                 { "a file whose reads fail", transmits_of_a_file_that_fails },
                 { "many files whose reads hang", transmits_of_many_files_that_hang },
                 { "a read that outlives its session", transmits_hang_beyond_their_session },
+                { "a file that cannot be looked at", transmits_of_what_cannot_be_looked_at },
                 { "transmits are refused by state", transmits_refused_by_state },
                 { "the level inline lends no files", transmits_need_a_level },
         };
