@@ -436,6 +436,26 @@ static void allocation_accept(void **state) {
         bench_free(bench);
 }
 
+static void allocation_accept_with_data(void **state) {
+        struct bench *bench = bench_new();
+        struct ovl_entry entries[N_OPS];
+        int fds[N_OPS];
+
+        for (uint32_t i = 0; i < N_OPS; i++) {
+                entries[i] = bench_entry(bench, OVL_OP_ACCEPT, i);
+                entries[i].socket = bench->listening;
+                fds[i] = tcp_connect(bench->listen_fd);
+                assert_int_equal(send(fds[i], "hello", 5, 0), 5);
+        }
+        bench_check(bench, entries, N_OPS, true);
+        for (uint32_t i = 0; i < N_OPS; i++) {
+                assert_true(bench->records[i].value != 0);
+                assert_int_equal(bench->records[i].bytes, 5);
+                fd_close(fds[i]);
+        }
+        bench_free(bench);
+}
+
 static void allocation_refused(void **state) {
         struct bench *bench = bench_new();
         struct ovl_entry entries[N_OPS];
@@ -594,6 +614,7 @@ int main(int argc, char **argv) {
                 { "nothing is allocated for vectors", allocation_vector, 0 },
                 { "nothing is allocated for merged ops", allocation_merged, 0 },
                 { "nothing is allocated for accepts", allocation_accept, 0 },
+                { "nothing is allocated for accepts with data", allocation_accept_with_data, 0 },
                 { "nothing is allocated for inline payload", allocation_inline, 0 },
                 { "nothing is allocated in lanes", allocation_lane, 0 },
                 { "nothing is allocated for refused entries", allocation_refused, 0 },
