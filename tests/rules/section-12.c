@@ -4,6 +4,8 @@
 
 #include "tests/rules/section.h"
 
+#include <stdatomic.h>
+
 #define SECTION_12_KEY 0xfeedface12345678u
 
 /* A section whose socket has a port. */
@@ -207,12 +209,124 @@ static void section_12_is_not_alertable(void **state) {
         section_12_stop(&section, port);
 }
 
+/* --- Several threads at one port -------------------------------------------------------------------------------- */
+
+/* Waits for one packet when it is told to. */
+struct section_12_worker {
+        struct section *section;
+        struct ovl_port *port;
+        pthread_t pthread;
+        pthread_barrier_t barrier;
+        pid_t tid;
+        atomic_uint n_taken;
+        uint64_t key;
+};
+
+static void *section_12_work(void *data) {
+        struct section_12_worker *worker = data;
+        struct ovl_thread *thread;
+        struct ovl_packet packet;
+
+        worker->tid = gettid();
+        assert_ok(ovl_thread_open(worker->section->client.session, &thread, NULL));
+        pthread_barrier_wait(&worker->barrier);
+        assert_int_equal(ovl_port_wait(worker->port, thread, &packet, 1, client_patience()), 1);
+        worker->key = packet.key;
+        atomic_fetch_add(&worker->n_taken, 1);
+        assert_ok(ovl_apc_queue(worker->section->client.thread, section_apc, packet.key));
+        pthread_barrier_wait(&worker->barrier);
+        ovl_thread_close(thread);
+        return NULL;
+}
+
+/* Starts a worker, and returns when it is asleep in its wait. */
+static void section_12_worker_start(struct section_12_worker *worker, struct section *section, struct ovl_port *port) {
+        *worker = (struct section_12_worker){ .section = section, .port = port };
+        pthread_barrier_init(&worker->barrier, NULL, 2);
+        assert_int_equal(pthread_create(&worker->pthread, NULL, section_12_work, worker), 0);
+        pthread_barrier_wait(&worker->barrier);
+        section_await_asleep(worker->tid);
+}
+
+static void section_12_worker_stop(struct section_12_worker *worker) {
+        pthread_barrier_wait(&worker->barrier);
+        pthread_join(worker->pthread, NULL);
+        pthread_barrier_destroy(&worker->barrier);
+}
+
+static bool section_12_has_taken(void *data) {
+        struct section_12_worker *worker = data;
+
+        return atomic_load(&worker->n_taken) > 0;
+}
+
+static void section_12_post(struct ovl_port *port, uint64_t key) {
+        assert_ok(ovl_port_post(port, &(struct ovl_packet){ .key = key }));
+}
+
+/* The first packet goes to the thread that came last to wait, the next one to the one before it. */
+static void section_12_latest_waiter_first(void **state) {
+        struct section_12_worker workers[3];
+        struct section section;
+        struct ovl_port *port;
+
+        section_start(&section);
+        assert_ok(ovl_port_open(section.client.session, 3, &port, NULL));
+        for (unsigned i = 0; i < 3; i++)
+                section_12_worker_start(&workers[i], &section, port);
+        for (unsigned i = 0; i < 3; i++)
+                section_12_post(port, 100 + i);
+        for (unsigned i = 0; i < 3; i++)
+                section_12_worker_stop(&workers[i]);
+        for (unsigned i = 0; i < 3; i++)
+                assert_int_equal(workers[i].key, 102 - i);
+        ovl_port_close(port);
+        section_stop(&section);
+}
+
+/* As many run as may: one. It makes place when it waits for something else, and takes it back afterwards. */
+static void section_12_as_many_as_may_run(void **state) {
+        struct section_12_worker first, second;
+        struct section section;
+        struct ovl_port *port;
+        struct ovl_packet packet;
+
+        section_start(&section);
+        assert_ok(ovl_port_open(section.client.session, 1, &port, NULL));
+        section_12_post(port, 1);
+        assert_int_equal(ovl_port_wait(port, section.client.thread, &packet, 1, client_patience()), 1);
+        assert_int_equal(packet.key, 1);
+        section_12_worker_start(&first, &section, port);
+        section_12_worker_start(&second, &section, port);
+        section_12_post(port, 2);
+        section_12_post(port, 3);
+        assert_false(harness_wait(section_12_has_taken, &second, now_ns() + SECTION_NOTHING));
+        /* Asleep in another wait: the place is free, for one. */
+        assert_int_equal(ovl_sleep(section.client.thread, client_patience()), OVL_ALERTED);
+        assert_int_equal(section.order[0], 2);
+        assert_int_equal(second.key, 2);
+        assert_false(harness_wait(section_12_has_taken, &first, now_ns() + SECTION_NOTHING));
+        /* Both run now that one came back: one of them has to leave, and the other to wait, before the next may. */
+        section_12_worker_stop(&second);
+        assert_false(harness_wait(section_12_has_taken, &first, now_ns() + SECTION_NOTHING));
+        assert_int_equal(ovl_port_wait(port, section.client.thread, &packet, 1, 0), 1);
+        assert_int_equal(packet.key, 3);
+        section_12_post(port, 4);
+        assert_int_equal(ovl_sleep(section.client.thread, client_patience()), OVL_ALERTED);
+        assert_int_equal(first.key, 4);
+        section_12_worker_stop(&first);
+        ovl_port_close(port);
+        section_stop(&section);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "12.1 a socket has one port for its life", section_12_one_association },
                 { "12.2 12.3 whatever started gives a packet", section_12_packets },
                 { "12.4 a wait that ends in vain writes nothing", section_12_timeout_writes_nothing },
                 { "12.5 an event and a packet are both given", section_12_event_and_packet },
+                { "12.6 packets go to who came last to wait", section_12_latest_waiter_first },
+                { "12.7 no more threads run than may", section_12_as_many_as_may_run },
                 { "12.8 12.10 packets come verbatim, in order, many at a time", section_12_verbatim_in_order },
                 { "12.11 an accept has the key of its listener", section_12_the_listeners_key },
                 { "12.12 closing a port wakes who waits", section_12_close_wakes },

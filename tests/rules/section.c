@@ -4,6 +4,10 @@
 
 #include "tests/rules/section.h"
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+
 static struct section *section_current;
 
 void section_start(struct section *section) {
@@ -54,4 +58,24 @@ void section_apc(struct ovl_thread *thread, uint64_t argument) {
 void section_apc_write(struct ovl_thread *thread, uint64_t argument) {
         section_apc(thread, argument);
         peer_write(section_current->fd, "0123456789abcdefghij", argument);
+}
+
+/* No descriptor announces that a thread is in the kernel. */
+static bool section_is_asleep(void *data) {
+        const pid_t *tid = data;
+        char path[64], line[64] = "";
+        FILE *file;
+
+        snprintf(path, sizeof(path), "/proc/self/task/%d/syscall", (int) *tid);
+        file = fopen(path, "re");
+        if (!file)
+                harness_skip("the kernel does not show in which system call a thread is");
+        if (!fgets(line, sizeof(line), file))
+                line[0] = '\0';
+        fclose(file);
+        return atoi(line) == SYS_ppoll;
+}
+
+void section_await_asleep(pid_t tid) {
+        assert_true(harness_wait(section_is_asleep, &tid, harness_deadline(20)));
 }

@@ -8,6 +8,7 @@
 #include <poll.h>
 #include <pthread.h>
 #include <string.h>
+#include <sys/types.h>
 #include <unistd.h>
 
 #include "base/time.h"
@@ -47,5 +48,8 @@ void section_apc(struct ovl_thread *thread, uint64_t argument);
 
 /* An APC that counts, and has the ordinary end write as many bytes as its argument says. */
 void section_apc_write(struct ovl_thread *thread, uint64_t argument);
+
+/* Returns when a thread of this process, named by its kernel tid, is asleep in a wait of the library. */
+void section_await_asleep(pid_t tid);
 
 #endif
