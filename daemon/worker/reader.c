@@ -11,8 +11,9 @@
  * both are told by the lock. `file`, `op` and whose it is are the worker's alone.
  *
  * A read that never returns (a file system whose server is a program of the client's) costs its piece and nothing else;
- * who may take how many is decided in file.c. Such a read cannot be killed either: a worker that is stopped meanwhile
- * is gone for everybody but the process table, until the server answers or its mount is taken away.
+ * who may take how many is decided in file.c. Neither can it be interrupted: the kernel lets no thread go that waits
+ * for such a server. So a worker that dies meanwhile keeps its descriptors, and its monitor waiting, until the server
+ * answers, or ends, which is an answer, too. It is the same with a close that the reaper is in.
  *
  * Rejected: sendfile(2) and splice(2) in the worker (both read the file, and wait for it); IORING_OP_READ and
  * IORING_OP_SPLICE (the ring would have to be allowed to read files, there are none on epoll, and reads that cannot be
