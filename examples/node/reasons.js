@@ -70,4 +70,8 @@ module.exports = Object.assign(reasons, {
   67: ['FILE_TOO_SHORT', 'the file ends before the bytes that were to be sent: the rest was not sent'],
   68: ['FILE_UNREADABLE', 'the file cannot be read: the rest was not sent'],
   69: ['BAD_ELEMENT', 'an element has unknown flags, a region and the flag FILE, or lies beyond any file'],
+  70: ['UNKNOWN_IOCTL', 'the daemon does not know this control code: compare the protocol versions'],
+  71: ['BAD_INPUT', 'the input of this control has another length or other values than it takes'],
+  72: ['OUTPUT_TOO_SMALL', 'there is no room for the output, or too little: the value says for how many'],
+  73: ['NOT_WATCHED', 'overlapd cannot see addresses and routes here: let its service have AF_NETLINK'],
 });

@@ -171,7 +171,7 @@ class Contract(unittest.TestCase):
                                          "TYPE_DATAGRAM": socket.SOCK_DGRAM})
 
     def test_reasons(self):
-        found = re.findall(r'X\((\w+), (\d+),\s*"([^"]*)"\)', self.layout)
+        found = re.findall(r'X\((\w+), (\d+),[\s\\]*"([^"]*)"\)', self.layout)
         self.assertEqual([(each.name, str(each.value), each.text) for each in error.Reason], found)
 
     def test_layouts(self):

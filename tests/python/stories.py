@@ -690,6 +690,40 @@ class Wider(stage.Case):
         self.assertIn((socket.AF_INET, ("127.0.0.1", 7)), found)
         self.refused(Reason.BAD_NAME, session.resolve, "not a name")
 
+    def test_ioctls(self):
+        session = self.open()
+        mine, other = self.connect(session)
+        other.sendall(b"five!")
+        mine.poll(overlap.Poll.IN).finish(stage.PATIENCE_S)
+        looking = self.served(mine.bytes_to_read)
+        self.assertEqual((looking.finish(stage.PATIENCE_S), looking.bytes), (5, 0))
+        self.assertIs(mine.at_mark().finish(stage.PATIENCE_S), False)
+        self.assertIsNone(mine.keep_alive(1.5, 3).finish(stage.PATIENCE_S))
+        options = [overlap.Option.KEEP_ALIVE, overlap.Option.KEEP_ALIVE_IDLE, overlap.Option.KEEP_ALIVE_INTERVAL]
+        self.assertEqual([mine.get_option(option) for option in options], [1, 2, 3])
+        mine.keep_alive(None).finish(stage.PATIENCE_S)
+        self.assertEqual(mine.get_option(overlap.Option.KEEP_ALIVE), 0)
+        self.refused(Reason.BAD_INPUT, mine.keep_alive, 0)
+        self.refused(Reason.OP_NOT_FOR_SOCKET, session.socket(socket.AF_INET, socket.SOCK_DGRAM).keep_alive, 1,
+                     verdict=True)
+
+    def test_interfaces_and_routes(self):
+        mine = self.open().socket(socket.AF_INET, socket.SOCK_DGRAM)
+        listing = self.served(mine.interface_list, 256)
+        found = [each for each in listing.finish(stage.PATIENCE_S) if each.address == ("127.0.0.1", 0)]
+        self.assertEqual([(each.name, each.prefix_len) for each in found], [("lo", 8)])
+        self.assertEqual(listing.value * 152, listing.bytes)
+        self.assertTrue(found[0].flags & overlap.wire.InterfaceFlags.LOOPBACK)
+        self.assertEqual(mine.route_query(("127.0.0.1", 0)).finish(stage.PATIENCE_S), (found[0].index, ("127.0.0.1", 0)))
+
+    def test_watches_and_flushes(self):
+        mine, _other = self.connect(self.open())
+        pending = [self.served(mine.address_list_change, verdict=True),
+                   mine.route_change(("127.0.0.1", 0), verdict=True), mine.recv(10)]
+        self.assertFalse(any(operation.done for operation in pending))
+        self.assertIsNone(mine.flush().finish(stage.PATIENCE_S))
+        self.assertEqual([operation.status for operation in pending], [-errno.ECANCELED] * 3)
+
     def test_share_and_join(self):
         first, second = self.open(), self.open()
         mine, other = self.connect(first)

@@ -22,6 +22,7 @@ levels 0 and 1, starts no threads, installs no signal handlers and logs nothing.
 from overlap.error import OverlapError, Reason
 from overlap.file import File, Range
 from overlap.handle import ThreadHandle
+from overlap.interface import Interface
 from overlap.operation import Operation
 from overlap.options import Option, option_of
 from overlap.port import Packet, Port
@@ -32,5 +33,5 @@ from overlap.thread import Thread
 from overlap.wire import Poll, RecordFlags
 
 __version__ = VERSION
-__all__ = ["Buffer", "File", "Operation", "Option", "OverlapError", "Packet", "Poll", "Port", "Range", "Reason",
-           "RecordFlags", "Region", "Session", "Socket", "Thread", "ThreadHandle", "option_of"]
+__all__ = ["Buffer", "File", "Interface", "Operation", "Option", "OverlapError", "Packet", "Poll", "Port", "Range",
+           "Reason", "RecordFlags", "Region", "Session", "Socket", "Thread", "ThreadHandle", "option_of"]

@@ -82,6 +82,10 @@ class Reason(enum.IntEnum):
     FILE_TOO_SHORT = 67, "the file ends before the bytes that were to be sent: the rest was not sent"
     FILE_UNREADABLE = 68, "the file cannot be read: the rest was not sent"
     BAD_ELEMENT = 69, "an element has unknown flags, a region and the flag FILE, or lies beyond any file"
+    UNKNOWN_IOCTL = 70, "the daemon does not know this control code: compare the protocol versions"
+    BAD_INPUT = 71, "the input of this control has another length or other values than it takes"
+    OUTPUT_TOO_SMALL = 72, "there is no room for the output, or too little: the value says for how many"
+    NOT_WATCHED = 73, "overlapd cannot see addresses and routes here: let its service have AF_NETLINK"
     NOT_OVERLAPPED = 79, "the socket is not overlapped: it has no completion port, and all calls on it are synchronous"
 
 

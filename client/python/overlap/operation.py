@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 from overlap import address as addresses
 from overlap import wire
 from overlap.error import OverlapError, error
+from overlap.interface import Interface, interface_from_wire
 from overlap.wait import deadline_of
 from overlap.channel import timed_out
 
@@ -36,7 +37,7 @@ class Operation:
     __slots__ = ("session", "thread", "socket", "op", "tag", "indication", "routine", "user", "done", "status", "bytes",
                  "value", "reason", "flags", "data", "address", "local", "addresses", "into", "accepted", "room",
                  "aux_room", "target", "block", "aux", "vector", "regions", "inline", "number", "verdict", "is_own",
-                 "is_inline")
+                 "is_inline", "ioctl", "interfaces")
 
     def __init__(self, thread: "Thread", socket: "Socket | None", op: wire.Op) -> None:
         self.session: Session = thread.session
@@ -53,6 +54,8 @@ class Operation:
         self.addresses: list[tuple[int, Any]] = []
         self.into: Socket | None = None  # that was prepared for an accept
         self.accepted: Socket | None = None
+        self.ioctl: wire.Ioctl | None = None
+        self.interfaces: list[Interface] = []
         self.room = self.aux_room = 0  # bytes that the record may report
         self.target: memoryview | None = None  # where received bytes are copied to
         self.block: Block | None = None  # of the arena: what is sent or received
@@ -72,12 +75,12 @@ class Operation:
         payload: what travelled in the frame: the bytes of the buffer, then those of aux. Raises ValueError when the
         record reports what cannot be; the operation has then not ended.
         """
-        is_resolve = self.op == wire.Op.RESOLVE
-        if record.bytes > (self.aux_room if is_resolve else self.room) or record.status > 0:
+        is_question = self.op in (wire.Op.RESOLVE, wire.Op.IOCTL)
+        if record.bytes > (self.aux_room if is_question else self.room) or record.status > 0:
             raise ValueError(f"a record reports {record.bytes} bytes of {self.room} that were lent, and the status "
                              f"{record.status}")
-        n_data = record.bytes if self.is_own and not is_resolve else 0
-        expected = (n_data, n_data + (record.bytes if is_resolve else self.aux_room)) if self.is_inline else (0, 0)
+        n_data = record.bytes if self.is_own and not is_question else 0
+        expected = (n_data, n_data + (record.bytes if is_question else self.aux_room)) if self.is_inline else (0, 0)
         if len(payload) not in expected:
             raise ValueError(f"{len(payload)} bytes of payload came with a record of {record.bytes} bytes")
         self.bytes, self.value, self.status = record.bytes, record.value, record.status
@@ -92,12 +95,14 @@ class Operation:
             else:
                 self.data = bytes(source[:n_data])
         if self.aux_room and (self.aux is not None or len(payload) > n_data):
-            self._collect_addresses(self.aux.view if self.aux is not None else payload[n_data:])
+            self._collect_aux(self.aux.view if self.aux is not None else payload[n_data:])
         if self.op == wire.Op.ACCEPT and self.status == 0 and self.socket is not None:
             self.accepted = self.into or self.socket.sibling(self.value)
 
-    def _collect_addresses(self, raw: memoryview) -> None:
-        if self.op == wire.Op.RESOLVE:
+    def _collect_aux(self, raw: memoryview) -> None:
+        if self.op == wire.Op.IOCTL:
+            self._collect_output(raw)
+        elif self.op == wire.Op.RESOLVE:
             for at in range(0, self.bytes - self.bytes % wire.ADDRESS_SIZE, wire.ADDRESS_SIZE):
                 part = raw[at:at + wire.ADDRESS_SIZE]
                 self.addresses.append((addresses.family_of_wire(part), addresses.from_wire(part)))
@@ -105,6 +110,14 @@ class Operation:
             self.local = addresses.from_wire(raw[:wire.ADDRESS_SIZE])
             self.address = addresses.from_wire(raw[wire.ADDRESS_SIZE:])
         elif self.op != wire.Op.ACCEPT and len(raw) >= wire.ADDRESS_SIZE:
+            self.address = addresses.from_wire(raw)
+
+    def _collect_output(self, raw: memoryview) -> None:
+        """What an ioctl wrote: as many bytes as the record says."""
+        if self.ioctl == wire.Ioctl.INTERFACE_LIST:
+            self.interfaces = [interface_from_wire(raw[at:at + wire.INTERFACE.size])
+                               for at in range(0, self.bytes, wire.INTERFACE.size)]
+        elif self.bytes:
             self.address = addresses.from_wire(raw)
 
     def goes_to_port(self) -> bool:
@@ -117,7 +130,7 @@ class Operation:
 
     def result(self) -> Any:
         """What the operation came to: the new Socket of an accept, the events of a poll, the list of (family, address)
-        of a resolve, and else the number of bytes.
+        of a resolve, what the methods for ioctls say, and else the number of bytes.
 
         Raises OverlapError with what it failed with; EINPROGRESS while it is pending.
         """
@@ -129,7 +142,22 @@ class Operation:
             return self.accepted
         if self.op == wire.Op.POLL:
             return wire.Poll(self.value)
+        if self.ioctl is not None:
+            return self._ioctl_result(self.ioctl)
         return self.addresses if self.op == wire.Op.RESOLVE else self.bytes
+
+    def _ioctl_result(self, ioctl: wire.Ioctl) -> Any:
+        match ioctl:
+            case wire.Ioctl.INTERFACE_LIST:
+                return self.interfaces
+            case wire.Ioctl.ROUTING_INTERFACE_QUERY:
+                return self.value, self.address
+            case wire.Ioctl.BYTES_TO_READ:
+                return self.value
+            case wire.Ioctl.AT_MARK:
+                return bool(self.value)
+            case _:
+                return None
 
     def wait(self, timeout: float | None = None, *, alertable: bool = False) -> bool:
         """Waits for the end. Any thread of the program may.

@@ -208,7 +208,11 @@ class Post:
 
     def want_addresses(self, count: int) -> None:
         """Room for the addresses that the operation yields."""
-        self.operation.aux_room = length = count * wire.ADDRESS_SIZE
+        self.want(count * wire.ADDRESS_SIZE)
+
+    def want(self, length: int) -> None:
+        """Room for so many bytes of what the operation yields beside what it receives."""
+        self.operation.aux_room = length
         if self._session.level == 0:
             self.flags |= wire.EntryFlags.INLINE
             self.operation.is_inline = True

@@ -22,6 +22,7 @@ from overlap import address as addresses
 from overlap import wire
 from overlap.error import OverlapError, Reason, error
 from overlap.file import UNFIT, File, Range
+from overlap.ioctl import Ioctls
 from overlap.operation import Operation, Routine
 from overlap.options import Option
 from overlap.post import Bytes, Post, ReceiveBuffers, SendBuffers
@@ -47,7 +48,7 @@ _SENDFILE_MAX = 1 << 30  # bytes that one operation of sendfile() sends
 _DIRECTIONS = {_socket.SHUT_RD: 1, _socket.SHUT_WR: 2, _socket.SHUT_RDWR: 3}
 
 
-class Socket:
+class Socket(Ioctls):
     """A socket that the daemon owns. Made by Session.socket(), accept(), Session.adopt() and Session.join()."""
 
     def __init__(self, session: "Session", number: int, family: int, kind: int, *, listens: bool = False) -> None:

@@ -33,6 +33,8 @@ INLINE_OP_LEN_MAX = 64 * 16384  # bytes of a send that is continued
 INLINE_PIECE = 16384  # in which the daemon keeps payload
 RESOLVE_ADDRESSES_MAX = 64
 RESOLVE_NAME_MAX = 253
+INTERFACES_MAX = 256
+KEEP_ALIVE_MS_MAX = 32767000
 
 FRAME_HEADER = struct.Struct("<IBBH")
 BATCH_HEADER = struct.Struct("<II")
@@ -41,6 +43,8 @@ ADDRESS = struct.Struct("<BBHI108s")
 RECORD = struct.Struct("<QQQQQQiHHBBBBI")
 SLICE = struct.Struct("<QII")
 ELEMENT = struct.Struct("<QIHH")
+KEEP_ALIVE = struct.Struct("<IIII")
+INTERFACE = struct.Struct("<IIB7x16s116s4x")
 
 
 class Op(enum.IntEnum):
@@ -110,6 +114,29 @@ class Poll(enum.IntFlag):
     OUT = 0x04
     ERROR = 0x08
     HUP = 0x10
+
+
+class Ioctl(enum.IntEnum):
+    """What an ioctl is about."""
+
+    ADDRESS_LIST_CHANGE = 1
+    ROUTING_INTERFACE_CHANGE = 2
+    ROUTING_INTERFACE_QUERY = 3
+    INTERFACE_LIST = 4
+    KEEP_ALIVE_VALUES = 5
+    BYTES_TO_READ = 6
+    AT_MARK = 7
+    FLUSH = 8
+
+
+class InterfaceFlags(enum.IntFlag):
+    """What an interface is."""
+
+    UP = 0x01
+    BROADCAST = 0x02
+    LOOPBACK = 0x04
+    POINT_TO_POINT = 0x08
+    MULTICAST = 0x10
 
 
 class RecordKind(enum.IntEnum):
