@@ -187,6 +187,17 @@ static void layouts_two_slots(void **state) {
                 .address = { .family = OVL_FAMILY_INET, .port = 53, .host = { 192, 0, 2, 1 } },
         };
 
+        const struct ovl_entry ioctl = {
+                .tag = 0x100d,
+                .socket = SOCKET,
+                .op = OVL_OP_IOCTL,
+                .n_slots = 2,
+                .other = OVL_IOCTL_ROUTING_INTERFACE_QUERY,
+                .aux = { .offset = 131072, .len = sizeof(struct ovl_address), .region = 1 },
+                .address = { .family = OVL_FAMILY_INET, .host = { 192, 0, 2, 1 } },
+        };
+
+        layouts_compare_post("post-ioctl", &ioctl, 1, "");
         layouts_compare_post("post-sendto-inet", &sendto, 1, "");
         layouts_compare_post("post-connect-inet", &connect, 1, "");
         layouts_compare_post("post-connect-inet6", &connect6, 1, "");
@@ -363,6 +374,17 @@ static void layouts_records(void **state) {
                 .op = OVL_OP_POLL,
         };
 
+        const struct ovl_record ioctl = {
+                .tag = 0x100d,
+                .thread = 7,
+                .key = SOCKET,
+                .sequence = 12,
+                .bytes = sizeof(struct ovl_address),
+                .value = 2,
+                .op = OVL_OP_IOCTL,
+        };
+
+        layouts_compare_records("record-ioctl", &ioctl, 1, "");
         layouts_compare_records("record-truncated", &truncated, 1, "");
         layouts_compare_records("record-poll", &poll, 1, "");
         layouts_compare_records("record-recv", &recv, 1, "");
@@ -460,7 +482,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 86);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 88);
 }
 
 int main(int argc, char **argv) {
