@@ -31,6 +31,8 @@
 
 #include <errno.h>
 #include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -146,9 +148,35 @@ static bool wait_may_lead(const struct wait *wait, const struct conduit *conduit
                wait->serial > leader->serial;
 }
 
+/* Makes room for more. A session has as many channels as it has threads and ports. Returns whether it did. */
+static bool wait_grow(struct wait *wait) {
+        size_t n = 4 * wait->n_leads_held;
+        struct conduit **leads;
+        struct pollfd *polls;
+
+        leads = calloc(n, sizeof(*leads));
+        polls = calloc(n + 1, sizeof(*polls));
+        if (!leads || !polls) {
+                free(leads);
+                free(polls);
+                return false;
+        }
+        memcpy(leads, wait->leads, wait->n_leads * sizeof(*leads));
+        if (wait->leads != wait->leads_few) {
+                free(wait->leads);
+                free(wait->polls);
+        }
+        wait->leads = leads;
+        wait->polls = polls;
+        wait->n_leads_held = n;
+        return true;
+}
+
 static void wait_lead(struct wait *wait, struct conduit *conduit) {
-        if (wait->n_leads == WAIT_LEADS_MAX || conduit->leader == wait || !wait_wants(wait, conduit) ||
-            !wait_may_lead(wait, conduit))
+        if (conduit->leader == wait || !wait_wants(wait, conduit) || !wait_may_lead(wait, conduit))
+                return;
+        /* Without memory it is not led by this wait: others may, and the thread that it belongs to does. */
+        if (wait->n_leads == wait->n_leads_held && !wait_grow(wait))
                 return;
         conduit->leader = wait;
         wait->leads[wait->n_leads++] = conduit_ref(conduit);
@@ -219,6 +247,9 @@ void wait_begin(struct wait *wait) {
         /* What it announced is seen now: the caller looks after this. */
         wait_clear(wait->thread);
         wait->serial = ++session->n_waits;
+        wait->leads = wait->leads_few;
+        wait->polls = wait->polls_few;
+        wait->n_leads_held = WAIT_LEADS_FEW;
         list_init(&wait->waiters);
         list_push_front(&session->waits, &wait->link);
         wait->thread->wait = wait;
@@ -230,6 +261,10 @@ void wait_end(struct wait *wait) {
         wait->thread->wait = NULL;
         list_unlink(&wait->link);
         wait_unlead_all(wait);
+        if (wait->leads != wait->leads_few) {
+                free(wait->leads);
+                free(wait->polls);
+        }
         wait->other = conduit_unref(wait->other);
         wait_tell(wait->thread);
 }
@@ -311,7 +346,7 @@ static void wait_awaken(struct wait *wait) {
  * Polls until something happens. What is in a lane makes no descriptor readable unless the daemon was told that it
  * must: so it is looked for between telling and polling. Returns as wait_poll(). Without the lock.
  */
-static int wait_sleep(struct wait *wait, struct pollfd *polls, uint64_t deadline_ns) {
+static int wait_sleep(struct wait *wait, uint64_t deadline_ns) {
         struct ovl_session *session = wait->thread->session;
         uint64_t since;
         bool is_quiet;
@@ -327,7 +362,7 @@ static int wait_sleep(struct wait *wait, struct pollfd *polls, uint64_t deadline
                 is_quiet = wait_fall_asleep(wait);
                 session_unlock(session);
                 if (is_quiet)
-                        n = wait_poll(polls, wait->n_leads + 1, deadline_ns);
+                        n = wait_poll(wait->polls, wait->n_leads + 1, deadline_ns);
                 else if (since >= deadline_ns)
                         n = -ETIMEDOUT;
                 session_lock(session);
@@ -336,10 +371,10 @@ static int wait_sleep(struct wait *wait, struct pollfd *polls, uint64_t deadline
                 polling_slept(&wait->thread->polling, now_ns() - since);
                 wait_look(wait);
         } else {
-                n = wait_poll(polls, wait->n_leads + 1, deadline_ns);
+                n = wait_poll(wait->polls, wait->n_leads + 1, deadline_ns);
         }
         for (size_t i = 0; n > 0 && i < wait->n_leads; i++)
-                if (polls[i + 1].revents & (POLLIN | POLLHUP | POLLERR))
+                if (wait->polls[i + 1].revents & (POLLIN | POLLHUP | POLLERR))
                         conduit_take_in(wait->leads[i], wait->thread);
         return n;
 }
@@ -347,7 +382,6 @@ static int wait_sleep(struct wait *wait, struct pollfd *polls, uint64_t deadline
 int wait_round(struct wait *wait, uint64_t deadline_ns) {
         struct ovl_thread *thread = wait->thread;
         struct ovl_session *session = thread->session;
-        struct pollfd polls[WAIT_LEADS_MAX + 1];
         bool is_paused;
         int n;
 
@@ -362,17 +396,17 @@ int wait_round(struct wait *wait, uint64_t deadline_ns) {
                 session_lock(session);
                 return 0;
         }
-        polls[0] = (struct pollfd){ .fd = thread->wake_fd, .events = POLLIN };
+        wait->polls[0] = (struct pollfd){ .fd = thread->wake_fd, .events = POLLIN };
         for (size_t i = 0; i < wait->n_leads; i++) {
                 struct conduit *conduit = wait->leads[i];
                 bool is_output = wait->wants_output && conduit == thread->conduit;
 
-                polls[i + 1] =
+                wait->polls[i + 1] =
                         (struct pollfd){ .fd = conduit->fd, .events = (short) (POLLIN | (is_output ? POLLOUT : 0)) };
         }
         is_paused = port_pause(thread);
         session_unlock(session);
-        n = wait_sleep(wait, polls, deadline_ns);
+        n = wait_sleep(wait, deadline_ns);
         session_lock(session);
         if (is_paused)
                 port_resume(thread);

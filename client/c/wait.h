@@ -11,7 +11,7 @@
 
 #include "base/list.h"
 
-#define WAIT_LEADS_MAX 64u /* connections that one wait watches at most */
+#define WAIT_LEADS_FEW 16u /* connections that a wait watches without allocating */
 
 struct conduit;
 struct ovl_event;
@@ -53,8 +53,12 @@ struct wait {
         uint64_t serial;     /* a later wait has a higher one */
         bool has_looked;     /* the channels were read without waiting */
         bool is_offered;     /* was told that nobody watches some channel, and has not looked for it */
-        struct conduit *leads[WAIT_LEADS_MAX];
+        struct conduit **leads;
+        struct pollfd *polls; /* one more than there are leads */
         size_t n_leads;
+        size_t n_leads_held; /* room */
+        struct conduit *leads_few[WAIT_LEADS_FEW];
+        struct pollfd polls_few[WAIT_LEADS_FEW + 1];
 };
 
 /* When a wait ends that begins now. */

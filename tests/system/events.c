@@ -440,12 +440,44 @@ static void events_are_set_when_the_daemon_dies(void **state) {
         ovl_session_free(events.client.session);
 }
 
+#define EVENTS_THREADS 80
+
+/* More threads have posted than a wait watches without further ado: whichever channel it comes by, it is heard. */
+static void events_of_many_threads(void **state) {
+        struct ovl_overlapped receiving[EVENTS_THREADS] = { 0 };
+        struct ovl_thread *threads[EVENTS_THREADS];
+        struct events events = { 0 };
+        struct ovl_event *event;
+        struct ovl_buffer buffer;
+
+        events_start(&events, 1, 0);
+        assert_ok(ovl_event_open(events.client.session, 0, &event));
+        for (size_t i = 0; i < EVENTS_THREADS; i++) {
+                assert_ok(ovl_thread_open(events.client.session, &threads[i], NULL));
+                receiving[i].event = event;
+                buffer = (struct ovl_buffer){ events.client.memory + i, 1 };
+                assert_int_equal(
+                        ovl_recv(threads[i], events.sockets[0], &buffer, 1, OVL_WANT_VERDICT, &receiving[i], NULL),
+                        OVL_PENDING);
+        }
+        for (size_t i = 0; i < EVENTS_THREADS; i++) {
+                peer_write(events.fds[0], "x", 1);
+                assert_int_equal(ovl_wait_events(events.client.thread, &event, 1, 0, client_patience(), 0, NULL), 0);
+                assert_int_equal(ovl_result(&receiving[i]), 0);
+        }
+        for (size_t i = 0; i < EVENTS_THREADS; i++)
+                ovl_thread_close(threads[i]);
+        ovl_event_close(event);
+        events_stop(&events);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "of several operations", events_of_several_operations, 60 },
                 { "are set when the call returns", events_are_set_when_the_call_returns, 60 },
                 { "of refused operations stay unset", events_of_refused_operations_stay_unset, 0 },
                 { "show results", events_show_results, 60 },
+                { "of many threads", events_of_many_threads, 60 },
                 { "are waited for by many", events_are_waited_for_by_many, 60 },
                 { "join foreign loops", events_join_foreign_loops, 60 },
                 { "are set by cancels and closes", events_are_set_by_cancels_and_closes, 0 },
