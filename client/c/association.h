@@ -28,6 +28,7 @@ struct association {
         uint64_t socket;
         uint64_t key;
         struct ovl_port *port; /* borrowed; NULL: there is none, or it was closed */
+        bool skips_done;       /* no packet for what has succeeded when its call returns 0 */
         struct manner manner;
 };
 

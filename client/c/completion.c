@@ -73,6 +73,20 @@ static void completion_fill_packet(struct completion_packet *packet, struct ovl_
         };
 }
 
+/*
+ * Whether the call itself tells the end, and the program wants no packet then. The call waits for its verdict under the
+ * same lock: it returns 0 if and only if the record is taken in as long as it waits.
+ */
+static bool completion_skips_packet(const struct ovl_session *session, const struct pending *op,
+                                    const struct completion_end *end) {
+        const struct association *association;
+
+        if (!op->wants_verdict || end->status != 0)
+                return false;
+        association = association_find(&session->associations, op->socket);
+        return association && association->skips_done;
+}
+
 /* Tells whoever is concerned that an operation ended which is indicated by its status alone. */
 static void completion_wake(struct ovl_session *session, const struct pending *op, const struct ovl_thread *by) {
         if (op->is_waited)
@@ -90,6 +104,8 @@ static void completion_indicate(struct ovl_session *session, const struct pendin
         bool has_routine = op->indication == OVL_INDICATE_ROUTINE && op->thread && !op->thread->is_closing;
         struct ovl_port *port = end->port && !end->port->is_closed ? end->port : NULL;
 
+        if (port && completion_skips_packet(session, op, end))
+                port = NULL;
         overlapped->bytes = end->bytes;
         overlapped->value = end->value;
         overlapped->flags = end->flags & COMPLETION_FLAGS;

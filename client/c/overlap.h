@@ -1109,6 +1109,19 @@ OVL_API struct ovl_port *ovl_port_close(struct ovl_port *port);
 OVL_API int ovl_port_associate(struct ovl_thread *thread, struct ovl_port *port, uint64_t socket, uint64_t key);
 
 /*
+ * From here on, an operation of this session on the socket gives no packet when its call itself returns 0 and it has
+ * succeeded: the caller has the result, and may use the structure again. What returns OVL_PENDING gives its packet,
+ * however soon it ends, and so does what ends with an error, also with OVL_TRUNCATED. Events are set as ever. It cannot
+ * be taken back; again is no error.
+ *
+ * thread: by its owner.
+ * socket: one that ovl_port_associate() was called for.
+ *
+ * Returns 0, or -EINVAL when the socket has no port. Asks nobody, and does not block.
+ */
+OVL_API int ovl_port_skip(struct ovl_thread *thread, uint64_t socket);
+
+/*
  * Takes packets: in the order in which they came; the thread that came last to wait is served first. Not an alertable
  * wait.
  *

@@ -280,6 +280,23 @@ OVL_API int ovl_port_associate(struct ovl_thread *thread, struct ovl_port *port,
         return 0;
 }
 
+OVL_API int ovl_port_skip(struct ovl_thread *thread, uint64_t socket) {
+        struct ovl_session *session = thread->session;
+        struct association *association;
+        int r = 0;
+
+        session_lock(session);
+        association = association_find(&session->associations, socket);
+        if (association && association->port && !list_is_linked(&association->link))
+                association->skips_done = true;
+        else
+                r = error_set(&thread->error, -EINVAL, 0,
+                              "ovl_port_skip: socket 0x%llx is associated with no port: associate it first",
+                              (unsigned long long) socket);
+        session_unlock(session);
+        return r;
+}
+
 /* --- Packets ---------------------------------------------------------------------------------------------------- */
 
 /* Waits until the port served this thread. Returns 0, or why there will be nothing. Under the lock. */

@@ -209,6 +209,116 @@ static void section_12_is_not_alertable(void **state) {
         section_12_stop(&section, port);
 }
 
+/* A datagram socket whose every receive goes to the port; section->fd sends to it. */
+static void section_12_datagrams(struct section *section, struct ovl_port *port) {
+        struct sockaddr_storage address;
+        socklen_t len;
+
+        assert_ok(ovl_socket_open(section->client.thread, AF_INET, SOCK_DGRAM, &section->socket));
+        len = client_loopback(AF_INET, &address);
+        assert_ok(ovl_bind(section->client.thread, section->socket, (struct sockaddr *) &address, len));
+        len = sizeof(address);
+        assert_ok(ovl_getsockname(section->client.thread, section->socket, (struct sockaddr *) &address, &len));
+        close(section->fd);
+        section->fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(section->fd, (struct sockaddr *) &address, len), 0);
+        assert_int_equal(ovl_port_skip(section->client.thread, section->socket), -EINVAL);
+        assert_ok(ovl_port_associate(section->client.thread, port, section->socket, SECTION_12_KEY));
+        assert_ok(ovl_port_skip(section->client.thread, section->socket));
+}
+
+static void section_12_no_packet_for_what_is_done(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct ovl_port *port;
+        struct section section;
+        struct ovl_event *event;
+        int r;
+
+        port = section_12_start(&section);
+        assert_ok(ovl_port_skip(section.client.thread, section.socket));
+        assert_ok(ovl_port_skip(section.client.thread, section.socket));
+        assert_ok(ovl_event_open(section.client.session, 0, &event));
+        /* Done: no packet, and the structure is free at once. Its event is set all the same. */
+        receiving.event = event;
+        for (unsigned i = 0; i < 2; i++) {
+                section_bring(&section, "five!");
+                assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, NULL), 0);
+                assert_int_equal(receiving.bytes, 5);
+                assert_int_equal(ovl_event_poll(event, NULL), 1);
+        }
+        section_12_expect_none(&section, port);
+        receiving.event = NULL;
+        /* Pending, or said to be: a packet. */
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, NULL), OVL_PENDING);
+        peer_write(section.fd, "five!", 5);
+        section_12_expect(&section, port, &receiving, 0, 5);
+        section_bring(&section, "five!");
+        assert_int_equal(section_recv(&section, 0, 0, &receiving, NULL), OVL_PENDING);
+        section_12_expect(&section, port, &receiving, 0, 5);
+        /* What fails gives one, also at once. */
+        section_12_datagrams(&section, port);
+        assert_int_equal(send(section.fd, "longer than ten", 15, 0), 15);
+        r = section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, NULL);
+        assert_true(r == 0 || r == OVL_PENDING);
+        section_12_expect(&section, port, &receiving, -EMSGSIZE, 10);
+        ovl_event_close(event);
+        section_12_expect_none(&section, port);
+        section_12_stop(&section, port);
+}
+
+#define SECTION_12_RACES 400u
+
+struct section_12_race {
+        struct section *section;
+        struct ovl_port *port;
+        atomic_uint n_packets;
+};
+
+static void *section_12_take(void *data) {
+        struct section_12_race *race = data;
+        struct ovl_thread *thread;
+        struct ovl_packet packet;
+
+        assert_ok(ovl_thread_open(race->section->client.session, &thread, NULL));
+        while (ovl_port_wait(race->port, thread, &packet, 1, client_patience()) == 1 && packet.overlapped)
+                atomic_fetch_add(&race->n_packets, 1);
+        ovl_thread_close(thread);
+        return NULL;
+}
+
+static bool section_12_has_come(void *data) {
+        return ovl_result(data) != -EINPROGRESS;
+}
+
+/* Another thread takes in what goes to the port while the call waits for its verdict: one of both tells the end. */
+static void section_12_one_of_both_tells(void **state) {
+        struct ovl_overlapped receiving[2] = { 0 };
+        struct section_12_race race = { 0 };
+        struct section section;
+        unsigned n_pending = 0;
+        pthread_t other;
+        int r;
+
+        race.port = section_12_start(&section);
+        race.section = &section;
+        assert_ok(ovl_port_skip(section.client.thread, section.socket));
+        assert_int_equal(pthread_create(&other, NULL, section_12_take, &race), 0);
+        for (unsigned i = 0; i < SECTION_12_RACES; i++) {
+                struct ovl_overlapped *mine = &receiving[i % 2];
+
+                peer_write(section.fd, "x", 1);
+                while ((r = section_recv(&section, i % 2, OVL_WANT_VERDICT, mine, NULL)) == -EBUSY)
+                        continue;
+                assert_true(r == 0 || r == OVL_PENDING);
+                n_pending += r == OVL_PENDING;
+                assert_true(harness_wait(section_12_has_come, mine, harness_deadline(10)));
+        }
+        assert_ok(ovl_port_post(race.port, &(struct ovl_packet){ 0 }));
+        pthread_join(other, NULL);
+        assert_int_equal(atomic_load(&race.n_packets), n_pending);
+        section_12_stop(&section, race.port);
+}
+
 /* --- Several threads at one port -------------------------------------------------------------------------------- */
 
 /* Waits for one packet when it is told to. */
@@ -328,6 +438,8 @@ int main(int argc, char **argv) {
                 { "12.6 packets go to who came last to wait", section_12_latest_waiter_first },
                 { "12.7 no more threads run than may", section_12_as_many_as_may_run },
                 { "12.8 12.10 packets come verbatim, in order, many at a time", section_12_verbatim_in_order },
+                { "12.9 what is done when its call returns gives no packet", section_12_no_packet_for_what_is_done },
+                { "12.9 the call or a packet tells the end, never both", section_12_one_of_both_tells },
                 { "12.11 an accept has the key of its listener", section_12_the_listeners_key },
                 { "12.12 closing a port wakes who waits", section_12_close_wakes },
                 { "12.13 the plain wait runs no APC", section_12_is_not_alertable },
