@@ -386,7 +386,8 @@ OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struc
  * gets one. Sends on one socket leave in posting order.
  *
  * buffers: n of them (0 to 64), together one datagram. The array is captured, the memory lent.
- * address: captured. The path of a Unix socket is absolute, as overlapd sees the file system.
+ * address: captured. The path of a Unix socket is absolute, as overlapd sees the file system. To port 0 nothing is
+ * sent, and that is no error: it is lost, as at any port where nobody is. The socket gets no address by it.
  *
  * Refused: -EOPNOTSUPP (not a datagram socket), -EAFNOSUPPORT (an address of another family), -EACCES (policy).
  *

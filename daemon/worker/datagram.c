@@ -9,6 +9,10 @@
  * becomes a wire address here and is written to the client's memory whole, once, before the record; it is never read
  * back.
  *
+ * Port 0. No socket has it, so a datagram to it is lost like one to any other port where nobody is; the kernel would
+ * refuse it instead. It is taken in its turn among the sends, counted as sent, and given to nobody. Rejected: a port
+ * that discards in its place, because there may be somebody after all.
+ *
  * Rejected: letting the kernel write the sender's address into the client's memory (it would be the kernel's form, and
  * its length would have to be believed later), and control data of any kind: descriptors that somebody sends along are
  * dropped by the kernel, because there is no place for them.
@@ -17,12 +21,30 @@
 #include "daemon/worker/datagram.h"
 
 #include <errno.h>
+#include <netinet/in.h>
 #include <string.h>
 
 #include "proto/address.h"
 
 struct sockaddr_storage *datagram_name(const struct op *op) {
         return (struct sockaddr_storage *) ((uint8_t *) op->scratch + OP_PARTS_SIZE);
+}
+
+static uint16_t datagram_port(const struct sockaddr_storage *name) {
+        switch (name->ss_family) {
+        case AF_INET:
+                return ((const struct sockaddr_in *) name)->sin_port;
+        case AF_INET6:
+                return ((const struct sockaddr_in6 *) name)->sin6_port;
+        default:
+                return UINT16_MAX; /* there are no ports */
+        }
+}
+
+bool datagram_is_for_nobody(const struct op *op) {
+        if (op->code != OVL_OP_SENDTO || op->len > UINT16_MAX)
+                return false; /* what is too long is the kernel's to refuse */
+        return datagram_port(datagram_name(op)) == 0;
 }
 
 void datagram_request(struct op *op) {

@@ -4,6 +4,7 @@
 
 /* What the request of one datagram needs beyond its buffers, and what comes back beyond its bytes. */
 
+#include <stdbool.h>
 #include <stdint.h>
 #include <sys/socket.h>
 
@@ -11,6 +12,9 @@
 
 /* Where the destination of an op is put when its entry is taken, and the engine puts the sender's address. */
 struct sockaddr_storage *datagram_name(const struct op *op);
+
+/* Whether an op sends to port 0 and not too much: nobody is there, and nothing is given to the kernel. */
+bool datagram_is_for_nobody(const struct op *op);
 
 /* Prepares the request of an op that receives or sends one datagram; its parts are set. */
 void datagram_request(struct op *op);

@@ -412,6 +412,10 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                         socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
                         continue;
                 }
+                if (datagram_is_for_nobody(op)) {
+                        socket_end(socket, op, 0, OVL_REASON_NONE, op->len, ended);
+                        continue;
+                }
                 if (op_step(op) == STEP_SHUT) {
                         socket_start_shut(socket, op, ended);
                         continue;
@@ -451,8 +455,8 @@ void socket_post(struct socket *socket, struct op *op, struct list *ended) {
                 socket->state = SOCKET_CONNECTING;
         if (op->steps & STEP_SHUT)
                 queue->is_shut = true;
-        /* A receive that was taken had one; a connect gives one, and so does a send, except from a Unix socket. */
-        if (is_datagram(socket) && (socket->family != AF_UNIX || !op_sends(op)))
+        /* A receive that was taken had one; a connect gives one, and so does a send that leaves, except from Unix. */
+        if (is_datagram(socket) && (socket->family != AF_UNIX || !op_sends(op)) && !datagram_is_for_nobody(op))
                 socket->has_name = true;
         queue_start(socket, queue, ended);
 }
