@@ -433,8 +433,7 @@ OVL_ASSERT_AT(struct ovl_record, payload_len, 60);
         X(BAD_INPUT, 71, "the input of this control has another length or other values than it takes")                 \
         X(OUTPUT_TOO_SMALL, 72, "there is no room for the output, or too little: the value says for how many")         \
         X(NOT_WATCHED, 73, "overlapd cannot see addresses and routes here: let its service have AF_NETLINK")           \
-        X(NOT_OVERLAPPED, 79,                                                                                          \
-          "the socket is not overlapped: it has no completion port, and all calls on it are synchronous")
+        X(NOT_OVERLAPPED, 79, "the socket is not overlapped: all calls on it are synchronous, and it has no port")
 
 enum ovl_reason {
 #define OVL_REASON_ENUM(name, number, text) OVL_REASON_##name = number,

@@ -86,7 +86,7 @@ class Reason(enum.IntEnum):
     BAD_INPUT = 71, "the input of this control has another length or other values than it takes"
     OUTPUT_TOO_SMALL = 72, "there is no room for the output, or too little: the value says for how many"
     NOT_WATCHED = 73, "overlapd cannot see addresses and routes here: let its service have AF_NETLINK"
-    NOT_OVERLAPPED = 79, "the socket is not overlapped: it has no completion port, and all calls on it are synchronous"
+    NOT_OVERLAPPED = 79, "the socket is not overlapped: all calls on it are synchronous, and it has no port"
 
 
 def reason_name(reason: int) -> str:
