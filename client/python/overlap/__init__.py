@@ -11,7 +11,7 @@
 A session is a connection to the daemon. Sockets belong to it, and operations on them are *overlapped*: a method posts
 one and returns an Operation, which ends later. How that is told:
 
-    by waiting           Operation.wait(), finish(), or looking at `done`
+    by waiting           Operation.wait(), finish(), or looking at `done`; or by blocking calls (Socket.blocking())
     by routine           a function that runs in an alertable wait (Thread.sleep()) of the very thread that posted
     by completion port   where the socket has one: any thread that waits on the port gets a packet
 
@@ -19,6 +19,7 @@ Programs that use asyncio need none of this: see overlap.aio. The protocol is do
 levels 0 and 1, starts no threads, installs no signal handlers and logs nothing.
 """
 
+from overlap.blocking import BlockingSocket
 from overlap.error import OverlapError, Reason
 from overlap.file import File, Range
 from overlap.handle import ThreadHandle
@@ -33,5 +34,6 @@ from overlap.thread import Thread
 from overlap.wire import Poll, RecordFlags
 
 __version__ = VERSION
-__all__ = ["Buffer", "File", "Interface", "Operation", "Option", "OverlapError", "Packet", "Poll", "Port", "Range",
-           "Reason", "RecordFlags", "Region", "Session", "Socket", "Thread", "ThreadHandle", "option_of"]
+__all__ = ["BlockingSocket", "Buffer", "File", "Interface", "Operation", "Option", "OverlapError", "Packet", "Poll",
+           "Port", "Range", "Reason", "RecordFlags", "Region", "Session", "Socket", "Thread", "ThreadHandle",
+           "option_of"]

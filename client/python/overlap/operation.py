@@ -162,12 +162,13 @@ class Operation:
     def wait(self, timeout: float | None = None, *, alertable: bool = False) -> bool:
         """Waits for the end. Any thread of the program may.
 
-        timeout: seconds; None: for ever. alertable: also runs routines of the calling thread, which has to own one,
-        and returns as soon as one has run: routines that are queued win over an operation that has ended.
+        timeout: seconds; 0 only looks, and runs nothing; None: for ever. alertable: also runs routines of the calling
+        thread, which has to own one, and returns as soon as one has run: routines that are queued win over an
+        operation that has ended.
         Returns whether the operation has ended. One with a routine has ended before its routine has run.
         """
         deadline = deadline_of(timeout)
-        if alertable:
+        if alertable and timeout != 0:
             self.session.current().wait_alertable(lambda: True if self.done else None, deadline)
             return self.done
         self.session.flush()

@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO, Unpack, TypedDict
 
 from overlap import address as addresses
 from overlap import wire
+from overlap.blocking import BlockingSocket
 from overlap.error import OverlapError, Reason, error
 from overlap.file import UNFIT, File, Range
 from overlap.ioctl import Ioctls
@@ -69,6 +70,10 @@ class Socket(Ioctls):
         thread = common.get("thread") or self.session.current()
         return Post(thread, self, op, common.get("routine"), verdict=common.get("verdict", False),
                     quiet=common.get("quiet", False), user=common.get("user"))
+
+    def blocking(self, timeout: float | None = None) -> BlockingSocket:
+        """The socket's operations as blocking calls. timeout: seconds; None: for ever; 0: non-blocking mode."""
+        return BlockingSocket(self, timeout)
 
     # --- Operations -----------------------------------------------------------------------------------------------
 

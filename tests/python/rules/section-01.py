@@ -82,6 +82,38 @@ class Posting(section.Case):
         self.assertTrue(self.session.thread.sleep(0))
         self.assertEqual(self.order, ["apc"])
 
+    def test_the_mode_is_for_blocking_calls(self):
+        """1.12 non-blocking mode is for blocking calls"""
+        mine = self.mine.blocking()
+        mine.setblocking(False)
+        self.not_started(errno.EAGAIN, mine.recv, 10)
+        pending = self.mine.recv(10, verdict=True)
+        self.not_started(errno.EAGAIN, mine.recv, 10)
+        self.assertFalse(pending.wait(section.NOTHING_S))
+        self.other.sendall(b"five!")
+        self.assertEqual(pending.finish(stage.PATIENCE_S), 5)
+        self.bring(b"later")
+        self.assertEqual(mine.recv(10), b"later")
+
+    def test_blocking_calls_tell_no_port(self):
+        """1.13 a blocking call returns what it got, and nothing goes to the port"""
+        port = self.port_of(self.mine)
+        self.other.sendall(b"five!")
+        self.assertEqual(self.mine.blocking().recv(10), b"five!")
+        self.assertEqual(self.mine.blocking().send(b"six"), 3)
+        self.nothing_at(port)
+
+    def test_timeouts_are_for_blocking_calls(self):
+        """1.14 timeouts are for blocking calls, and what came before they are over is the result"""
+        mine = self.mine.blocking(section.NOTHING_S)
+        pending = self.mine.recv(10, verdict=True)
+        self.not_started(errno.ETIMEDOUT, mine.recv, 10)
+        self.assertFalse(pending.done)
+        self.other.sendall(b"five!")
+        self.assertEqual(pending.finish(stage.PATIENCE_S), 5)
+        self.other.sendall(b"four")
+        self.assertEqual(mine.recv(10, waitall=True), b"four")
+
 
 if __name__ == "__main__":
     stage.main()

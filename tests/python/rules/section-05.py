@@ -28,7 +28,7 @@ class Waits(section.Case):
         ended = self.mine.recv(10, verdict=True)
         self.assertTrue(ended.done)
         self.session.thread.queue_apc(self.order.append, 1)
-        ended.wait(0, alertable=True)
+        ended.wait(stage.PATIENCE_S, alertable=True)
         self.assertEqual(self.order, [1])
 
     def test_the_wait_goes_on_with_the_next_call(self):
@@ -49,6 +49,28 @@ class Waits(section.Case):
         self.assertFalse(pending.wait(section.NOTHING_S))
         self.assertEqual(self.order, [])
         self.assertTrue(self.session.thread.sleep(0))
+
+    def test_blocking_calls_are_alertable(self):
+        """5.8 a blocking call runs APCs, and goes on"""
+        mine = self.mine.blocking(stage.PATIENCE_S)
+        self.session.thread.queue_apc(lambda argument: self.other.sendall(b"five!"), 1)
+        self.assertEqual(mine.recv(10), b"five!")
+        mine.settimeout(section.NOTHING_S)
+        self.session.thread.queue_apc(self.order.append, 1)
+        start = time.monotonic()
+        with self.assertRaises(TimeoutError):
+            mine.recv(10)
+        self.assertGreaterEqual(time.monotonic() - start, section.NOTHING_S)
+        self.assertEqual(self.order, [1])
+
+    def test_a_look_runs_nothing(self):
+        """5.10 who only looks for a result runs nothing"""
+        pending = self.mine.recv(10)
+        self.session.thread.queue_apc(self.order.append, 1)
+        self.assertFalse(pending.wait(0, alertable=True))
+        self.assertEqual(self.order, [])
+        self.assertFalse(pending.wait(section.NOTHING_S, alertable=True))
+        self.assertEqual(self.order, [1])
 
 
 if __name__ == "__main__":
