@@ -74,4 +74,5 @@ module.exports = Object.assign(reasons, {
   71: ['BAD_INPUT', 'the input of this control has another length or other values than it takes'],
   72: ['OUTPUT_TOO_SMALL', 'there is no room for the output, or too little: the value says for how many'],
   73: ['NOT_WATCHED', 'overlapd cannot see addresses and routes here: let its service have AF_NETLINK'],
+  79: ['NOT_OVERLAPPED', 'the socket is not overlapped: all calls on it are synchronous, and it has no port'],
 });
