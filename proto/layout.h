@@ -111,7 +111,7 @@ OVL_ASSERT_AT(struct ovl_address, host, 8);
  *
  *   op               socket    buffer              op_flags  other            aux                        address
  *   CONNECT          stream    first data, or -    -         -                -                          peer
- *   ACCEPT           listener  first data, or -    -         prepared socket  2 ovl_address: local and   -
+ *   ACCEPT           listener  first data, or -    message   prepared socket  2 ovl_address: local and   -
  *                                                            or 0             remote, or -
  *   RECV             any       receives            message   -                -                          -
  *   SEND             any       is sent             message   -                -                          -
@@ -160,7 +160,10 @@ enum ovl_message_flags {
         OVL_MESSAGE_OOB = 0x01,
         OVL_MESSAGE_PEEK = 0x02,
         OVL_MESSAGE_DONTROUTE = 0x04,
+        OVL_MESSAGE_PUSH_IMMEDIATE = 0x20, /* a hint */
+        OVL_MESSAGE_DONTWAIT = 0x40,       /* is done now, or ends with -EAGAIN */
         OVL_MESSAGE_WAITALL = 0x100,
+        OVL_MESSAGE_PARTIAL = 0x8000,
 };
 
 enum ovl_transmit_flags {
@@ -421,6 +424,8 @@ OVL_ASSERT_AT(struct ovl_record, payload_len, 60);
         X(NAME_NOT_FOUND, 49, "the name does not exist, or has no address of this family")                             \
         X(NAME_TRY_AGAIN, 50, "the name servers did not answer: try again later")                                      \
         X(NAME_FAILED, 51, "the name servers failed, or resolving is not possible here")                               \
+        X(OOB_INLINE, 52, "urgent data is in the stream of this socket: receive it there, or set OOB_INLINE to 0")     \
+        X(WOULD_WAIT, 53, "it cannot be done now, and has the flag DONTWAIT")                                          \
         X(PREPARED, 60, "the socket is prepared for an accept: until that has ended it does nothing else")             \
         X(NOT_NEW, 61, "an accept takes a stream of its listener's family that is neither bound nor connected")        \
         X(REPLACED, 62, "another kernel socket took the place of the one on which the operation was pending")          \

@@ -308,8 +308,13 @@ struct ovl_buffer {
 enum {
         OVL_DISCONNECT = 0x01,      /* transmit: the end of the stream follows */
         OVL_REUSE = 0x02,           /* disconnect: the socket is as new afterwards */
+        OVL_OOB = 0x01,             /* TCP: the urgent byte: what is received, or the last of what is sent */
         OVL_PEEK = 0x02,            /* receive: the data stays in the socket */
+        OVL_DONTROUTE = 0x04,       /* send: to hosts of the networks that the machine is in, only */
+        OVL_PUSH_IMMEDIATE = 0x20,  /* receive: a hint, without effect: no receive waits for more than there is */
+        OVL_DONTWAIT = 0x40,        /* receive, send, accept: is done now, or ends with -EAGAIN */
         OVL_WAITALL = 0x100,        /* receive from a stream: ends when the buffers are full */
+        OVL_PARTIAL = 0x8000,       /* without effect: no socket has messages of which there are parts */
         OVL_WANT_VERDICT = 1 << 24, /* wait until it is known whether it was refused, is done or is pending */
         OVL_QUIET = 1 << 25,        /* no packet on the socket's port */
 };
@@ -333,6 +338,9 @@ enum {
  * nothing else in it changed. Without OVL_WANT_VERDICT such a refusal is the operation's completion, indicated like any
  * other.
  *
+ * With OVL_DONTWAIT a receive, a send or an accept is done now or ends with -EAGAIN, which is indicated like any other
+ * end. It overtakes nothing: behind others of its direction it ends so, too.
+ *
  * A posting call blocks only for a verdict, and while the daemon is so far behind that its connection is full.
  */
 
@@ -341,6 +349,10 @@ enum {
  * data has arrived.
  *
  * buffers: n of them (1 to 64), filled one after the other. The array is captured, the memory lent.
+ * flags:   also OVL_PEEK, OVL_DONTWAIT, OVL_PUSH_IMMEDIATE and OVL_PARTIAL; on a stream OVL_WAITALL, which goes with
+ * none of them but OVL_PUSH_IMMEDIATE; on TCP OVL_OOB: it ends with the urgent byte, or with 0 bytes where none can
+ *          come any more. Such receives wait for none of the others, nor the others for them; with SO_OOBINLINE they
+ * are refused with -EINVAL. A byte that comes while none is pending stays until the stream is received beyond it.
  *
  * The record, on a stream: bytes received (at the level "inline" at most 65,535); 0 with status 0 at the end of the
  * stream. A receive of 0 bytes ends when data or the end has arrived, and consumes nothing. On a datagram socket: as
@@ -354,6 +366,9 @@ OVL_API int ovl_recv(struct ovl_thread *thread, uint64_t socket, const struct ov
  * and none is an empty datagram. Sends on one socket leave in posting order.
  *
  * buffers: n of them (0 to 64). The array is captured, the memory lent.
+ * flags:   also OVL_DONTROUTE and OVL_DONTWAIT; on a stream OVL_PARTIAL, on TCP OVL_OOB: the last byte is urgent. With
+ *          OVL_DONTWAIT a stream takes all or nothing: if no send is before it and there is room for some of the bytes,
+ *          the rest leaves like that of any other send.
  *
  * The record: bytes sent; after a cancel, how many had left. Of a datagram also -EDESTADDRREQ (the socket has no peer),
  * -EMSGSIZE (it is too long, and nothing was sent). See send(2).
@@ -365,7 +380,7 @@ OVL_API int ovl_send(struct ovl_thread *thread, uint64_t socket, const struct ov
  * Receives one datagram, and says from whom. Receives on one socket, with ovl_recv(), take datagrams in posting order.
  *
  * buffers:  n of them (1 to 64), filled one after the other. The array is captured, the memory lent.
- * flags:    also OVL_PEEK.
+ * flags:    also OVL_PEEK, OVL_DONTWAIT, OVL_PUSH_IMMEDIATE and OVL_PARTIAL.
  * from:     filled with the sender's address before the operation is indicated. Lent until then. NULL: not wanted.
  * from_len: filled with the bytes of that address; 0 when the sender has none, or no datagram came. Lent until then.
  *           NULL if and only if `from` is.
@@ -385,6 +400,7 @@ OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struc
  * Sends one datagram to an address, also where the socket is connected to another. A UDP socket that has no address
  * gets one. Sends on one socket leave in posting order.
  *
+ * flags:   also OVL_DONTROUTE and OVL_DONTWAIT.
  * buffers: n of them (0 to 64), together one datagram. The array is captured, the memory lent.
  * address: captured. The path of a Unix socket is absolute, as overlapd sees the file system. To port 0 nothing is
  * sent, and that is no error: it is lost, as at any port where nobody is. The socket gets no address by it.
@@ -476,6 +492,8 @@ OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct
 
 /*
  * Accepts a connection on a listening socket. Accepts are served in posting order.
+ *
+ * flags: also OVL_DONTWAIT.
  *
  * The record: value is the id of the new socket, which belongs to the session. See accept(2).
  */

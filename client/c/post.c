@@ -53,6 +53,8 @@
 #define POST_SPIN_NS (20 * UINT64_C(1000)) /* a daemon that is awake answers within this; a wake-up costs more */
 #define POST_ROOM_NS (UINT64_C(1000) * 1000)
 #define POST_FLAGS (OVL_WANT_VERDICT | OVL_QUIET)
+#define POST_FLAGS_IN (OVL_PEEK | OVL_PUSH_IMMEDIATE | OVL_DONTWAIT | OVL_PARTIAL)
+#define POST_FLAGS_OUT (OVL_DONTROUTE | OVL_DONTWAIT)
 
 /* A posting call. */
 struct post {
@@ -188,7 +190,7 @@ static int post_check(struct ovl_thread *thread, const struct post *post) {
         uint64_t len = 0;
 
         if (post->flags & ~(POST_FLAGS | post->flags_known))
-                return error_set(&thread->error, -EINVAL, OVL_REASON_UNKNOWN_FLAGS, "%s: unknown flags 0x%x",
+                return error_set(&thread->error, -EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, "%s: unknown flags 0x%x",
                                  post->call, post->flags & ~(POST_FLAGS | post->flags_known));
         if (post->n_buffers > OVL_SLICES_MAX)
                 return error_set(&thread->error, -EMSGSIZE, OVL_REASON_TOO_MANY_BUFFERS,
@@ -640,7 +642,7 @@ OVL_API int ovl_recv(struct ovl_thread *thread, uint64_t socket, const struct ov
                 .buffers = buffers,
                 .n_buffers = n,
                 .flags = flags,
-                .flags_known = OVL_PEEK | OVL_WAITALL,
+                .flags_known = POST_FLAGS_IN | OVL_OOB | OVL_WAITALL,
                 .overlapped = overlapped,
                 .routine = routine,
                 .entry = { .socket = socket, .op = OVL_OP_RECV },
@@ -660,6 +662,7 @@ OVL_API int ovl_send(struct ovl_thread *thread, uint64_t socket, const struct ov
                 .buffers = buffers,
                 .n_buffers = n,
                 .flags = flags,
+                .flags_known = POST_FLAGS_OUT | OVL_OOB | OVL_PARTIAL,
                 .overlapped = overlapped,
                 .routine = routine,
                 .entry = { .socket = socket, .op = OVL_OP_SEND },
@@ -677,7 +680,7 @@ OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struc
                 .buffers = buffers,
                 .n_buffers = n,
                 .flags = flags,
-                .flags_known = OVL_PEEK,
+                .flags_known = POST_FLAGS_IN,
                 .overlapped = overlapped,
                 .routine = routine,
                 .from = from,
@@ -768,6 +771,7 @@ OVL_API int ovl_sendto(struct ovl_thread *thread, uint64_t socket, const struct 
                 .buffers = buffers,
                 .n_buffers = n,
                 .flags = flags,
+                .flags_known = POST_FLAGS_OUT,
                 .overlapped = overlapped,
                 .routine = routine,
                 .entry = { .socket = socket, .op = OVL_OP_SENDTO },
@@ -881,6 +885,7 @@ OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned fl
                 .call = "ovl_accept",
                 .needs_structure = true,
                 .flags = flags,
+                .flags_known = OVL_DONTWAIT,
                 .overlapped = overlapped,
                 .routine = routine,
                 .entry = { .socket = listener, .op = OVL_OP_ACCEPT },
@@ -909,6 +914,7 @@ OVL_API int ovl_accept_into(struct ovl_thread *thread, uint64_t listener, uint64
                 .buffers = buffers,
                 .n_buffers = n,
                 .flags = flags,
+                .flags_known = OVL_DONTWAIT,
                 .overlapped = overlapped,
                 .routine = routine,
                 .accepted = accepted,

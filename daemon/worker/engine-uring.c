@@ -228,6 +228,19 @@ static void uring_prepare(struct io_uring_sqe *sqe, struct request *request) {
         sqe->flags |= IOSQE_FIXED_FILE;
 }
 
+static void uring_call_back(struct engine_uring *uring, struct op *op) {
+        if (list_is_empty(&uring->cancelling))
+                uring->recancel_ns = now_ns() + URING_RECANCEL_NS;
+        op->request.is_cancelling = true;
+        list_push_back(&uring->cancelling, &op->request.link);
+        uring_cancel_data(uring, (uintptr_t) op);
+}
+
+/* The kernel has no flag for an accept or a poll that is not to wait: it is called back right behind its start. */
+static bool uring_waits_anyway(const struct request *request) {
+        return (request->flags & MSG_DONTWAIT) && (request->kind == REQUEST_ACCEPT || request->kind == REQUEST_POLL);
+}
+
 static void uring_put(struct engine_uring *uring, struct op *op) {
         struct io_uring_sqe *sqe = uring_sqe(uring);
         struct request *request = &op->request;
@@ -237,6 +250,8 @@ static void uring_put(struct engine_uring *uring, struct op *op) {
         uring_prepare(sqe, request);
         io_uring_sqe_set_data64(sqe, (uintptr_t) op);
         uring->n_in_flight++;
+        if (uring_waits_anyway(request))
+                uring_call_back(uring, op);
 }
 
 static void uring_start(struct engine *engine, struct op *op) {
@@ -260,11 +275,7 @@ static void uring_cancel(struct engine *engine, struct op *op) {
                 list_unlink(&op->request.link);
                 list_push_back(&uring->cancelled, &op->request.link);
         } else {
-                if (list_is_empty(&uring->cancelling))
-                        uring->recancel_ns = now_ns() + URING_RECANCEL_NS;
-                op->request.is_cancelling = true;
-                list_push_back(&uring->cancelling, &op->request.link);
-                uring_cancel_data(uring, (uintptr_t) op);
+                uring_call_back(uring, op);
         }
 }
 
@@ -368,6 +379,8 @@ static void uring_event_of_op(struct op *op, int32_t result, struct engine_event
                 if (result == -EINTR || result == -EAGAIN)
                         result = -ECANCELED;
         }
+        if (result == -ECANCELED && uring_waits_anyway(&op->request))
+                result = -EAGAIN;
         if (op->request.kind == REQUEST_POLL)
                 result = uring_events(&op->request, result);
         op->request.is_cancelling = false;

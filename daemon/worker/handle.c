@@ -205,8 +205,8 @@ void handle_replace(struct socket *old, struct handle *hidden, struct list *ende
         struct socket *next = handle_let_go(hidden);
         struct list *link;
 
-        for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++)
-                list_for_each(queued, &old->queues[direction].ops)
+        for (size_t i = 0; i < SOCKET_QUEUES; i++)
+                list_for_each(queued, &old->queues[i].ops)
                         handles_leave_op(list_entry(queued, struct op, link));
         list_for_each(polling, &old->polls)
                 handles_leave_op(list_entry(polling, struct op, link));

@@ -4,6 +4,9 @@
 
 #include "daemon/worker/op.h"
 
+#define OP_MESSAGES_IN (OVL_MESSAGE_PEEK | OVL_MESSAGE_PUSH_IMMEDIATE | OVL_MESSAGE_DONTWAIT | OVL_MESSAGE_PARTIAL)
+#define OP_MESSAGES_OUT (OVL_MESSAGE_DONTROUTE | OVL_MESSAGE_DONTWAIT)
+
 const struct op_form op_forms[OP_FORMS] = {
         [OVL_OP_CONNECT] = {
                 .is_known = true,
@@ -27,6 +30,7 @@ const struct op_form op_forms[OP_FORMS] = {
                 .n_addresses = 2,
                 .has_prepared = true,
                 .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE,
+                .messages = OVL_MESSAGE_DONTWAIT,
         },
         [OVL_OP_RECV] = {
                 .is_known = true,
@@ -36,7 +40,8 @@ const struct op_form op_forms[OP_FORMS] = {
                 .receives = true,
                 .has_buffer = true,
                 .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE,
-                .messages = OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL,
+                .messages = OP_MESSAGES_IN,
+                .stream_messages = OVL_MESSAGE_OOB | OVL_MESSAGE_WAITALL,
         },
         [OVL_OP_SEND] = {
                 .is_known = true,
@@ -46,6 +51,8 @@ const struct op_form op_forms[OP_FORMS] = {
                 .sends = true,
                 .has_buffer = true,
                 .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE,
+                .messages = OP_MESSAGES_OUT,
+                .stream_messages = OVL_MESSAGE_OOB | OVL_MESSAGE_PARTIAL,
         },
         [OVL_OP_RECVFROM] = {
                 .is_known = true,
@@ -56,7 +63,7 @@ const struct op_form op_forms[OP_FORMS] = {
                 .has_buffer = true,
                 .n_addresses = 1,
                 .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE,
-                .messages = OVL_MESSAGE_PEEK,
+                .messages = OP_MESSAGES_IN,
         },
         [OVL_OP_SENDTO] = {
                 .is_known = true,
@@ -67,6 +74,7 @@ const struct op_form op_forms[OP_FORMS] = {
                 .has_buffer = true,
                 .has_address = true,
                 .flags = OVL_ENTRY_VECTOR | OVL_ENTRY_INLINE,
+                .messages = OP_MESSAGES_OUT,
         },
         [OVL_OP_DISCONNECT] = {
                 .is_known = true,

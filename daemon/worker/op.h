@@ -67,12 +67,13 @@ struct op_form {
         bool has_payload;         /* inline: bytes come along with its entry, also where it sends none */
         bool has_buffer;          /* the fields of the entry that it reads, below */
         bool has_address;
-        uint8_t n_addresses; /* in aux: so many, or nothing */
-        bool has_events;     /* in `other` */
-        bool has_prepared;   /* likewise: a socket, or 0 */
-        bool transmits;      /* memory and a file, which it names by `buffer`, `other` and `aux` */
-        uint8_t flags;       /* enum ovl_entry_flags, beside OVL_ENTRY_WANT_VERDICT */
-        uint32_t messages;   /* enum ovl_message_flags, or of a disconnect enum ovl_transmit_flags */
+        uint8_t n_addresses;      /* in aux: so many, or nothing */
+        bool has_events;          /* in `other` */
+        bool has_prepared;        /* likewise: a socket, or 0 */
+        bool transmits;           /* memory and a file, which it names by `buffer`, `other` and `aux` */
+        uint8_t flags;            /* enum ovl_entry_flags, beside OVL_ENTRY_WANT_VERDICT */
+        uint32_t messages;        /* enum ovl_message_flags, or of a disconnect enum ovl_transmit_flags */
+        uint32_t stream_messages; /* further ones, on a stream */
 };
 
 #define OP_FORMS (OVL_OP_RESOLVE + 1)
@@ -211,6 +212,16 @@ static inline bool op_receives(const struct op *op) {
 /* Whether it is at sending memory and a file, by many requests. */
 static inline bool op_transmits(const struct op *op) {
         return op_form(op)->transmits && op_step(op) == STEP_TRANSFER;
+}
+
+/* Whether it is about the urgent byte of a stream, which is received beside the stream. */
+static inline bool op_is_urgent(const struct op *op) {
+        return op->code == OVL_OP_RECV && (op->message_flags & OVL_MESSAGE_OOB);
+}
+
+/* Whether it is to be done now or not at all. A send of which some bytes have left is past that. */
+static inline bool op_must_not_wait(const struct op *op) {
+        return !op_form(op)->transmits && (op->message_flags & OVL_MESSAGE_DONTWAIT) && op->done == 0;
 }
 
 /* What the monitor is asked, in the scratch. */

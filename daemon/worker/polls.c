@@ -49,6 +49,7 @@ static void polls_request(struct socket *socket, struct op *op) {
         op->request.kind = REQUEST_POLL;
         op->request.file = &socket->file;
         op->request.parts = &op->one;
+        op->request.flags = 0;
         op->request.events = polls_to_kernel(op->events);
         socket->engine->ops->start(socket->engine, op);
 }

@@ -214,18 +214,27 @@ static int post_take_aux(struct session *session, struct op *op, const struct ov
         return 0;
 }
 
+/* To wait for all is to wait, and to take all. */
+#define POST_NOT_WITH_WAITALL (OVL_MESSAGE_OOB | OVL_MESSAGE_PEEK | OVL_MESSAGE_DONTWAIT | OVL_MESSAGE_PARTIAL)
+
+/* Hints that nothing here acts on: bytes are never held back, and streams have no messages of which there were parts.
+ */
+#define POST_HINTS (OVL_MESSAGE_PUSH_IMMEDIATE | OVL_MESSAGE_PARTIAL)
+
 static int post_check_flags(const struct op *op, const struct op_form *form, const struct ovl_entry *entry,
                             unsigned *ret_reason) {
-        uint32_t messages = form->messages;
+        uint32_t messages = form->messages | (op->socket->type == SOCK_STREAM ? form->stream_messages : 0);
 
-        /* There is nothing to wait for behind the one datagram. */
-        if (op->socket->type == SOCK_DGRAM)
-                messages &= ~(uint32_t) OVL_MESSAGE_WAITALL;
+        if (op->socket->family == AF_UNIX)
+                messages &= ~(uint32_t) OVL_MESSAGE_OOB;
         if ((entry->flags & ~(OVL_ENTRY_WANT_VERDICT | form->flags)) || (entry->op_flags & ~messages))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
         if ((entry->flags & OVL_ENTRY_INLINE) && ((entry->flags & OVL_ENTRY_VECTOR) || op->peer->lane))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
-        if (entry->op_flags == (OVL_MESSAGE_PEEK | OVL_MESSAGE_WAITALL))
+        if ((entry->op_flags & OVL_MESSAGE_WAITALL) && (entry->op_flags & POST_NOT_WITH_WAITALL))
+                return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
+        /* What was accepted cannot be given back. */
+        if (form->has_prepared && entry->op_flags != 0 && !slice_is_empty(&entry->buffer))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
         if (form->transmits && entry->op_flags != 0 &&
             (op->socket->type == SOCK_DGRAM || !(entry->op_flags & OVL_TRANSMIT_DISCONNECT)))
@@ -273,6 +282,7 @@ static int post_take_fields(struct session *session, struct op *op, const struct
         if (entry->indication > OVL_INDICATE_QUIET)
                 return refuse(-EINVAL, OVL_REASON_BAD_INDICATION, ret_reason);
         op->events = (uint32_t) entry->other;
+        op->message_flags = form->transmits ? entry->op_flags : entry->op_flags & ~(uint32_t) POST_HINTS;
         if (form->has_address)
                 r = post_take_address(session, op, entry, ret_reason);
         if (r == 0 && form->has_buffer)
@@ -416,7 +426,6 @@ static struct op *post_begin(struct session *session, struct peer *peer, const s
         op->code = entry->op;
         op->indication = entry->indication;
         op->steps = op_form(op)->steps;
-        op->message_flags = entry->op_flags;
         return op;
 }
 

@@ -469,9 +469,11 @@ static bool handle_has_match_among(const struct handle *handle, const struct lis
 
 bool handle_has_match(const struct handle *handle, const struct match *match) {
         const struct socket *socket = handle->socket;
-        const struct list *all[] = { &socket->queues[DIRECTION_IN].ops, &socket->queues[DIRECTION_OUT].ops,
-                                     &socket->polls, &socket->ioctls, &socket->flushes };
+        const struct list *all[] = { &socket->polls, &socket->ioctls, &socket->flushes };
 
+        for (size_t i = 0; i < SOCKET_QUEUES; i++)
+                if (handle_has_match_among(handle, &socket->queues[i].ops, match))
+                        return true;
         for (size_t i = 0; i < sizeof(all) / sizeof(all[0]); i++)
                 if (handle_has_match_among(handle, all[i], match))
                         return true;

@@ -60,7 +60,7 @@
 #define SOCKET_ERESTARTSYS 512 /* kernel-internal; must never be seen, and is harmless if it is */
 
 static struct queue *queue_of(struct socket *socket, const struct op *op) {
-        return &socket->queues[op_form(op)->direction];
+        return &socket->queues[op_is_urgent(op) ? QUEUE_URGENT : op_form(op)->direction];
 }
 
 int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, int *take_fd, int family, int type,
@@ -82,8 +82,8 @@ int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, i
         list_init(&socket->polls);
         list_init(&socket->ioctls);
         list_init(&socket->flushes);
-        list_init(&socket->queues[DIRECTION_IN].ops);
-        list_init(&socket->queues[DIRECTION_OUT].ops);
+        for (size_t i = 0; i < SOCKET_QUEUES; i++)
+                list_init(&socket->queues[i].ops);
         engine_file_init(&socket->file, *take_fd, 0);
         r = engine->ops->attach(engine, &socket->file);
         if (r < 0)
@@ -161,8 +161,16 @@ static int socket_check_type(const struct socket *socket, const struct op *op, u
         return 0;
 }
 
-static int socket_check_transfer(const struct socket *socket, enum direction direction, unsigned *ret_reason) {
-        const struct queue *queue = &socket->queues[direction];
+static bool socket_has_option(const struct socket *socket, int option) {
+        int value = 0;
+        socklen_t len = sizeof(value);
+
+        return getsockopt(socket->file.fd, SOL_SOCKET, option, &value, &len) == 0 && value != 0;
+}
+
+static int socket_check_transfer(const struct socket *socket, const struct op *op, unsigned *ret_reason) {
+        enum direction direction = op_form(op)->direction;
+        const struct queue *queue = queue_of((struct socket *) socket, op);
 
         if (socket->state == SOCKET_LISTENING)
                 return refuse(-ENOTCONN, OVL_REASON_LISTENING, ret_reason);
@@ -170,12 +178,14 @@ static int socket_check_transfer(const struct socket *socket, enum direction dir
                 return refuse(-EINVAL, OVL_REASON_NOT_CONNECTED, ret_reason);
         if (!is_datagram(socket) && socket->state != SOCKET_CONNECTED)
                 return refuse(-ENOTCONN, OVL_REASON_NOT_CONNECTED, ret_reason);
-        if (queue->is_shut)
+        if (socket->queues[direction].is_shut)
                 return refuse(-ESHUTDOWN, direction == DIRECTION_IN ? OVL_REASON_RECV_SHUT : OVL_REASON_SEND_SHUT,
                               ret_reason);
         /* Behind others it waits for its turn to fail: records keep the order of the queue. */
         if (socket->error && (direction == DIRECTION_OUT || queue->has_failed) && list_is_empty(&queue->ops))
                 return refuse(socket->error, OVL_REASON_NONE, ret_reason);
+        if (op_is_urgent(op) && socket_has_option(socket, SO_OOBINLINE))
+                return refuse(-EINVAL, OVL_REASON_OOB_INLINE, ret_reason);
         return 0;
 }
 
@@ -202,13 +212,13 @@ int socket_check(const struct socket *socket, const struct op *op, unsigned *ret
         case OVL_OP_TRANSMIT_FILE:
                 if (is_datagram(socket))
                         return refuse(-ENOTCONN, OVL_REASON_OP_NOT_FOR_SOCKET, ret_reason);
-                return socket_check_transfer(socket, DIRECTION_OUT, ret_reason);
+                return socket_check_transfer(socket, op, ret_reason);
         case OVL_OP_TRANSMIT_PACKETS:
                 if (socket->state != SOCKET_CONNECTED && socket->state != SOCKET_LISTENING)
                         return refuse(-ENOTCONN, OVL_REASON_NOT_CONNECTED, ret_reason);
-                return socket_check_transfer(socket, DIRECTION_OUT, ret_reason);
+                return socket_check_transfer(socket, op, ret_reason);
         default:
-                return socket_check_transfer(socket, op_form(op)->direction, ret_reason);
+                return socket_check_transfer(socket, op, ret_reason);
         }
 }
 
@@ -218,6 +228,16 @@ int socket_check(const struct socket *socket, const struct op *op, unsigned *ret
 static bool op_can_merge(const struct op *op) {
         return op->len > op->done && op->message_flags == 0 && op->cancel == 0 && !is_datagram(op->socket) &&
                (op->code == OVL_OP_RECV || op->code == OVL_OP_SEND);
+}
+
+/*
+ * Whether a receive waits for data without taking it: where it has no room, and beside receives of urgent data, which
+ * have to be served before the stream is received beyond their byte.
+ */
+static bool socket_only_looks(const struct socket *socket, const struct op *op) {
+        if (is_datagram(socket))
+                return false;
+        return op->len == 0 || op_is_urgent(op) || !list_is_empty(&socket->queues[QUEUE_URGENT].ops);
 }
 
 /* Appends the buffers of the ops behind the first to the request of the first. */
@@ -252,9 +272,30 @@ static int request_flags(const struct op *op) {
 
         if (op_receives(op) && (op->message_flags & OVL_MESSAGE_PEEK))
                 flags |= MSG_PEEK;
-        if (op_sends(op) && is_unix_datagram(op->socket))
+        if (op_sends(op) && (op->message_flags & OVL_MESSAGE_DONTROUTE) && !op_form(op)->transmits)
+                flags |= MSG_DONTROUTE;
+        if ((op_sends(op) && is_unix_datagram(op->socket)) || op_must_not_wait(op))
                 flags |= MSG_DONTWAIT;
         return flags;
+}
+
+/*
+ * Only the last byte of a send is urgent. It leaves by itself: the kernel calls the last byte that it took the urgent
+ * one, and may take fewer than there are.
+ */
+static void request_leave_last_byte(struct request *request, struct op *op) {
+        struct iovec *most = op->parts == &op->one ? op->scratch : &op->one;
+
+        while (op->n_parts > 1 && op->parts[op->n_parts - 1].iov_len == 0)
+                op->n_parts--;
+        if (op->len - op->done == 1) {
+                request->flags |= MSG_OOB;
+        } else if (op->n_parts > 1) {
+                request->n_parts = op->n_parts - 1;
+        } else {
+                *most = (struct iovec){ op->parts->iov_base, op->parts->iov_len - 1 };
+                request->parts = most;
+        }
 }
 
 static void socket_request(struct socket *socket, struct queue *queue, struct op *op) {
@@ -271,16 +312,19 @@ static void socket_request(struct socket *socket, struct queue *queue, struct op
                         request->message.msg_name = datagram_name(op);
                         request->message.msg_namelen = sizeof(struct sockaddr_storage);
                 }
-        } else if (op_sends(op))
+        } else if (op_sends(op)) {
                 request->kind = REQUEST_SEND;
-        else
+        } else {
                 /* Without room a stream is only looked at; a datagram is taken. */
-                request->kind = op->len > 0 || is_datagram(socket) ? REQUEST_RECV : REQUEST_POLL;
+                request->kind = socket_only_looks(socket, op) ? REQUEST_POLL : REQUEST_RECV;
+        }
         queue_merge(queue, op, socket->engine->stats);
         if (is_datagram(socket))
                 datagram_request(op);
         request->flags = request_flags(op);
-        request->events = POLLIN | POLLRDHUP;
+        request->events = (op_is_urgent(op) ? POLLPRI : POLLIN) | POLLRDHUP;
+        if (op_sends(op) && (op->message_flags & OVL_MESSAGE_OOB))
+                request_leave_last_byte(request, op);
 }
 
 /* A piece of a file must not wait for a peer; bytes that others follow need not leave by themselves. */
@@ -385,6 +429,53 @@ static void socket_finish_send_side(struct socket *socket) {
                 socket->engine->ops->shutdown(socket->engine, &socket->file, SHUT_WR);
 }
 
+/* Takes the urgent byte, if it is there: the kernel has no receive that waits for it. Returns 1, 0 or -errno. */
+static int urgent_take(struct op *op) {
+        struct msghdr message = { .msg_iov = op->parts, .msg_iovlen = op->n_parts };
+        ssize_t n;
+
+        if (op->len == 0)
+                return -EAGAIN;
+        op->socket->engine->stats->system_calls++;
+        n = recvmsg(op->socket->file.fd, &message, request_flags(op) | MSG_OOB | MSG_DONTWAIT);
+        return n < 0 ? -errno : (int) n;
+}
+
+/* Returns whether the op has ended. */
+static bool socket_try_urgent(struct socket *socket, struct op *op, struct list *ended) {
+        if (urgent_take(op) > 0) {
+                socket->bytes_received++;
+                socket_end(socket, op, 0, OVL_REASON_NONE, 1, ended);
+        } else if (op_must_not_wait(op)) {
+                socket_end(socket, op, -EAGAIN, OVL_REASON_WOULD_WAIT, 0, ended);
+        } else {
+                return false;
+        }
+        return true;
+}
+
+/*
+ * The stream is about to be received. The kernel forgets an urgent byte that is next in the stream and was not taken by
+ * then; a receive that begins before the byte ends there.
+ */
+static void socket_save_urgent(struct socket *socket) {
+        struct op *op = socket->queues[QUEUE_URGENT].active;
+
+        if (!op || op->done > 0 || urgent_take(op) <= 0)
+                return;
+        op->done = 1;
+        socket->bytes_received++;
+        socket->engine->ops->cancel(socket->engine, op);
+}
+
+/* A receive is in the kernel that knows nothing of urgent data: it is called back, and begins again. */
+static void socket_make_way(struct socket *socket) {
+        struct op *op = socket->queues[DIRECTION_IN].active;
+
+        if (op && op->request.kind == REQUEST_RECV && op->cancel == 0)
+                socket->engine->ops->cancel(socket->engine, op);
+}
+
 /* Starts the first op of a queue, if none is in flight. */
 static void queue_start(struct socket *socket, struct queue *queue, struct list *ended) {
         struct list *link;
@@ -420,6 +511,8 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                         socket_start_shut(socket, op, ended);
                         continue;
                 }
+                if (op_is_urgent(op) && socket_try_urgent(socket, op, ended))
+                        continue;
                 queue->active = op;
                 op->state = OP_ACTIVE;
                 if (op_asks(op)) {
@@ -458,7 +551,13 @@ void socket_post(struct socket *socket, struct op *op, struct list *ended) {
         /* A receive that was taken had one; a connect gives one, and so does a send that leaves, except from Unix. */
         if (is_datagram(socket) && (socket->family != AF_UNIX || !op_sends(op)) && !datagram_is_for_nobody(op))
                 socket->has_name = true;
-        queue_start(socket, queue, ended);
+        /* It may not overtake, and it may not wait for its turn. */
+        if (op_must_not_wait(op) && list_first(&queue->ops) != &op->link)
+                socket_end(socket, op, -EAGAIN, OVL_REASON_WOULD_WAIT, 0, ended);
+        else
+                queue_start(socket, queue, ended);
+        if (socket->queues[QUEUE_URGENT].active == op)
+                socket_make_way(socket);
 }
 
 /* --- Results ---------------------------------------------------------------------------------------------------- */
@@ -598,6 +697,10 @@ static void socket_finish_failure(struct socket *socket, struct op *op, int32_t 
         int status;
 
         socket_undo(socket, op);
+        if (result == -EAGAIN && op_must_not_wait(op) && op->cancel == 0) {
+                socket_end(socket, op, result, OVL_REASON_WOULD_WAIT, 0, ended);
+                return;
+        }
         if (result == -ECANCELED || socket_retries(queue, op, result))
                 return;
         status = op_step(op) == STEP_ACCEPT ? result : socket_fail(socket, queue, result);
@@ -673,6 +776,47 @@ static void socket_finish_transmit(struct socket *socket, struct op *op, int32_t
                 socket_advance(socket, op, ended);
 }
 
+/* What broke the connection, where no other op was told of it before. 0: nothing did. */
+static int socket_take_error(struct socket *socket, struct queue *queue) {
+        socklen_t len = sizeof(int);
+        int error = 0;
+
+        if (!socket->error && getsockopt(socket->file.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0)
+                return socket_fail(socket, queue, -error);
+        return socket->error;
+}
+
+/* The poll of a receive of urgent data ended. What is told may be taken by others, who share the socket. */
+static void socket_finish_urgent(struct socket *socket, struct op *op, int32_t events, struct list *ended) {
+        int r;
+
+        op->state = OP_QUEUED;
+        if (op->done > 0 || (op->len == 0 && events > 0 && (events & POLLPRI))) {
+                socket_end(socket, op, 0, OVL_REASON_NONE, op->done, ended);
+                return;
+        }
+        r = events > 0 && op->cancel == 0 ? urgent_take(op) : -EAGAIN;
+        if (r > 0) {
+                socket->bytes_received++;
+                socket_end(socket, op, 0, OVL_REASON_NONE, 1, ended);
+        } else if (events < 0 || op->cancel != 0) {
+                socket_finish_failure(socket, op, events < 0 ? events : -ECANCELED, ended);
+        } else if (socket_has_option(socket, SO_OOBINLINE)) {
+                socket_end(socket, op, -EINVAL, OVL_REASON_OOB_INLINE, 0, ended);
+        } else if (r == 0 || (events & (POLLHUP | POLLERR | POLLRDHUP))) {
+                socket_end(socket, op, socket_take_error(socket, queue_of(socket, op)), OVL_REASON_NONE, 0, ended);
+        }
+}
+
+/* There is something to receive, beside receives of urgent data. */
+static void socket_receive_now(struct socket *socket, struct op *op) {
+        socket_save_urgent(socket);
+        queue_of(socket, op)->active = op;
+        op->request.kind = REQUEST_RECV;
+        op->request.flags |= MSG_DONTWAIT;
+        socket->engine->ops->start(socket->engine, op);
+}
+
 void socket_read(struct socket *socket, struct op *op, struct list *ended) {
         struct queue *queue = queue_of(socket, op);
         unsigned reason = OVL_REASON_NONE;
@@ -706,6 +850,8 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
                 socket_finish_connect(socket, op, result, reason, ended);
         } else if (op_step(op) == STEP_RENEW) {
                 socket_finish_renewal(socket, op, result, reason, ended);
+        } else if (op_is_urgent(op)) {
+                socket_finish_urgent(socket, op, result, ended);
         } else if (op_transmits(op)) {
                 socket_finish_transmit(socket, op, result, ended);
         } else if (result < 0) {
@@ -713,6 +859,10 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
         } else if (op->request.kind == REQUEST_ACCEPT) {
                 op->fd = result;
                 socket_leave(socket, op, ended);
+        } else if (op->request.kind == REQUEST_POLL && op->len > op->done && op->cancel == 0) {
+                socket_receive_now(socket, op);
+        } else if (op->request.kind == REQUEST_POLL && op->len > 0) {
+                socket_undo(socket, op);
         } else if (op->request.kind == REQUEST_POLL) {
                 socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
         } else if (result == 0 && op_receives(op) && !is_datagram(socket)) {
@@ -755,8 +905,8 @@ void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, c
                    const void *argument, unsigned reason, uint32_t *cancelled, struct list *ended) {
         polls_cancel(socket, matches, argument, reason, cancelled);
         ioctls_cancel(socket, matches, argument, reason, cancelled, ended);
-        for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++) {
-                struct queue *queue = &socket->queues[direction];
+        for (size_t i = 0; i < SOCKET_QUEUES; i++) {
+                struct queue *queue = &socket->queues[i];
                 bool is_in_flight = queue_mark_cancelled(queue, matches, argument, reason, cancelled);
 
                 /* Records keep the order of the queue: what is behind the request in flight ends with it. */
@@ -797,8 +947,8 @@ int socket_shut_receive(struct socket *socket) {
 }
 
 void socket_retry(struct socket *socket, uint64_t now, struct list *ended) {
-        for (int direction = DIRECTION_IN; direction <= DIRECTION_OUT; direction++) {
-                struct queue *queue = &socket->queues[direction];
+        for (size_t i = 0; i < SOCKET_QUEUES; i++) {
+                struct queue *queue = &socket->queues[i];
 
                 if (queue->retry_at == 0 || queue->retry_at > now)
                         continue;
@@ -808,12 +958,10 @@ void socket_retry(struct socket *socket, uint64_t now, struct list *ended) {
 }
 
 uint64_t socket_retry_at(const struct socket *socket) {
-        uint64_t in = socket->queues[DIRECTION_IN].retry_at;
-        uint64_t out = socket->queues[DIRECTION_OUT].retry_at;
+        uint64_t earliest = UINT64_MAX;
 
-        if (in == 0)
-                in = UINT64_MAX;
-        if (out == 0)
-                out = UINT64_MAX;
-        return in < out ? in : out;
+        for (size_t i = 0; i < SOCKET_QUEUES; i++)
+                if (socket->queues[i].retry_at > 0 && socket->queues[i].retry_at < earliest)
+                        earliest = socket->queues[i].retry_at;
+        return earliest;
 }

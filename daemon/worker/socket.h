@@ -28,6 +28,12 @@ struct queue {
         uint64_t retry_at; /* ns: the first op is not started before; 0: at once */
 };
 
+/* Beside a queue for each direction: receives of urgent data wait for nobody's ordinary receive. */
+enum {
+        QUEUE_URGENT = DIRECTION_OUT + 1,
+        SOCKET_QUEUES,
+};
+
 struct socket {
         struct list link;  /* among those that are free */
         struct list retry; /* among those that start an op again later */
@@ -40,12 +46,12 @@ struct socket {
         int family;
         int type;
         enum socket_state state;
-        struct queue queues[2]; /* by direction */
-        struct list polls;      /* all in flight */
-        struct list ioctls;     /* that the monitor was asked */
-        struct list flushes;    /* that wait for the ends of what was posted before them */
-        uint32_t n_ops;         /* in the queues and lists */
-        int error;              /* the connection is broken: what everything ends with; 0: it is not */
+        struct queue queues[SOCKET_QUEUES]; /* by direction, and QUEUE_URGENT */
+        struct list polls;                  /* all in flight */
+        struct list ioctls;                 /* that the monitor was asked */
+        struct list flushes;                /* that wait for the ends of what was posted before them */
+        uint32_t n_ops;                     /* in the queues and lists */
+        int error;                          /* the connection is broken: what everything ends with; 0: it is not */
         bool has_name;          /* a datagram socket: it has an address, or an op that was taken will give it one */
         int lent_error;         /* a datagram socket: what a send met and the next receive ends with; 0: nothing */
         struct op *accept;      /* borrowed: whose connection will take the place of this socket; NULL: none */

@@ -121,6 +121,120 @@ static void section_07_waits_for_all(void **state) {
         section_stop(&section);
 }
 
+static void section_07_parts_of_messages_are_none(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct section section;
+
+        section_start(&section);
+        assert_int_equal(section_recv(&section, 0, OVL_PARTIAL, &receiving, NULL), OVL_PENDING);
+        peer_write(section.fd, "0123456789abcde", 15);
+        client_expect(&section.client, &receiving, 0, 10);
+        assert_int_equal(receiving.flags, 0);
+        assert_int_equal(section_recv(&section, 0, OVL_PARTIAL, &receiving, NULL), OVL_PENDING);
+        client_expect(&section.client, &receiving, 0, 5);
+        assert_int_equal(receiving.flags, 0);
+        assert_int_equal(section_recv(&section, 0, OVL_WAITALL | OVL_PARTIAL | OVL_WANT_VERDICT, &receiving, NULL),
+                         -EOPNOTSUPP);
+        section_stop(&section);
+}
+
+static void section_07_urgent_data_is_apart(void **state) {
+        struct ovl_overlapped receiving = { 0 }, urgent[2] = { 0 };
+        struct section section;
+
+        section_start(&section);
+        /* Neither waits for the other, and both are filled in their own order. */
+        assert_int_equal(section_recv(&section, 0, 0, &receiving, NULL), OVL_PENDING);
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(section_recv(&section, 1 + i, OVL_OOB | OVL_WANT_VERDICT, &urgent[i], NULL),
+                                 OVL_PENDING);
+        for (size_t i = 0; i < 2; i++) {
+                assert_int_equal(send(section.fd, i == 0 ? "!" : "?", 1, MSG_OOB), 1);
+                client_expect(&section.client, &urgent[i], 0, 1);
+        }
+        assert_int_equal(section.client.memory[10], '!');
+        assert_int_equal(section.client.memory[20], '?');
+        assert_int_equal(ovl_wait(section.client.thread, &receiving, SECTION_NOTHING, 0), -ETIMEDOUT);
+        /* Nor is it lost when the stream goes on behind it. */
+        assert_int_equal(section_recv(&section, 1, OVL_OOB | OVL_WANT_VERDICT, &urgent[0], NULL), OVL_PENDING);
+        assert_int_equal(send(section.fd, "...!", 4, MSG_OOB), 4);
+        peer_write(section.fd, "five.", 5);
+        client_expect(&section.client, &urgent[0], 0, 1);
+        assert_int_equal(section.client.memory[10], '!');
+        client_expect(&section.client, &receiving, 0, 3);
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, NULL), 0);
+        client_expect(&section.client, &receiving, 0, 5);
+        /* There is none; and where it is in the stream there never is any. */
+        assert_int_equal(section_recv(&section, 1, OVL_OOB | OVL_DONTWAIT | OVL_WANT_VERDICT, &urgent[0], NULL), 0);
+        client_expect(&section.client, &urgent[0], -EAGAIN, 0);
+        assert_ok(ovl_setsockopt(section.client.thread, section.socket, SOL_SOCKET, SO_OOBINLINE, 1));
+        assert_int_equal(section_recv(&section, 1, OVL_OOB | OVL_WANT_VERDICT, &urgent[0], NULL), -EINVAL);
+        assert_int_equal(section_recv(&section, 1, OVL_OOB | OVL_WAITALL | OVL_WANT_VERDICT, &urgent[0], NULL),
+                         -EOPNOTSUPP);
+        section_stop(&section);
+}
+
+static void section_07_urgent_data_that_never_comes(void **state) {
+        struct ovl_overlapped urgent[3] = { 0 };
+        struct section section;
+
+        section_start(&section);
+        for (size_t i = 0; i < 3; i++)
+                assert_int_equal(section_recv(&section, i, OVL_OOB, &urgent[i], NULL), OVL_PENDING);
+        assert_ok(ovl_cancel(section.client.thread, section.socket, &urgent[0]));
+        client_expect(&section.client, &urgent[0], -ECANCELED, 0);
+        assert_int_equal(send(section.fd, "!", 1, MSG_OOB), 1);
+        assert_int_equal(shutdown(section.fd, SHUT_WR), 0);
+        client_expect(&section.client, &urgent[1], 0, 1);
+        client_expect(&section.client, &urgent[2], 0, 0);
+        assert_int_equal(section_recv(&section, 0, OVL_OOB, &urgent[0], NULL), OVL_PENDING);
+        peer_reset(section.fd);
+        section.fd = -1;
+        client_await(&section.client, &urgent[0]);
+        client_stop(&section.client);
+}
+
+static void section_07_a_hint_changes_nothing(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct section section;
+
+        section_start(&section);
+        assert_int_equal(section_recv(&section, 0, OVL_PUSH_IMMEDIATE | OVL_WANT_VERDICT, &receiving, NULL),
+                         OVL_PENDING);
+        peer_write(section.fd, "five.", 5);
+        client_expect(&section.client, &receiving, 0, 5);
+        assert_int_equal(receiving.flags, 0);
+        section_stop(&section);
+}
+
+static void section_07_does_not_wait(void **state) {
+        struct ovl_overlapped receiving[2] = { 0 };
+        struct section section;
+        const unsigned now = OVL_DONTWAIT | OVL_WANT_VERDICT;
+        struct ovl_buffer none;
+
+        section_start(&section);
+        none = (struct ovl_buffer){ section.client.memory, 0 };
+        assert_int_equal(section_recv(&section, 0, now, &receiving[0], NULL), 0);
+        client_expect(&section.client, &receiving[0], -EAGAIN, 0);
+        assert_ok(ovl_recv(section.client.thread, section.socket, &none, 1, OVL_DONTWAIT, &receiving[0], NULL));
+        client_expect(&section.client, &receiving[0], -EAGAIN, 0);
+        section_bring(&section, "five.");
+        assert_ok(ovl_recv(section.client.thread, section.socket, &none, 1, OVL_DONTWAIT, &receiving[0], NULL));
+        client_expect(&section.client, &receiving[0], 0, 0);
+        assert_int_equal(section_recv(&section, 0, now, &receiving[0], NULL), 0);
+        client_expect(&section.client, &receiving[0], 0, 5);
+        /* One that does not wait does not overtake either. */
+        assert_int_equal(section_recv(&section, 0, OVL_WAITALL, &receiving[0], NULL), OVL_PENDING);
+        peer_write(section.fd, "01234", 5);
+        assert_int_equal(section_recv(&section, 1, now, &receiving[1], NULL), 0);
+        client_expect(&section.client, &receiving[1], -EAGAIN, 0);
+        peer_write(section.fd, "56789", 5);
+        client_expect(&section.client, &receiving[0], 0, 10);
+        assert_memory_equal(section.client.memory, "0123456789", 10);
+        section_stop(&section);
+}
+
 static void section_07_needs_a_connection(void **state) {
         struct ovl_overlapped receiving = { 0 };
         struct sockaddr_storage address;
@@ -147,6 +261,11 @@ int main(int argc, char **argv) {
                 { "7.8 a receive without room takes nothing", section_07_no_room_takes_nothing },
                 { "7.9 a look takes nothing", section_07_a_look_takes_nothing },
                 { "7.10 a receive that waits for all", section_07_waits_for_all },
+                { "7.11 parts of messages mean nothing to a stream", section_07_parts_of_messages_are_none },
+                { "7.12 urgent data is received apart", section_07_urgent_data_is_apart },
+                { "7.12 urgent data that never comes", section_07_urgent_data_that_never_comes },
+                { "7.13 a hint changes nothing", section_07_a_hint_changes_nothing },
+                { "7.2 a receive that does not wait does not overtake", section_07_does_not_wait },
                 { "7.14 a receive needs a connection", section_07_needs_a_connection },
         };
 

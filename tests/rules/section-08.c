@@ -77,12 +77,68 @@ static void section_08_after_a_reset(void **state) {
         client_stop(&section.client);
 }
 
+static void section_08_flags(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct section section;
+        struct ovl_buffer parts[3];
+        char got[2], urgent;
+
+        section_start(&section);
+        assert_int_equal(client_send(&section.client, section.socket, section.client.memory, 1,
+                                     OVL_PARTIAL | OVL_DONTROUTE | OVL_WANT_VERDICT, &sending),
+                         0);
+        client_expect(&section.client, &sending, 0, 1);
+        peer_read(section.fd, got, 1);
+        assert_int_equal(client_send(&section.client, section.socket, section.client.memory, 1, 0x40000000, &sending),
+                         -EOPNOTSUPP);
+        assert_int_equal(client_send(&section.client, section.socket, section.client.memory, 1, OVL_PEEK, &sending),
+                         -EOPNOTSUPP);
+        /* Only the last byte is urgent, wherever it lies. */
+        memcpy(section.client.memory, "abc", 3);
+        for (size_t n = 1; n <= 3; n++) {
+                parts[0] = (struct ovl_buffer){ section.client.memory, n == 1 ? 3 : 2 };
+                parts[1] = (struct ovl_buffer){ section.client.memory + 2, 1 };
+                parts[2] = (struct ovl_buffer){ section.client.memory, 0 };
+                assert_ok(ovl_send(section.client.thread, section.socket, parts, n, OVL_OOB, &sending, NULL));
+                client_expect(&section.client, &sending, 0, 3);
+                peer_read(section.fd, got, 2);
+                assert_memory_equal(got, "ab", 2);
+                assert_int_equal(recv(section.fd, &urgent, 1, MSG_OOB), 1);
+                assert_int_equal(urgent, 'c');
+        }
+        section_stop(&section);
+}
+
+static void section_08_is_taken_whole_or_not(void **state) {
+        struct ovl_overlapped sending[2] = { 0 };
+        struct section section;
+        static char received[CLIENT_MEMORY];
+
+        section_start(&section);
+        assert_ok(ovl_setsockopt(section.client.thread, section.socket, SOL_SOCKET, SO_SNDBUF, 16384));
+        pattern_fill(section.client.memory, CLIENT_MEMORY, 0);
+        /* There is room for some of it, and so it is taken; the rest leaves in its turn. */
+        assert_int_equal(client_send(&section.client, section.socket, section.client.memory, CLIENT_MEMORY,
+                                     OVL_DONTWAIT | OVL_WANT_VERDICT, &sending[0]),
+                         OVL_PENDING);
+        assert_int_equal(client_send(&section.client, section.socket, section.client.memory, 1,
+                                     OVL_DONTWAIT | OVL_WANT_VERDICT, &sending[1]),
+                         0);
+        client_expect(&section.client, &sending[1], -EAGAIN, 0);
+        peer_read(section.fd, received, CLIENT_MEMORY);
+        pattern_check(received, CLIENT_MEMORY, 0);
+        client_expect(&section.client, &sending[0], 0, CLIENT_MEMORY);
+        section_stop(&section);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "8.1 8.2 sends leave whole and in order", section_08_leaves_whole_and_in_order },
+                { "8.3 a send that does not wait is taken whole or not at all", section_08_is_taken_whole_or_not },
                 { "8.7 nothing is sent for nothing", section_08_nothing_is_sent_for_nothing },
                 { "8.8 sends are refused by state", section_08_refusals },
                 { "8.8 after a reset both directions fail", section_08_after_a_reset },
+                { "8.11 the flags of sends", section_08_flags },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

@@ -4,6 +4,7 @@
 
 #include <errno.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -420,6 +421,32 @@ static void streams_receive_shutdown_keeps_pending(void **state) {
         client_stop(&client);
 }
 
+static void streams_accept_does_not_wait(void **state) {
+        struct ovl_overlapped accepting = { 0 }, polling = { 0 };
+        struct sockaddr_storage address;
+        struct client client;
+        uint64_t listener;
+        socklen_t len;
+        int fd;
+
+        client_start(&client);
+        listener = client_listen(&client, AF_INET, &address, &len);
+        for (size_t i = 0; i < 3; i++) {
+                assert_int_equal(ovl_accept(client.thread, listener, OVL_DONTWAIT | OVL_WANT_VERDICT, &accepting, NULL),
+                                 0);
+                client_expect(&client, &accepting, -EAGAIN, 0);
+        }
+        fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(connect(fd, (struct sockaddr *) &address, len), 0);
+        assert_ok(ovl_poll(client.thread, listener, POLLIN, 0, &polling, NULL));
+        client_expect(&client, &polling, 0, 0);
+        assert_int_equal(ovl_accept(client.thread, listener, OVL_DONTWAIT | OVL_WANT_VERDICT, &accepting, NULL), 0);
+        client_expect(&client, &accepting, 0, 0);
+        assert_true(accepting.value != 0);
+        close(fd);
+        client_stop(&client);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "a stream over IPv4", streams_over_ipv4 },
@@ -437,6 +464,7 @@ int main(int argc, char **argv) {
                 { "a reset ends each operation once", streams_reset_ends_each_once },
                 { "a shutdown lets queued sends leave", streams_shutdown_lets_sends_leave },
                 { "a shutdown of receiving keeps what is pending", streams_receive_shutdown_keeps_pending },
+                { "an accept that does not wait", streams_accept_does_not_wait },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

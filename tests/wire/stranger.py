@@ -299,7 +299,7 @@ def case_refusals(daemon, schema):
         table = [
             ({"socket": number + 5, "op": "RECV", **good}, -9, 7),
             ({"socket": number, "op": 99, **good}, -95, 1),
-            ({"socket": number, "op": "RECV", "op_flags": 0x8000, **good}, -95, 3),
+            ({"socket": number, "op": "RECV", "op_flags": 0x10000, **good}, -95, 3),
             ({"socket": number, "op": "RECV", "other": 1, **good}, -22, 4),
             ({"socket": number, "op": "RECV", "indication": 3, **good}, -22, 5),
             ({"socket": number, "op": "RECV", **slice_of(region + 1, 0, 16)}, -14, 8),

@@ -95,17 +95,19 @@ class Socket(Ioctls):
         return post.start()
 
     def accept(self, buffers: ReceiveBuffers = 0, *, into: "Socket | None" = None, names: bool = False,
-               **common: Unpack[Posting]) -> Operation:
+               dontwait: bool = False, **common: Unpack[Posting]) -> Operation:
         """Accepts a connection. Accepts are served in posting order.
 
         buffers: as for recv(): with room the operation ends with the first data, or at the end of the stream.
         into: a stream of this family that is neither bound nor connected, and that will be the connection. Until the
         operation has ended it can do nothing else; closing it ends the operation with ECANCELED.
         names: the record has the addresses of both ends in `local` and `address`.
+        dontwait: it is done now, or ends with EAGAIN; not with room.
         The record: bytes received; result() is `into`, or a new Socket that belongs to the session. With an error a
         connection that was there is closed, and `into` is as it was. See accept(2), AcceptEx.
         """
         post = self._post(wire.Op.ACCEPT, common)
+        post.op_flags = wire.MessageFlags.DONTWAIT * dontwait
         post.operation.into = into
         post.other = into.id if into else 0
         try:
@@ -129,24 +131,27 @@ class Socket(Ioctls):
         post.op_flags = wire.TransmitFlags.REUSE * reuse
         return post.start()
 
-    def recv(self, buffers: ReceiveBuffers, *, peek: bool = False, waitall: bool = False,
-             **common: Unpack[Posting]) -> Operation:
+    def recv(self, buffers: ReceiveBuffers, *, peek: bool = False, waitall: bool = False, oob: bool = False,
+             dontwait: bool = False, **common: Unpack[Posting]) -> Operation:
         """Receives. Receives on one socket fill in posting order; each ends when any data has come.
 
         buffers: a Buffer or several, lent; writable memory, lent; or a number of bytes, and they are in `data` then.
-        peek: the data stays in the socket. waitall: ends when the buffers are full.
+        peek: the data stays in the socket. waitall: ends when the buffers are full. oob: of TCP, the urgent byte, for
+        which it waits beside all other receives. dontwait: it is done now, or ends with EAGAIN.
         The record: bytes received; 0 at the end of a stream. A datagram that is too long fills the buffers and ends
         with EMSGSIZE. A receive of no bytes on a stream ends when data or the end is there, and takes nothing. See
         recv(2).
         """
         post = self._post(wire.Op.RECV, common)
-        post.op_flags = wire.MessageFlags.PEEK * peek | wire.MessageFlags.WAITALL * waitall
+        post.op_flags = (wire.MessageFlags.PEEK * peek | wire.MessageFlags.WAITALL * waitall
+                         | wire.MessageFlags.OOB * oob | wire.MessageFlags.DONTWAIT * dontwait)
         return self._receive(post, buffers)
 
-    def recvfrom(self, buffers: ReceiveBuffers, *, peek: bool = False, **common: Unpack[Posting]) -> Operation:
+    def recvfrom(self, buffers: ReceiveBuffers, *, peek: bool = False, dontwait: bool = False,
+                 **common: Unpack[Posting]) -> Operation:
         """Receives one datagram: as recv(), and the record has the sender in `address`. See recvfrom(2)."""
         post = self._post(wire.Op.RECVFROM, common)
-        post.op_flags = wire.MessageFlags.PEEK * peek
+        post.op_flags = wire.MessageFlags.PEEK * peek | wire.MessageFlags.DONTWAIT * dontwait
         return self._receive(post, buffers, with_address=True)
 
     def _receive(self, post: Post, buffers: ReceiveBuffers, with_address: bool = False) -> Operation:
@@ -159,19 +164,26 @@ class Socket(Ioctls):
             raise
         return post.start()
 
-    def send(self, data: SendBuffers, **common: Unpack[Posting]) -> Operation:
+    def send(self, data: SendBuffers, *, oob: bool = False, dontroute: bool = False, dontwait: bool = False,
+             **common: Unpack[Posting]) -> Operation:
         """Sends all of the bytes, or ends with an error. Sends on one socket leave in posting order.
 
-        data: a Buffer or several, lent until the end; or bytes-like, copied now.
+        data: a Buffer or several, lent until the end; or bytes-like, copied now. oob: the last byte is urgent, on TCP.
+        dontroute: only to hosts of the networks that the machine is in. dontwait: ends with EAGAIN where it would have
+        to wait before the first byte leaves; from then on it is like any other.
         The record: bytes sent; after a cancel, how many had left. See send(2).
         """
         post = self._post(wire.Op.SEND, common)
+        post.op_flags = (wire.MessageFlags.OOB * oob | wire.MessageFlags.DONTROUTE * dontroute
+                         | wire.MessageFlags.DONTWAIT * dontwait)
         post.send(data)
         return post.start()
 
-    def sendto(self, data: SendBuffers, address: Any, **common: Unpack[Posting]) -> Operation:
+    def sendto(self, data: SendBuffers, address: Any, *, dontroute: bool = False, dontwait: bool = False,
+               **common: Unpack[Posting]) -> Operation:
         """Sends one datagram to an address: else as send(). See sendto(2)."""
         post = self._post(wire.Op.SENDTO, common)
+        post.op_flags = wire.MessageFlags.DONTROUTE * dontroute | wire.MessageFlags.DONTWAIT * dontwait
         post.address = addresses.to_wire(self.family, address)
         post.send(data)
         return post.start()

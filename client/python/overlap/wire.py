@@ -89,7 +89,10 @@ class MessageFlags(enum.IntFlag):
     OOB = 0x01
     PEEK = 0x02
     DONTROUTE = 0x04
+    PUSH_IMMEDIATE = 0x20
+    DONTWAIT = 0x40
     WAITALL = 0x100
+    PARTIAL = 0x8000
 
 
 class TransmitFlags(enum.IntFlag):
