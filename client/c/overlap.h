@@ -473,7 +473,7 @@ OVL_API int ovl_transmit_packets(struct ovl_thread *thread, uint64_t socket, uin
  * events: POLLIN, POLLPRI, POLLOUT of poll(2), or none: POLLERR and POLLHUP are always told.
  *
  * The record: value holds the events that are there, of those and POLLERR and POLLHUP: the latter also when the other
- * side has ended its sending. See poll(2).
+ * side has ended its sending. What receives take that are pending is theirs, and not told. See poll(2).
  */
 OVL_API int ovl_poll(struct ovl_thread *thread, uint64_t socket, unsigned events, unsigned flags,
                      struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
@@ -1082,6 +1082,10 @@ OVL_API int ovl_getpeername(struct ovl_thread *thread, uint64_t socket, struct s
  * TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, IPV6_V6ONLY, IP_TOS, IPV6_TCLASS, IP_TTL, IPV6_UNICAST_HOPS,
  * IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP. Others, and those that do not go with
  * the socket's type or family: -ENOPROTOOPT.
+ *
+ * SO_RCVBUF may be 0, and is told as 0, also of what a listener accepts. Then nothing is received but by operations
+ * that wait for it: the peer of a stream stalls after a few KiB (if it was set before the connect or the listen) and
+ * loses nothing; datagrams that come while no receive is pending are lost.
  */
 OVL_API int ovl_setsockopt(struct ovl_thread *thread, uint64_t socket, int level, int option, int value);
 OVL_API int ovl_getsockopt(struct ovl_thread *thread, uint64_t socket, int level, int option, int *ret_value);

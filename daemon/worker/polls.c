@@ -9,6 +9,12 @@
  *
  * Invariant: a poll in the list is in flight, so a socket whose file has nothing in flight has no poll.
  *
+ * What comes while receives are posted is theirs, and only what they leave is told: as long as there are any, a poll
+ * does not look for data.
+ *
+ *   looking for data -> not     a receive was posted meanwhile: what was found may be the receive's
+ *   not -> looking              the last receive has ended
+ *
  * That the other side has ended its sending is told as HUP: a poll of the ring reports it whether or not anybody asked,
  * and an engine that did not would be told apart from it by its results.
  */
@@ -51,6 +57,9 @@ static void polls_request(struct socket *socket, struct op *op) {
         op->request.parts = &op->one;
         op->request.flags = 0;
         op->request.events = polls_to_kernel(op->events);
+        if (!list_is_empty(&socket->queues[DIRECTION_IN].ops))
+                op->request.events &= ~(uint32_t) POLLIN;
+        op->n_seen = socket->n_receives;
         socket->engine->ops->start(socket->engine, op);
 }
 
@@ -70,6 +79,8 @@ static void polls_end(struct socket *socket, struct op *op, int status, unsigned
 }
 
 void polls_finish(struct socket *socket, struct op *op, int32_t result, struct list *ended) {
+        if (result > 0 && op->n_seen != socket->n_receives)
+                result &= ~POLLIN;
         if (result > 0)
                 op->value = polls_from_kernel(op->events, (uint32_t) result);
         if (op->value != 0)
@@ -80,6 +91,15 @@ void polls_finish(struct socket *socket, struct op *op, int32_t result, struct l
                 polls_request(socket, op);
         else
                 polls_end(socket, op, result, OVL_REASON_NONE, ended);
+}
+
+void polls_resume(struct socket *socket) {
+        list_for_each(link, &socket->polls) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if ((op->events & OVL_POLL_IN) && !(op->request.events & POLLIN))
+                        socket->engine->ops->cancel(socket->engine, op);
+        }
 }
 
 void polls_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),

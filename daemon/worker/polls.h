@@ -18,6 +18,9 @@ void polls_start(struct socket *socket, struct op *op);
 /* The request of a poll ended. Appends the op to `ended`, or starts it again. */
 void polls_finish(struct socket *socket, struct op *op, int32_t result, struct list *ended);
 
+/* No receive is posted any more: data that comes is told again. */
+void polls_resume(struct socket *socket);
+
 /* As socket_cancel(): those that match end when the engine says so. */
 void polls_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),
                   const void *argument, unsigned reason, uint32_t *cancelled);

@@ -12,6 +12,7 @@
 #include "base/cleanup.h"
 #include "daemon/worker/invitation.h"
 #include "daemon/worker/serve.h"
+#include "daemon/worker/unbuffered.h"
 
 /* --- Between sessions ------------------------------------------------------------------------------------------- */
 
@@ -283,6 +284,7 @@ bool call_settle_export(struct control *control, struct call *call) {
                 return false;
         if (!call->peer)
                 return true;
+        unbuffered_set(socket, false);
         fd = socket_release(socket);
         flags = fcntl(fd, F_GETFL);
         if (flags >= 0)

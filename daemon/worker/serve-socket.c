@@ -9,6 +9,7 @@
 
 #include "base/time.h"
 #include "daemon/worker/serve.h"
+#include "daemon/worker/unbuffered.h"
 #include "proto/address.h"
 
 struct handle *serve_handle(struct serve *serve, uint64_t number) {
@@ -301,11 +302,24 @@ static const struct option *serve_option(struct serve *serve, const struct socke
         return NULL;
 }
 
+/* A receive buffer of no bytes is ours; of a datagram socket the kernel's stays as it is. Returns 0 or -errno. */
+static int serve_write_option(const struct option *option, struct socket *socket, int value) {
+        int r;
+
+        if (option->name == SO_RCVBUF && option->level == SOL_SOCKET) {
+                r = unbuffered_set(socket, value == 0);
+                if (r < 0 || (value == 0 && socket->type == SOCK_DGRAM))
+                        return r;
+        }
+        return setsockopt(socket->file.fd, option->level, option->name, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
 void serve_socket_option_set(struct serve *serve) {
         const Overlapd__SocketOptionSet *set = serve->request->socket_option_set;
         struct socket *socket = serve_socket(serve, set->socket);
         const struct option *option;
         int value = (int) set->value;
+        int r;
 
         if (!socket)
                 return;
@@ -317,14 +331,12 @@ void serve_socket_option_set(struct serve *serve) {
                              (long long) set->value, set->option);
                 return;
         }
-        if (setsockopt(socket->file.fd, option->level, option->name, &value, sizeof(value)) < 0) {
-                int error = errno;
-
-                serve_refuse(serve, -error, OVL_REASON_NONE, "option %d cannot be set to %d: %s", set->option, value,
-                             strerror(error));
-                return;
-        }
-        serve_ok(serve);
+        r = serve_write_option(option, socket, value);
+        if (r < 0)
+                serve_refuse(serve, r, OVL_REASON_NONE, "option %d cannot be set to %d: %s", set->option, value,
+                             strerror(-r));
+        else
+                serve_ok(serve);
 }
 
 /* Seconds. A socket that is prepared for an accept tells whether its connection is there, before it has it. */
@@ -347,6 +359,8 @@ static int serve_read_option(const struct option *option, const struct socket *s
         }
         if (getsockopt(socket->file.fd, option->level, option->name, &value, &len) < 0)
                 return -errno;
+        if (option->name == SO_RCVBUF && option->level == SOL_SOCKET && socket->is_unbuffered)
+                value = 0;
         *ret_value = value;
         return 0;
 }

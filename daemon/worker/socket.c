@@ -54,6 +54,7 @@
 #include "daemon/worker/datagram.h"
 #include "daemon/worker/ioctls.h"
 #include "daemon/worker/polls.h"
+#include "daemon/worker/unbuffered.h"
 #include "proto/address.h"
 
 #define SOCKET_RETRIES_MAX 3u
@@ -238,6 +239,16 @@ static bool socket_only_looks(const struct socket *socket, const struct op *op) 
         if (is_datagram(socket))
                 return false;
         return op->len == 0 || op_is_urgent(op) || !list_is_empty(&socket->queues[QUEUE_URGENT].ops);
+}
+
+/*
+ * The bytes that a record tells of. Of a send whose connection broke, nobody knows how many arrived; after anything
+ * else the stream goes on, and what was moved must be counted.
+ */
+static uint64_t op_told(const struct op *op, int error) {
+        bool is_lost = op_sends(op) && !op_transmits(op) && error != 0 && error == op->socket->error;
+
+        return is_lost ? 0 : op->done;
 }
 
 /* Appends the buffers of the ops behind the first to the request of the first. */
@@ -487,7 +498,7 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                         return;
                 /* What is posted from here on is refused at once: what was posted before must have ended. */
                 if ((op_sends(op) && socket->error) || (op_receives(op) && queue->has_failed)) {
-                        socket_end(socket, op, socket->error, OVL_REASON_NONE, op->done, ended);
+                        socket_end(socket, op, socket->error, OVL_REASON_NONE, op_told(op, socket->error), ended);
                         continue;
                 }
                 if (op_receives(op) && socket->lent_error) {
@@ -525,6 +536,10 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
         }
         if (queue == &socket->queues[DIRECTION_OUT])
                 socket_finish_send_side(socket);
+        if (queue == &socket->queues[DIRECTION_IN] && list_is_empty(&queue->ops)) {
+                unbuffered_ignore(socket);
+                polls_resume(socket);
+        }
 }
 
 void socket_post(struct socket *socket, struct op *op, struct list *ended) {
@@ -539,6 +554,10 @@ void socket_post(struct socket *socket, struct op *op, struct list *ended) {
                 return;
         }
         queue = queue_of(socket, op);
+        if (queue == &socket->queues[DIRECTION_IN]) {
+                socket->n_receives++;
+                unbuffered_listen(socket);
+        }
         op->state = OP_QUEUED;
         op->socket = socket;
         op->n_merged = 0;
@@ -706,8 +725,7 @@ static void socket_finish_failure(struct socket *socket, struct op *op, int32_t 
         status = op_step(op) == STEP_ACCEPT ? result : socket_fail(socket, queue, result);
         if (is_datagram(socket))
                 status = datagram_status(op, status);
-        /* What was moved before is moved: after a want of memory the stream goes on, and its bytes must be counted. */
-        socket_end(socket, op, status, OVL_REASON_NONE, op->done, ended);
+        socket_end(socket, op, status, OVL_REASON_NONE, op_told(op, status), ended);
 }
 
 /* The end of the stream reaches all receives that the request served. */

@@ -56,6 +56,9 @@ struct socket {
         int lent_error;         /* a datagram socket: what a send met and the next receive ends with; 0: nothing */
         struct op *accept;      /* borrowed: whose connection will take the place of this socket; NULL: none */
         uint64_t connected_at;  /* ns: a stream: since when it is connected */
+        uint64_t n_receives;    /* ops that ever stood in the queue of receives */
+        bool is_unbuffered;     /* it, or its listener, has a receive buffer of no bytes, by its client's wish */
+        bool is_deaf;           /* it loses what comes, because no receive is posted */
         bool is_closing;        /* no handle is open any more */
         bool is_foreign;        /* it, or its listener, was adopted: closing it may take as long as a client likes */
         bool is_non_overlapped; /* it, or its listener, was opened so: it has no port */

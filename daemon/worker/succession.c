@@ -70,6 +70,7 @@ static bool succession_accept(struct op *op, struct list *ended) {
         /* It lingers as its listener does, whose option is not ours. */
         op->into->socket->is_foreign = listener->is_foreign;
         op->into->socket->is_non_overlapped = listener->is_non_overlapped;
+        op->into->socket->is_unbuffered = listener->is_unbuffered;
         if (left == 0) {
                 op_end(op, 0, OVL_REASON_NONE, 0);
                 return false;
