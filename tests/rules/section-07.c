@@ -2,6 +2,10 @@
 
 /* Section 7 of docs/SEMANTICS.md: receiving from streams. */
 
+#include <stdio.h>
+#include <stdlib.h>
+#include <sys/wait.h>
+
 #include "tests/rules/section.h"
 
 static void section_07_fills_in_order(void **state) {
@@ -252,6 +256,112 @@ static void section_07_needs_a_connection(void **state) {
         section_stop(&section);
 }
 
+/* Two threads of control: one sends a byte, the other posts a receive, and whoever is first, the first receive has it.
+ */
+static void section_07_does_not_overtake(void **state) {
+        const char *rounds = getenv("OVL_TEST_ROUNDS");
+        unsigned n = rounds ? (unsigned) atoi(rounds) : 2000;
+        struct ovl_overlapped receiving[2] = { 0 };
+        struct section section;
+        pid_t peer;
+
+        section_start(&section);
+        fflush(NULL);
+        peer = fork();
+        assert_true(peer >= 0);
+        if (peer == 0) {
+                for (unsigned i = 0; i < n; i++) {
+                        char byte;
+
+                        if (send(section.fd, "12", 2, MSG_NOSIGNAL) != 2 || recv(section.fd, &byte, 1, 0) != 1)
+                                _exit(1);
+                }
+                _exit(0);
+        }
+        for (unsigned i = 0; i < n; i++) {
+                struct ovl_buffer buffers[2] = { { section.client.memory, 1 }, { section.client.memory + 1, 1 } };
+                struct ovl_overlapped sending = { 0 };
+
+                memset(section.client.memory, 0, 2);
+                for (size_t k = 0; k < 2; k++)
+                        assert_ok(ovl_recv(section.client.thread, section.socket, &buffers[k], 1, 0, &receiving[k],
+                                           NULL));
+                client_expect(&section.client, &receiving[1], 0, 1);
+                client_expect(&section.client, &receiving[0], 0, 1);
+                assert_memory_equal(section.client.memory, "12", 2);
+                assert_ok(client_send(&section.client, section.socket, section.client.memory, 1, 0, &sending));
+                client_expect(&section.client, &sending, 0, 1);
+        }
+        assert_int_equal(waitpid(peer, &(int){ 0 }, 0), peer);
+        section_stop(&section);
+}
+
+static void section_07_after_a_reset(void **state) {
+        struct ovl_overlapped receiving[3] = { 0 }, sending = { 0 };
+        struct section section;
+        int error = -1;
+
+        section_start(&section);
+        for (size_t i = 0; i < 3; i++)
+                assert_int_equal(section_recv(&section, i, OVL_WANT_VERDICT, &receiving[i], NULL), OVL_PENDING);
+        peer_reset(section.fd);
+        for (size_t i = 0; i < 3; i++)
+                client_expect(&section.client, &receiving[i], -ECONNRESET, 0);
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving[0], NULL), -ECONNRESET);
+        assert_int_equal(
+                client_send(&section.client, section.socket, section.client.memory, 1, OVL_WANT_VERDICT, &sending),
+                -ECONNRESET);
+        assert_ok(ovl_getsockopt(section.client.thread, section.socket, SOL_SOCKET, SO_ERROR, &error));
+        assert_int_equal(error, 0);
+        client_stop(&section.client);
+}
+
+static void section_07_data_before_a_reset(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct section section;
+        int status;
+
+        section_start(&section);
+        section_bring(&section, "0123456789");
+        peer_reset(section.fd);
+        assert_ok(section_recv(&section, 0, 0, &receiving, NULL));
+        status = client_await(&section.client, &receiving);
+        if (status == 0) {
+                assert_int_equal(receiving.bytes, 10);
+                assert_ok(section_recv(&section, 0, 0, &receiving, NULL));
+                status = client_await(&section.client, &receiving);
+        }
+        assert_int_equal(status, -ECONNRESET);
+        assert_int_equal(receiving.bytes, 0);
+        client_stop(&section.client);
+}
+
+static void section_07_what_is_received_is_not_told(void **state) {
+        struct ovl_overlapped receiving[2] = { 0 }, polling = { 0 };
+        struct section section;
+
+        section_start(&section);
+        /* Whichever of the two was there first. */
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving[0], NULL), OVL_PENDING);
+        assert_int_equal(ovl_poll(section.client.thread, section.socket, POLLIN, OVL_WANT_VERDICT, &polling, NULL),
+                         OVL_PENDING);
+        assert_int_equal(section_recv(&section, 1, OVL_WANT_VERDICT, &receiving[1], NULL), OVL_PENDING);
+        for (size_t i = 0; i < 2; i++) {
+                peer_write(section.fd, "0123456789", 10);
+                client_expect(&section.client, &receiving[i], 0, 10);
+                assert_int_equal(ovl_wait(section.client.thread, &polling, SECTION_NOTHING, 0), -ETIMEDOUT);
+        }
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving[0], NULL), OVL_PENDING);
+        peer_write(section.fd, "0123456789", 10);
+        client_expect(&section.client, &receiving[0], 0, 10);
+        assert_int_equal(ovl_wait(section.client.thread, &polling, SECTION_NOTHING, 0), -ETIMEDOUT);
+        /* What no receive takes is told. */
+        peer_write(section.fd, "x", 1);
+        client_expect(&section.client, &polling, 0, 0);
+        assert_int_equal(polling.value, POLLIN);
+        section_stop(&section);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "7.1 receives fill in posting order", section_07_fills_in_order },
@@ -261,6 +371,10 @@ int main(int argc, char **argv) {
                 { "7.8 a receive without room takes nothing", section_07_no_room_takes_nothing },
                 { "7.9 a look takes nothing", section_07_a_look_takes_nothing },
                 { "7.10 a receive that waits for all", section_07_waits_for_all },
+                { "7.2 a receive does not overtake", section_07_does_not_overtake, 600 },
+                { "7.6 a reset ends all receives, and what follows fails", section_07_after_a_reset },
+                { "7.7 data before a reset, or the reset", section_07_data_before_a_reset },
+                { "7.15 16.2 what a receive takes is not told", section_07_what_is_received_is_not_told },
                 { "7.11 parts of messages mean nothing to a stream", section_07_parts_of_messages_are_none },
                 { "7.12 urgent data is received apart", section_07_urgent_data_is_apart },
                 { "7.12 urgent data that never comes", section_07_urgent_data_that_never_comes },

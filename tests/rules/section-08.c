@@ -131,10 +131,125 @@ static void section_08_is_taken_whole_or_not(void **state) {
         section_stop(&section);
 }
 
+static void section_08_pends_without_room(void **state) {
+        enum {
+                N = 8,
+                LEN = CLIENT_MEMORY / N
+        };
+        struct ovl_overlapped sending[N] = { 0 };
+        static char received[N * LEN];
+        struct section section;
+        unsigned n_pending = 0;
+
+        section_start(&section);
+        assert_ok(ovl_setsockopt(section.client.thread, section.socket, SOL_SOCKET, SO_SNDBUF, 65536));
+        assert_int_equal(setsockopt(section.fd, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int)), 0);
+        pattern_fill(section.client.memory, CLIENT_MEMORY, 0);
+        for (size_t i = 0; i < N; i++) {
+                int r = client_send(&section.client, section.socket, section.client.memory + i * LEN, LEN,
+                                    OVL_WANT_VERDICT, &sending[i]);
+
+                assert_true(r == 0 || r == OVL_PENDING);
+                assert_true(r == OVL_PENDING || n_pending == 0);
+                n_pending += r == OVL_PENDING;
+        }
+        assert_true(n_pending > 0);
+        peer_read(section.fd, received, sizeof(received));
+        pattern_check(received, sizeof(received), 0);
+        for (size_t i = 0; i < N; i++)
+                client_expect(&section.client, &sending[i], 0, LEN);
+        section_stop(&section);
+}
+
+static void section_08_the_buffer_is_free_at_the_end(void **state) {
+        enum {
+                LEN = CLIENT_MEMORY / 2,
+                STEP = 4096
+        };
+        struct ovl_overlapped sending = { 0 };
+        static char received[LEN];
+        struct section section;
+        size_t n = 0;
+
+        section_start(&section);
+        assert_ok(ovl_setsockopt(section.client.thread, section.socket, SOL_SOCKET, SO_SNDBUF, 16384));
+        pattern_fill(section.client.memory, LEN, 0);
+        assert_ok(client_send(&section.client, section.socket, section.client.memory, LEN, 0, &sending));
+        for (; ovl_wait(section.client.thread, &sending, 0, 0) == -ETIMEDOUT; n += STEP) {
+                assert_true(n < LEN);
+                peer_read(section.fd, received + n, STEP);
+        }
+        client_expect(&section.client, &sending, 0, LEN);
+        memset(section.client.memory, '!', LEN);
+        peer_read(section.fd, received + n, LEN - n);
+        pattern_check(received, LEN, 0);
+        section_stop(&section);
+}
+
+static void section_08_while_connecting(void **state) {
+        struct ovl_overlapped connecting = { 0 }, operation = { 0 };
+        struct sockaddr_storage address;
+        struct section section;
+        int listener, fillers[3];
+        uint64_t stream;
+        socklen_t len;
+
+        section_start(&section);
+        /* Nobody accepts, and no further connection is made. */
+        len = client_loopback(AF_INET, &address);
+        listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_int_equal(bind(listener, (struct sockaddr *) &address, len), 0);
+        assert_int_equal(listen(listener, 0), 0);
+        assert_int_equal(getsockname(listener, (struct sockaddr *) &address, &len), 0);
+        for (size_t i = 0; i < 3; i++) {
+                fillers[i] = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
+                connect(fillers[i], (struct sockaddr *) &address, len);
+        }
+        assert_ok(ovl_socket_open(section.client.thread, AF_INET, SOCK_STREAM, &stream));
+        assert_int_equal(ovl_connect(section.client.thread, stream, (struct sockaddr *) &address, len, OVL_WANT_VERDICT,
+                                     &connecting, NULL),
+                         OVL_PENDING);
+        assert_int_equal(section_08_send(&section, stream, "1", 1, &operation), -ENOTCONN);
+        assert_int_equal(client_recv(&section.client, stream, section.client.memory, 1, OVL_WANT_VERDICT, &operation),
+                         -ENOTCONN);
+        assert_int_equal(ovl_connect(section.client.thread, stream, (struct sockaddr *) &address, len, OVL_WANT_VERDICT,
+                                     &operation, NULL),
+                         -EALREADY);
+        assert_int_equal(connecting.status, -EINPROGRESS);
+        assert_ok(ovl_socket_close(section.client.thread, stream));
+        client_expect(&section.client, &connecting, -ECANCELED, 0);
+        for (size_t i = 0; i < 3; i++)
+                close(fillers[i]);
+        close(listener);
+        section_stop(&section);
+}
+
+static void section_08_a_reset_in_the_middle(void **state) {
+        struct ovl_overlapped sending[4] = { 0 };
+        struct section section;
+
+        section_start(&section);
+        assert_ok(ovl_setsockopt(section.client.thread, section.socket, SOL_SOCKET, SO_SNDBUF, 16384));
+        assert_int_equal(setsockopt(section.fd, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int)), 0);
+        /* The first has been sent in part. */
+        for (size_t i = 0; i < 4; i++)
+                assert_int_equal(client_send(&section.client, section.socket, section.client.memory, CLIENT_MEMORY,
+                                             OVL_WANT_VERDICT, &sending[i]),
+                                 OVL_PENDING);
+        peer_reset(section.fd);
+        for (size_t i = 0; i < 4; i++)
+                client_expect(&section.client, &sending[i], -ECONNRESET, 0);
+        client_stop(&section.client);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "8.1 8.2 sends leave whole and in order", section_08_leaves_whole_and_in_order },
                 { "8.3 a send that does not wait is taken whole or not at all", section_08_is_taken_whole_or_not },
+                { "8.4 a send pends while there is no room", section_08_pends_without_room },
+                { "8.6 the buffer is free when the send has ended", section_08_the_buffer_is_free_at_the_end },
+                { "8.9 a socket that is being connected", section_08_while_connecting },
+                { "8.10 a reset in the middle of sends", section_08_a_reset_in_the_middle },
                 { "8.7 nothing is sent for nothing", section_08_nothing_is_sent_for_nothing },
                 { "8.8 sends are refused by state", section_08_refusals },
                 { "8.8 after a reset both directions fail", section_08_after_a_reset },
