@@ -525,7 +525,8 @@ struct ovl_accepted {
  * Refused, besides what all posting calls are: -EINVAL (not a listener; a prepared socket that is not new, or already
  * prepared), -EBADF (no such prepared socket).
  *
- * The record: value is the id of the prepared or the new socket; bytes that were received, 0 at the end of the stream.
+ * The record: value is the id of the prepared or the new socket (0: this session has closed the prepared one, and
+ * another has it); bytes that were received, 0 at the end of the stream.
  * It goes to the port of the listener. When the connection breaks before its first data, -ECONNRESET. With any error,
  * also -ECANCELED, a connection that was there is closed. See accept(2), AcceptEx.
  */
@@ -997,6 +998,10 @@ OVL_API int ovl_socket_open(struct ovl_thread *thread, int family, int type, uin
 /*
  * Closes a socket. The id is invalid at once; pending operations end with -ECANCELED and are indicated; those that
  * wait for this very thread have their records taken in when this returns. -EBADF when the socket is not there.
+ *
+ * While the socket is open elsewhere, under an id that ovl_socket_join() gave, what this session has posted goes on
+ * instead, and is indicated when it ends: structures and buffers are lent until then. ovl_cancel() with socket 0 still
+ * ends it, and so does the end of its thread. Who closes it last ends what is pending for all.
  */
 OVL_API int ovl_socket_close(struct ovl_thread *thread, uint64_t socket);
 
@@ -1017,8 +1022,8 @@ OVL_API int ovl_socket_share(struct ovl_thread *thread, uint64_t socket, uint64_
 
 /*
  * Joins a socket of another session. Operations of both stand in the same queues: their order is that in which the
- * daemon takes them. Each session has its own association with a port; who closes the socket ends its own operations,
- * and the last one closes the kernel's socket.
+ * daemon takes them. Each session has its own association with a port. The last one that closes the socket ends what is
+ * pending on it, whoever posted it, and closes the kernel's socket.
  *
  * Gives the id of the socket in this session. -ENOENT when the ticket is not good (any more) for this session.
  */

@@ -47,6 +47,7 @@ struct pending {
         bool is_waited;     /* some wait has this operation as its object */
         bool is_stray;      /* its record may come on the session's first channel: its port or thread ended */
         bool is_cancelled;  /* the thread that posted it is being closed and asked for its end */
+        bool is_orphan;     /* the same, and its socket was closed here while others hold it */
 };
 
 struct pending_table {

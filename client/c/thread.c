@@ -266,7 +266,9 @@ static bool thread_next_cancel(struct ovl_thread *thread, Overlapd__Cancel *canc
                         continue;
                 found = pending;
                 cancel->socket = pending->socket;
-                if (pending->socket == 0 || association_find(&thread->session->associations, pending->socket)) {
+                if (pending->is_orphan)
+                        cancel->socket = 0;
+                if (cancel->socket == 0 || association_find(&thread->session->associations, pending->socket)) {
                         /* Others of this thread on this socket may go to the port, and live on. 0 means all sockets. */
                         cancel->which_case = OVERLAPD__CANCEL__WHICH_TAG;
                         cancel->tag = pending->tag;
@@ -278,9 +280,28 @@ static bool thread_next_cancel(struct ovl_thread *thread, Overlapd__Cancel *canc
         return found;
 }
 
+/*
+ * The socket is not known any more: it was closed here, and what is still in flight goes on because others hold it. The
+ * daemon finds it by its tag.
+ */
+static void thread_adopt_orphans(struct ovl_thread *thread, uint64_t socket) {
+        struct pending *pending;
+        uint32_t index = 0;
+
+        session_lock(thread->session);
+        while ((pending = pending_next(&thread->session->pending, &index))) {
+                if (pending->thread != thread || pending->socket != socket || pending->is_orphan)
+                        continue;
+                pending->is_orphan = true;
+                pending->is_cancelled = false;
+        }
+        session_unlock(thread->session);
+}
+
 /* Asks for the end of all operations that end with the thread. What is already over is no error. */
 static void thread_cancel(struct ovl_thread *thread) {
         bool found = true;
+        int r;
 
         while (found) {
                 Overlapd__Request request = OVERLAPD__REQUEST__INIT;
@@ -294,7 +315,9 @@ static void thread_cancel(struct ovl_thread *thread) {
                         break;
                 request.what_case = OVERLAPD__REQUEST__WHAT_CANCEL;
                 request.cancel = &cancel;
-                request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT_CANCEL, "ovl_thread_close", &reply);
+                r = request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT_CANCEL, "ovl_thread_close", &reply);
+                if (r == -EBADF && cancel.socket != 0)
+                        thread_adopt_orphans(thread, cancel.socket);
         }
 }
 

@@ -262,7 +262,8 @@ static bool call_settle(struct control *control, struct call *call) {
                 control_reply(control, call->peer, call->id, 0, 0, "%s", "");
                 return true;
         case CALL_CLOSE:
-                if (call->handle->n_ops > 0)
+                /* While others hold the socket nothing has to end for it. */
+                if (call->handle->n_ops > 0 && call->handle->socket->n_open == 0)
                         return false;
                 control_reply(control, call->peer, call->id, 0, 0, "%s", "");
                 return true;

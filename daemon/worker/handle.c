@@ -6,12 +6,17 @@
  * handles stand in the same queues, in the order in which their entries were taken; each belongs to the session that
  * posted it, and may share a request with its neighbours whosever they are.
  *
- *   open -> closing   the client closes or exports it, or its session ends: its own ops are cancelled (sends that are
- *                     exported under leave first), those of others go on
+ *   open -> closing   the client closes or exports it, or its session ends. While another handle of the socket is open,
+ *                     what was posted through this one goes on; with the last one all ops of the socket are cancelled,
+ *                     whichever handle they were posted through (sends that are exported under leave first)
  *   closing -> over   the last of its ops has ended, and no request about it is under way
  *
  * A socket has at least one handle. Once all are closing it is on its way out, and it goes with the last of them, when
  * nothing is in flight.
+ *
+ * A handle that is closing keeps what its ops need: the charge, the port with its key, the session. So an op that goes
+ * on is indicated as if the handle was open, and paid for by who posted it, who can still cancel it as one of the
+ * session's. The end of a session cancels all ops of the session first: a client that died leaves nothing behind.
  *
  *   hidden -> open      an accept has ended, and its client learns the number
  *   hidden -> over      ... has failed; or it keeps a socket that was replaced until that is idle
@@ -22,8 +27,8 @@
  * Where another socket takes the place of one, ops that are pending on the old one are strays of their handles: they
  * are found, cancelled and waited for like those in the queues of the handle's socket.
  *
- * Rejected: cancelling only when the last handle closes. A client that died would keep its operations, its memory and
- * its credits for as long as a stranger likes.
+ * Rejected: cancelling what was posted through a handle that is closed. Who hands a connection over and closes its own
+ * end would cut off its last sends.
  */
 
 #include "daemon/worker/handle.h"
@@ -167,14 +172,20 @@ static struct op *handle_find_stray(const struct handle_match *match) {
         return NULL;
 }
 
+static void handle_cancel_strays(const struct handle_match *match, unsigned reason, uint32_t *cancelled,
+                                 struct list *ended) {
+        struct op *stray;
+
+        while ((stray = handle_find_stray(match)))
+                socket_cancel(stray->socket, op_is_posted_through, match, reason, cancelled, ended);
+}
+
 static void handle_cancel_into(struct handle *handle, bool (*matches)(const struct op *op, const void *argument),
                                const void *argument, unsigned reason, uint32_t *cancelled, struct list *ended) {
         struct handle_match match = { .handle = handle, .matches = matches, .argument = argument };
-        struct op *stray;
 
         socket_cancel(handle->socket, op_is_posted_through, &match, reason, cancelled, ended);
-        while ((stray = handle_find_stray(&match)))
-                socket_cancel(stray->socket, op_is_posted_through, &match, reason, cancelled, ended);
+        handle_cancel_strays(&match, reason, cancelled, ended);
 }
 
 void handle_cancel(struct handle *handle, bool (*matches)(const struct op *op, const void *argument),
@@ -242,24 +253,29 @@ static bool op_is(const struct op *op, const void *argument) {
         return op == argument;
 }
 
-/* The accept that the handle was prepared for, wherever it stands. */
-static void handle_cancel_accept(struct handle *handle, unsigned reason) {
-        struct op *accept = handle->socket->accept;
+/* Everything ends that the last open handle kept going, whichever session posted it. */
+static void handles_cancel_all(struct socket *socket) {
+        struct op *accept = socket->accept;
         struct list ended;
 
-        if (!accept || accept->prepared != handle)
-                return;
         list_init(&ended);
-        socket_cancel(accept->socket, op_is, accept, reason, NULL, &ended);
+        if (accept)
+                socket_cancel(accept->socket, op_is, accept, OVL_REASON_CLOSED, NULL, &ended);
+        socket_cancel(socket, NULL, NULL, OVL_REASON_CLOSED, NULL, &ended);
+        list_for_each(link, &socket->handles) {
+                struct handle_match match = { .handle = list_entry(link, struct handle, in_socket) };
+
+                handle_cancel_strays(&match, OVL_REASON_CLOSED, NULL, &ended);
+        }
         session_indicate_all(&ended);
 }
 
-void handle_close(struct handle *handle, unsigned reason) {
+void handle_close(struct handle *handle) {
         handle_invalidate(handle);
-        if (handle->socket->n_open == 0)
-                handle->socket->is_closing = true;
-        handle_cancel_accept(handle, reason);
-        handle_cancel(handle, NULL, NULL, reason, NULL);
+        if (handle->socket->n_open > 0)
+                return;
+        handle->socket->is_closing = true;
+        handles_cancel_all(handle->socket);
 }
 
 static bool op_is_no_send(const struct op *op, const void *argument) {

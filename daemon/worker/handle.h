@@ -69,10 +69,11 @@ int handle_join(struct session *session, struct socket *socket, struct charge *c
 struct handle *handle_find(const struct session *session, uint64_t number);
 
 /*
- * The number is invalid at once, and what was posted through the handle ends with this reason, and so does an accept
- * that it was prepared for. The handle goes when the last such op has ended, and the socket with its last handle.
+ * The number is invalid at once. When no other handle of the socket is open, everything that is pending on it ends, and
+ * so does an accept that it was prepared for; else it goes on. The handle goes when the last op that was posted through
+ * it has ended, and the socket with its last handle.
  */
-void handle_close(struct handle *handle, unsigned reason);
+void handle_close(struct handle *handle);
 
 /*
  * The number is invalid at once; sends that were posted leave, everything else ends with this reason. Then, when the

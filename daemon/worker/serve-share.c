@@ -263,8 +263,8 @@ void serve_socket_export(struct serve *serve) {
         }
         if (handle->socket->n_handles > 1) {
                 serve_refuse(serve, -EBUSY, OVL_REASON_OUT_OF_ORDER,
-                             "%u sessions use this socket, or have operations on it that are ending: the others must "
-                             "close it first",
+                             "%u sessions use this socket, or have operations on it that have not ended: the others "
+                             "must close it first, and end them",
                              handle->socket->n_handles);
                 return;
         }

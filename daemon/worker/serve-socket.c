@@ -420,7 +420,7 @@ void serve_socket_close(struct serve *serve) {
         call = call_new(serve, CALL_CLOSE, handle);
         if (!call)
                 return;
-        handle_close(handle, OVL_REASON_CLOSED);
+        handle_close(handle);
         call_wait(serve, call);
 }
 

@@ -235,14 +235,19 @@ static void session_cancel_resolving(struct session *session,
         }
 }
 
-/* What a thread posted ends with it; sends, and ops that will be indicated at a port, go on. */
-static void session_end_thread(struct session *session, struct peer *peer) {
-        list_for_each_safe(link, &session->handles) {
+static void handles_end_thread(struct list *handles, const struct peer *peer) {
+        list_for_each_safe(link, handles) {
                 struct handle *handle = list_entry(link, struct handle, link);
 
                 if (!handle->port)
                         handle_cancel(handle, op_ends_with, peer, OVL_REASON_THREAD_ENDED, NULL);
         }
+}
+
+/* What a thread posted ends with it; sends, and ops that will be indicated at a port, go on. */
+static void session_end_thread(struct session *session, struct peer *peer) {
+        handles_end_thread(&session->handles, peer);
+        handles_end_thread(&session->closing, peer);
         apc_forget_thread(&session->apcs, peer->thread);
         session_cancel_resolving(session, op_ends_with, peer, OVL_REASON_THREAD_ENDED, NULL);
         list_unlink(&peer->thread->link);
@@ -343,7 +348,7 @@ static void session_begin_end(struct session *session) {
         invitation_forget(session);
         session_cancel(session, NULL, NULL, OVL_REASON_SESSION_ENDED, NULL);
         list_for_each_safe(link, &session->handles)
-                handle_close(list_entry(link, struct handle, link), OVL_REASON_SESSION_ENDED);
+                handle_close(list_entry(link, struct handle, link));
 }
 
 void session_remove_peer(struct session *session, struct peer *peer) {

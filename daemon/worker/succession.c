@@ -52,13 +52,17 @@ static int succession_open(struct op *op, enum socket_state state, struct handle
         return r;
 }
 
+/* Whether somebody can still have the connection: the socket that was prepared for it is open, here or elsewhere. */
+static bool op_has_taker(const struct op *op) {
+        return !op->prepared || op->prepared->socket->n_open > 0;
+}
+
 /* Returns whether the op goes on. */
 static bool succession_accept(struct op *op, struct list *ended) {
         const struct socket *listener = op->socket;
         unsigned left = op->steps & ~(unsigned) STEP_ACCEPT;
-        bool has_taker = !op->prepared || op->prepared->number != 0;
 
-        if (op->session->is_ending || !has_taker || (left != 0 && op->cancel != 0)) {
+        if (op->session->is_ending || !op_has_taker(op) || (left != 0 && op->cancel != 0)) {
                 op_end(op, -ECANCELED, op->cancel ? op->cancel : OVL_REASON_SESSION_ENDED, 0);
                 return false;
         }
@@ -160,8 +164,7 @@ void succession_end(struct op *op, struct list *ended) {
         op->fd = -1;
         if (op->prepared)
                 op->prepared->socket->accept = NULL;
-        is_wanted =
-                op->status == 0 && op->into && !op->session->is_ending && (!op->prepared || op->prepared->number != 0);
+        is_wanted = op->status == 0 && op->into && !op->session->is_ending && op_has_taker(op);
         op->value = is_wanted ? succession_hand_over(op, &charge, ended) : 0;
         charge_release(&charge);
         succession_unpin(op->into);

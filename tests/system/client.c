@@ -152,6 +152,22 @@ static int peer_listen(int family, struct sockaddr_storage *ret_address, socklen
         return fd;
 }
 
+uint64_t client_number(const struct client *client) {
+        struct ovl_session_info info;
+
+        ovl_session_info(client->session, &info);
+        return info.session;
+}
+
+uint64_t client_join(struct client *host, uint64_t socket, struct client *guest) {
+        struct ovl_ticket ticket;
+        uint64_t joined;
+
+        assert_ok(ovl_socket_share(host->thread, socket, client_number(guest), &ticket));
+        assert_ok(ovl_socket_join(guest->thread, &ticket, &joined));
+        return joined;
+}
+
 uint64_t client_pair(struct client *client, int family, int *ret_fd) {
         struct ovl_overlapped connecting = { 0 };
         struct sockaddr_storage address;

@@ -53,6 +53,12 @@ socklen_t client_loopback(int family, struct sockaddr_storage *ret_address);
 /* A listening socket of the session, and its address. */
 uint64_t client_listen(struct client *client, int family, struct sockaddr_storage *ret_address, socklen_t *ret_len);
 
+/* The number of the session. */
+uint64_t client_number(const struct client *client);
+
+/* Lets another session join a socket. Returns its number there. */
+uint64_t client_join(struct client *host, uint64_t socket, struct client *guest);
+
 /* A connected socket of the session, and at the other end an ordinary descriptor, which is the caller's. */
 uint64_t client_pair(struct client *client, int family, int *ret_fd);
 

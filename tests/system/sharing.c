@@ -30,22 +30,6 @@ struct sharing {
         int fd;
 };
 
-static uint64_t sharing_number(const struct client *client) {
-        struct ovl_session_info info;
-
-        ovl_session_info(client->session, &info);
-        return info.session;
-}
-
-static uint64_t sharing_join(struct client *host, uint64_t socket, struct client *guest) {
-        struct ovl_ticket ticket;
-        uint64_t joined;
-
-        assert_ok(ovl_socket_share(host->thread, socket, sharing_number(guest), &ticket));
-        assert_ok(ovl_socket_join(guest->thread, &ticket, &joined));
-        return joined;
-}
-
 static void sharing_open(struct sharing *sharing) {
         client_start(&sharing->host);
         sharing->guest = sharing->host;
@@ -55,7 +39,7 @@ static void sharing_open(struct sharing *sharing) {
 static void sharing_start(struct sharing *sharing) {
         sharing_open(sharing);
         sharing->socket = client_pair(&sharing->host, AF_INET, &sharing->fd);
-        sharing->joined = sharing_join(&sharing->host, sharing->socket, &sharing->guest);
+        sharing->joined = client_join(&sharing->host, sharing->socket, &sharing->guest);
 }
 
 static void sharing_stop(struct sharing *sharing) {
@@ -118,29 +102,126 @@ static void sharing_sends_in_order(void **state) {
 
 /* --- Ends ------------------------------------------------------------------------------------------------------- */
 
-static void sharing_close_ends_ones_own(void **state) {
-        struct ovl_overlapped first = { 0 }, second = { 0 }, third = { 0 };
+/* 11.8: a close leaves what was posted to go on, for who posted it, while the other session has the socket. */
+static void sharing_close_leaves_operations(void **state) {
+        struct ovl_overlapped first = { 0 }, second = { 0 }, third = { 0 }, late = { 0 };
         struct sharing sharing;
 
         sharing_start(&sharing);
-        assert_int_equal(client_recv(&sharing.host, sharing.socket, sharing.host.memory, 8, OVL_WANT_VERDICT, &first),
+        assert_int_equal(client_recv(&sharing.host, sharing.socket, sharing.host.memory, 5, OVL_WANT_VERDICT, &first),
                          OVL_PENDING);
         assert_int_equal(
-                client_recv(&sharing.guest, sharing.joined, sharing.guest.memory, 8, OVL_WANT_VERDICT, &second),
+                client_recv(&sharing.guest, sharing.joined, sharing.guest.memory, 5, OVL_WANT_VERDICT, &second),
                 OVL_PENDING);
         assert_ok(ovl_socket_close(sharing.host.thread, sharing.socket));
-        client_expect(&sharing.host, &first, -ECANCELED, 0);
-        assert_int_equal(first.reason, OVL_REASON_CLOSED);
         assert_int_equal(ovl_socket_close(sharing.host.thread, sharing.socket), -EBADF);
-        assert_int_equal(ovl_result(&second), -EINPROGRESS);
-        peer_write(sharing.fd, "still", 5);
+        assert_int_equal(client_recv(&sharing.host, sharing.socket, sharing.host.memory, 5, OVL_WANT_VERDICT, &late),
+                         -EBADF);
+        assert_int_equal(ovl_result(&first), -EINPROGRESS);
+        peer_write(sharing.fd, "firstother", 10);
+        client_expect(&sharing.host, &first, 0, 5);
+        assert_memory_equal(sharing.host.memory, "first", 5);
         client_expect(&sharing.guest, &second, 0, 5);
-        assert_memory_equal(sharing.guest.memory, "still", 5);
+        assert_memory_equal(sharing.guest.memory, "other", 5);
         assert_ok(client_send(&sharing.guest, sharing.joined, sharing.guest.memory, 5, 0, &third));
         client_expect(&sharing.guest, &third, 0, 5);
         peer_read(sharing.fd, sharing.host.memory, 5);
         assert_ok(ovl_socket_close(sharing.guest.thread, sharing.joined));
         peer_expect_end(sharing.fd);
+        sharing_stop(&sharing);
+}
+
+/* What goes on after a close ends with its thread, and with the wish of its session; and it holds its region. */
+static void sharing_closed_operations_can_be_ended(void **state) {
+        struct ovl_overlapped mine[2] = { 0 }, its = { 0 }, to_port = { 0 };
+        struct ovl_thread *thread;
+        struct ovl_region *region;
+        struct sharing sharing;
+        struct ovl_port *port;
+        struct ovl_buffer buffer;
+
+        sharing_start(&sharing);
+        assert_ok(ovl_thread_open(sharing.host.session, &thread, NULL));
+        assert_ok(ovl_region_open(sharing.host.thread, 4096, &region));
+        buffer = (struct ovl_buffer){ ovl_region_data(region), 8 };
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(client_recv(&sharing.host, sharing.socket, buffer.data, 8, OVL_WANT_VERDICT, &mine[i]),
+                                 OVL_PENDING);
+        assert_int_equal(ovl_recv(thread, sharing.socket, &buffer, 1, OVL_WANT_VERDICT, &its, NULL), OVL_PENDING);
+        assert_ok(ovl_socket_close(sharing.host.thread, sharing.socket));
+        assert_int_equal(ovl_cancel(sharing.host.thread, sharing.socket, &mine[0]), -EBADF);
+        assert_int_equal(ovl_cancel(sharing.host.thread, 0, &mine[0]), 1);
+        assert_int_equal(ovl_result(&mine[0]), -ECANCELED);
+        assert_int_equal(ovl_result(&mine[1]), -EINPROGRESS);
+        ovl_thread_close(thread);
+        assert_int_equal(ovl_result(&its), -ECANCELED);
+        assert_int_equal(ovl_result(&mine[1]), -EINPROGRESS);
+        assert_int_equal(ovl_cancel_thread(sharing.host.thread, 0), 1);
+        assert_int_equal(ovl_result(&mine[1]), -ECANCELED);
+        assert_ok(ovl_region_close(sharing.host.thread, region));
+        /* With a port, the thread may go and the packet still comes. */
+        sharing.socket = client_join(&sharing.guest, sharing.joined, &sharing.host);
+        assert_ok(ovl_port_open(sharing.host.session, 1, &port, NULL));
+        assert_ok(ovl_port_associate(sharing.host.thread, port, sharing.socket, 99));
+        assert_ok(ovl_thread_open(sharing.host.session, &thread, NULL));
+        buffer.data = sharing.host.memory;
+        assert_int_equal(ovl_recv(thread, sharing.socket, &buffer, 1, OVL_WANT_VERDICT, &to_port, NULL), OVL_PENDING);
+        assert_ok(ovl_socket_close(sharing.host.thread, sharing.socket));
+        ovl_thread_close(thread);
+        assert_int_equal(ovl_result(&to_port), -EINPROGRESS);
+        /* The port is closed, and the session ends with it pending. */
+        ovl_port_close(port);
+        sharing_stop(&sharing);
+}
+
+/* An export needs the socket alone: also without operations that somebody else has left behind. */
+static void sharing_export_waits_for_the_others(void **state) {
+        struct ovl_overlapped first = { 0 };
+        struct sharing sharing;
+        int fd;
+
+        sharing_start(&sharing);
+        assert_int_equal(client_recv(&sharing.host, sharing.socket, sharing.host.memory, 5, OVL_WANT_VERDICT, &first),
+                         OVL_PENDING);
+        assert_int_equal(ovl_socket_export(sharing.guest.thread, sharing.joined, &fd), -EBUSY);
+        assert_ok(ovl_socket_close(sharing.host.thread, sharing.socket));
+        assert_int_equal(ovl_socket_export(sharing.guest.thread, sharing.joined, &fd), -EBUSY);
+        assert_int_equal(ovl_cancel(sharing.host.thread, 0, &first), 1);
+        /* The handle goes at the end of the turn. */
+        while (ovl_socket_export(sharing.guest.thread, sharing.joined, &fd) == -EBUSY)
+                ;
+        peer_write(sharing.fd, "five!", 5);
+        peer_read(fd, sharing.host.memory, 5);
+        close(fd);
+        sharing_stop(&sharing);
+}
+
+/* A prepared socket that its session closes stays prepared while another holds it. */
+static void sharing_prepared_sockets_stay(void **state) {
+        struct ovl_overlapped accepting = { 0 }, receiving = { 0 };
+        struct sockaddr_storage address;
+        uint64_t listener, prepared;
+        struct sharing sharing;
+        socklen_t len;
+        int r;
+
+        sharing_open(&sharing);
+        listener = client_listen(&sharing.host, AF_INET, &address, &len);
+        assert_ok(ovl_socket_open(sharing.host.thread, AF_INET, SOCK_STREAM, &prepared));
+        sharing.joined = client_join(&sharing.host, prepared, &sharing.guest);
+        assert_int_equal(ovl_accept_into(sharing.host.thread, listener, prepared, NULL, 0, NULL, OVL_WANT_VERDICT,
+                                         &accepting, NULL),
+                         OVL_PENDING);
+        assert_ok(ovl_socket_close(sharing.host.thread, prepared));
+        assert_int_equal(ovl_result(&accepting), -EINPROGRESS);
+        sharing.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        r = connect(sharing.fd, (struct sockaddr *) &address, len);
+        assert_int_equal(r, 0);
+        client_expect(&sharing.host, &accepting, 0, 0);
+        assert_int_equal(accepting.value, 0);
+        assert_ok(client_recv(&sharing.guest, sharing.joined, sharing.guest.memory, 5, 0, &receiving));
+        peer_write(sharing.fd, "guest", 5);
+        client_expect(&sharing.guest, &receiving, 0, 5);
         sharing_stop(&sharing);
 }
 
@@ -222,7 +303,7 @@ static void sharing_guest_main(struct client *guest, int from_host, int to_host)
         char go;
 
         client_open(guest, 0);
-        number = sharing_number(guest);
+        number = client_number(guest);
         assert_int_equal(write(to_host, &number, sizeof(number)), sizeof(number));
         assert_int_equal(read(from_host, &ticket, sizeof(ticket)), sizeof(ticket));
         assert_ok(ovl_socket_join(guest->thread, &ticket, &socket));
@@ -327,7 +408,7 @@ static void sharing_accepts_are_ones_own(void **state) {
 
         sharing_open(&sharing);
         listener = client_listen(&sharing.host, AF_INET, &address, &len);
-        sharing.joined = sharing_join(&sharing.host, listener, &sharing.guest);
+        sharing.joined = client_join(&sharing.host, listener, &sharing.guest);
         assert_int_equal(ovl_accept(sharing.host.thread, listener, OVL_WANT_VERDICT, &first, NULL), OVL_PENDING);
         assert_int_equal(ovl_accept(sharing.guest.thread, sharing.joined, OVL_WANT_VERDICT, &second, NULL),
                          OVL_PENDING);
@@ -356,7 +437,7 @@ static void sharing_tickets_are_used_once(void **state) {
         sharing_start(&sharing);
         stranger = sharing.host;
         client_open(&stranger, 0);
-        assert_ok(ovl_socket_share(sharing.host.thread, sharing.socket, sharing_number(&sharing.guest), &ticket));
+        assert_ok(ovl_socket_share(sharing.host.thread, sharing.socket, client_number(&sharing.guest), &ticket));
         assert_int_equal(ovl_socket_join(stranger.thread, &ticket, &socket), -ENOENT);
         assert_int_equal(ovl_socket_join(sharing.host.thread, &ticket, &socket), -ENOENT);
         other = ticket;
@@ -375,13 +456,13 @@ static void sharing_tickets_end_with_the_socket(void **state) {
         uint64_t socket;
 
         sharing_start(&sharing);
-        assert_ok(ovl_socket_share(sharing.host.thread, sharing.socket, sharing_number(&sharing.guest), &ticket));
+        assert_ok(ovl_socket_share(sharing.host.thread, sharing.socket, client_number(&sharing.guest), &ticket));
         assert_ok(ovl_socket_close(sharing.host.thread, sharing.socket));
         assert_int_equal(ovl_socket_join(sharing.guest.thread, &ticket, &socket), -ENOENT);
-        assert_int_equal(ovl_socket_share(sharing.host.thread, sharing.socket, sharing_number(&sharing.guest), &ticket),
+        assert_int_equal(ovl_socket_share(sharing.host.thread, sharing.socket, client_number(&sharing.guest), &ticket),
                          -EBADF);
         /* The other session holds the same socket, and can let the first one in again. */
-        socket = sharing_join(&sharing.guest, sharing.joined, &sharing.host);
+        socket = client_join(&sharing.guest, sharing.joined, &sharing.host);
         assert_ok(ovl_socket_close(sharing.guest.thread, sharing.joined));
         assert_ok(ovl_socket_close(sharing.host.thread, socket));
         peer_expect_end(sharing.fd);
@@ -395,7 +476,7 @@ static void sharing_tickets_are_limited(void **state) {
         int r = 0, n = 0;
 
         sharing_start(&sharing);
-        number = sharing_number(&sharing.guest);
+        number = client_number(&sharing.guest);
         for (; r == 0 && n < 1000; n++)
                 r = ovl_socket_share(sharing.host.thread, sharing.socket, number, &ticket);
         assert_int_equal(r, -EDQUOT);
@@ -409,7 +490,7 @@ static void sharing_tickets_are_limited(void **state) {
         assert_int_equal(ovl_thread_error(sharing.host.thread)->reason, OVL_REASON_UNKNOWN_SESSION);
         assert_non_null(strstr(ovl_thread_error(sharing.host.thread)->text, "one user and unit"));
         client_open(&sharing.guest, 0);
-        sharing_join(&sharing.host, sharing.socket, &sharing.guest);
+        client_join(&sharing.host, sharing.socket, &sharing.guest);
         sharing_stop(&sharing);
 }
 
@@ -417,7 +498,10 @@ int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "receives of two sessions fill in posting order", sharing_receives_in_order },
                 { "sends of two sessions leave in posting order", sharing_sends_in_order },
-                { "closing ends one's own operations", sharing_close_ends_ones_own },
+                { "closing leaves operations to go on", sharing_close_leaves_operations },
+                { "what goes on after a close can be ended", sharing_closed_operations_can_be_ended },
+                { "an export waits for what others left behind", sharing_export_waits_for_the_others },
+                { "a prepared socket stays so for who else has it", sharing_prepared_sockets_stay },
                 { "cancelling ends one's own operations", sharing_cancel_ends_ones_own },
                 { "the end of a session leaves the other's operations", sharing_session_end_leaves_the_other },
                 { "a killed guest leaves the host's operations", sharing_survives_a_killed_guest },
