@@ -798,7 +798,8 @@ OVL_API int ovl_wait(struct ovl_thread *thread, struct ovl_overlapped *overlappe
  * that arrived went to an operation or stays in the socket.
  *
  * socket:     0: on all sockets of the session, and those that have none.
- * overlapped: the operation; NULL: all operations on the socket. Of an operation that has no socket, with socket 0.
+ * overlapped: the operation; NULL: all operations on the socket. With socket 0 any operation of the session is found,
+ *             also one that has no socket, or whose socket was closed here.
  *
  * Returns how many ended because of this call (0 when all that matched ended by themselves meanwhile), or -ENOENT when
  * nothing matched, or -errno. Those that wait for this very thread have their records taken in when this returns; of

@@ -376,7 +376,7 @@ static int socket_find_tag(struct ovl_thread *thread, uint64_t socket, const str
         pending = completion_private(overlapped)->state == COMPLETION_IN_FLIGHT
                           ? pending_find(&session->pending, completion_private(overlapped)->tag)
                           : NULL;
-        if (pending && pending->overlapped == overlapped && pending->socket == socket) {
+        if (pending && pending->overlapped == overlapped && (socket == 0 || pending->socket == socket)) {
                 *ret_tag = pending->tag;
                 r = 0;
         }

@@ -164,6 +164,62 @@ static void section_02_buffers_wait(void **state) {
         section_stop(&section);
 }
 
+/* The first goes on as if nothing had happened, and the structure is free afterwards. */
+static void section_02_a_structure_is_used_once(void **state) {
+        struct ovl_overlapped receiving = { 0 };
+        struct section section;
+
+        section_start(&section);
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, section_count), OVL_PENDING);
+        assert_int_equal(section_recv(&section, 1, OVL_WANT_VERDICT, &receiving, section_count), -EBUSY);
+        assert_int_equal(ovl_result(&receiving), -EINPROGRESS);
+        peer_write(section.fd, "five!", 5);
+        client_expect(&section.client, &receiving, 0, 5);
+        /* Ended, and not indicated yet. */
+        assert_int_equal(section_recv(&section, 1, OVL_WANT_VERDICT, &receiving, NULL), -EBUSY);
+        assert_int_equal(ovl_sleep(section.client.thread, 0), OVL_ALERTED);
+        assert_int_equal(section.n_ran, 1);
+        assert_int_equal(section_recv(&section, 1, OVL_WANT_VERDICT, &receiving, NULL), OVL_PENDING);
+        section_stop(&section);
+}
+
+/* What is lent is given back by the indication, and not by a close or a cancel that returns. */
+static void section_02_a_close_gives_nothing_back(void **state) {
+        struct ovl_overlapped *routine = calloc(1, sizeof(*routine)), *packet_of = calloc(1, sizeof(*packet_of));
+        struct ovl_packet packet;
+        struct section section;
+        struct ovl_port *port;
+        uint64_t other;
+        int fd;
+
+        section_start(&section);
+        assert_ok(ovl_port_open(section.client.session, 1, &port, NULL));
+        other = client_pair(&section.client, AF_INET, &fd);
+        assert_ok(ovl_port_associate(section.client.thread, port, other, 3));
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, routine, section_count), OVL_PENDING);
+        assert_int_equal(
+                client_recv(&section.client, other, section.client.memory + 10, 10, OVL_WANT_VERDICT, packet_of),
+                OVL_PENDING);
+        assert_ok(ovl_socket_close(section.client.thread, section.socket));
+        assert_ok(ovl_socket_close(section.client.thread, other));
+        assert_int_equal(section.n_ran, 0);
+        assert_int_equal(ovl_sleep(section.client.thread, client_patience()), OVL_ALERTED);
+        assert_int_equal(section.n_ran, 1);
+        assert_int_equal(routine->status, -ECANCELED);
+        free(routine);
+        assert_int_equal(ovl_port_wait(port, section.client.thread, &packet, 1, client_patience()), 1);
+        assert_ptr_equal(packet.overlapped, packet_of);
+        assert_int_equal(packet_of->status, -ECANCELED);
+        assert_int_equal(packet.key, 3);
+        free(packet_of);
+        /* Nothing comes after that. */
+        assert_int_equal(ovl_sleep(section.client.thread, SECTION_NOTHING), 0);
+        assert_int_equal(ovl_port_wait(port, section.client.thread, &packet, 1, 0), -ETIMEDOUT);
+        ovl_port_close(port);
+        close(fd);
+        section_stop(&section);
+}
+
 static void section_02_a_packet_finds_the_result(void **state) {
         struct ovl_overlapped receiving = { .bytes = 0xdead };
         struct ovl_packet packet;
@@ -235,6 +291,8 @@ int main(int argc, char **argv) {
                 { "2.2 the status says pending before the operation leaves", section_02_is_pending_before_it_leaves },
                 { "2.4 who sees the status sees all of the result", section_02_the_status_comes_last, 1200 },
                 { "2.5 while it is pending no buffer changes", section_02_buffers_wait },
+                { "2.6 a structure in flight is refused", section_02_a_structure_is_used_once },
+                { "2.7 what is lent comes back with the indication", section_02_a_close_gives_nothing_back },
                 { "2.8 who takes the packet finds the result", section_02_a_packet_finds_the_result },
                 { "2.9 a datagram that was cut is an end like others", section_02_a_warning_is_an_end },
         };

@@ -3,10 +3,12 @@
 /* Section 11 of docs/SEMANTICS.md: shutdown, close, cancel, exit. */
 
 #include <fcntl.h>
+#include <netinet/in.h>
 #include <semaphore.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
-#include <sys/ioctl.h>
+#include <sys/wait.h>
 
 #include "proto/layout.h"
 #include "tests/rules/section.h"
@@ -265,6 +267,64 @@ static void section_11_what_was_taken_arrives(void **state) {
         peer_read(section.fd, bytes, sizeof(bytes));
         pattern_check(bytes, sizeof(bytes), 0);
         peer_expect_end(section.fd);
+        section_stop(&section);
+}
+
+/* Another session with the same socket. */
+static uint64_t section_11_invite(struct section *section, uint64_t socket, struct client *ret_guest) {
+        *ret_guest = (struct client){ .estate = section->client.estate };
+        client_open(ret_guest, 0);
+        return client_join(&section->client, socket, ret_guest);
+}
+
+/* Two sessions post, one closes: what it posted goes on, also to its port. */
+static void section_11_the_last_close_ends(void **state) {
+        struct ovl_overlapped mine[4] = { 0 }, its[3] = { 0 };
+        struct ovl_packet packet;
+        struct section section;
+        struct client guest;
+        struct ovl_port *port;
+        uint64_t joined;
+
+        section_start(&section);
+        joined = section_11_invite(&section, section.socket, &guest);
+        assert_ok(ovl_port_open(section.client.session, 1, &port, NULL));
+        assert_ok(ovl_port_associate(section.client.thread, port, section.socket, 33));
+        for (size_t i = 0; i < 3; i++) {
+                assert_int_equal(section_recv(&section, i, OVL_WANT_VERDICT, &mine[i], NULL), OVL_PENDING);
+                assert_int_equal(client_recv(&guest, joined, guest.memory + i * 10, 10, OVL_WANT_VERDICT, &its[i]),
+                                 OVL_PENDING);
+        }
+        assert_ok(ovl_socket_close(section.client.thread, section.socket));
+        assert_int_equal(section_recv(&section, 3, OVL_WANT_VERDICT, &mine[3], NULL), -EBADF);
+        section_11_expect_no_packet(&section, port);
+        peer_write(section.fd, "mine", 4);
+        assert_int_equal(ovl_port_wait(port, section.client.thread, &packet, 1, client_patience()), 1);
+        assert_ptr_equal(packet.overlapped, &mine[0]);
+        assert_int_equal(packet.key, 33);
+        assert_int_equal(packet.status, 0);
+        assert_memory_equal(section.client.memory, "mine", 4);
+        peer_write(section.fd, "its!!", 5);
+        client_expect(&guest, &its[0], 0, 5);
+        /* Who posted it can still end it. */
+        assert_int_equal(ovl_cancel(section.client.thread, 0, &mine[1]), 1);
+        assert_int_equal(ovl_port_wait(port, section.client.thread, &packet, 1, client_patience()), 1);
+        assert_ptr_equal(packet.overlapped, &mine[1]);
+        assert_int_equal(mine[1].reason, OVL_REASON_CANCELLED);
+        assert_int_equal(ovl_result(&mine[2]), -EINPROGRESS);
+        assert_int_equal(ovl_result(&its[1]), -EINPROGRESS);
+        assert_ok(ovl_socket_close(guest.thread, joined));
+        for (size_t i = 1; i < 3; i++) {
+                client_expect(&guest, &its[i], -ECANCELED, 0);
+                assert_int_equal(its[i].reason, OVL_REASON_CLOSED);
+        }
+        assert_int_equal(ovl_port_wait(port, section.client.thread, &packet, 1, client_patience()), 1);
+        assert_ptr_equal(packet.overlapped, &mine[2]);
+        assert_int_equal(packet.key, 33);
+        section_11_expect_closed(&section, &mine[2]);
+        peer_expect_end(section.fd);
+        ovl_port_close(port);
+        client_close(&guest);
         section_stop(&section);
 }
 
@@ -678,6 +738,100 @@ static void section_11_a_thread_leaves_others_alone(void **state) {
         section_stop(&section);
 }
 
+/* A process that joins the socket, posts between the case's own operations, and is killed with a socket of its own. */
+static void section_11_doomed(struct client *guest, int from, int to) {
+        static struct ovl_overlapped receiving[2], accepting;
+        struct sockaddr_storage address;
+        struct ovl_ticket ticket;
+        uint64_t number, socket_id, listener;
+        struct ovl_port *port;
+        socklen_t len;
+
+        client_open(guest, 0);
+        number = client_number(guest);
+        assert_int_equal(write(to, &number, sizeof(number)), sizeof(number));
+        assert_int_equal(read(from, &ticket, sizeof(ticket)), sizeof(ticket));
+        assert_ok(ovl_socket_join(guest->thread, &ticket, &socket_id));
+        /* With a port they outlive their thread, and end with the process alone. */
+        assert_ok(ovl_port_open(guest->session, 1, &port, NULL));
+        assert_ok(ovl_port_associate(guest->thread, port, socket_id, 1));
+        listener = client_listen(guest, AF_INET, &address, &len);
+        assert_int_equal(ovl_accept(guest->thread, listener, OVL_WANT_VERDICT, &accepting, NULL), OVL_PENDING);
+        for (size_t i = 0; i < 2; i++)
+                assert_int_equal(client_recv(guest, socket_id, guest->memory, 10, OVL_WANT_VERDICT, &receiving[i]),
+                                 OVL_PENDING);
+        assert_int_equal(write(to, &address, sizeof(address)), sizeof(address));
+        pause();
+}
+
+static pid_t section_11_fork(const struct section *section, int ret_fds[2]) {
+        int to[2], from[2];
+        pid_t pid;
+
+        assert_int_equal(pipe2(to, O_CLOEXEC), 0);
+        assert_int_equal(pipe2(from, O_CLOEXEC), 0);
+        pid = fork();
+        if (pid == 0) {
+                struct client guest = { .estate = section->client.estate };
+
+                section_11_doomed(&guest, to[0], from[1]);
+                _exit(1);
+        }
+        close(to[0]);
+        close(from[1]);
+        ret_fds[0] = from[0];
+        ret_fds[1] = to[1];
+        return pid;
+}
+
+/* Waits until nobody listens there any more. */
+static void section_11_await_refusal(const struct sockaddr_storage *address) {
+        uint64_t deadline = harness_deadline(10);
+        int fd, r;
+
+        do {
+                assert_true(now_ns() < deadline);
+                fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+                r = connect(fd, (const struct sockaddr *) address, sizeof(struct sockaddr_in));
+                close(fd);
+        } while (r == 0);
+}
+
+static void section_11_a_process_that_ends(void **state) {
+        struct ovl_overlapped mine = { 0 }, late = { 0 };
+        struct sockaddr_storage address;
+        struct ovl_status status;
+        struct ovl_ticket ticket;
+        struct section section;
+        uint64_t number;
+        int fds[2];
+        pid_t pid;
+
+        section_start(&section);
+        pid = section_11_fork(&section, fds);
+        assert_int_equal(read(fds[0], &number, sizeof(number)), sizeof(number));
+        assert_ok(ovl_socket_share(section.client.thread, section.socket, number, &ticket));
+        assert_int_equal(write(fds[1], &ticket, sizeof(ticket)), sizeof(ticket));
+        assert_int_equal(read(fds[0], &address, sizeof(address)), sizeof(address));
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &mine, NULL), OVL_PENDING);
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        section_11_await_refusal(&address);
+        do
+                assert_ok(ovl_status(section.client.thread, &status));
+        while (status.sessions > 1);
+        assert_int_equal(status.ops_in_flight, 1);
+        assert_int_equal(status.sockets, 1);
+        /* Its receives were first in the queue, and take nothing. */
+        peer_write(section.fd, "five!", 5);
+        client_expect(&section.client, &mine, 0, 5);
+        assert_memory_equal(section.client.memory, "five!", 5);
+        assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &late, NULL), OVL_PENDING);
+        close(fds[0]);
+        close(fds[1]);
+        section_stop(&section);
+}
+
 /* --- Synchronous calls ------------------------------------------------------------------------------------------ */
 
 /* A further thread of the session, which makes one synchronous call. */
@@ -783,6 +937,7 @@ int main(int argc, char **argv) {
                 { "11.5 a close ends what is pending, each in its way", section_11_a_close_ends_each },
                 { "11.6 a close with nothing pending is silent", section_11_a_close_alone_is_silent },
                 { "11.7 what was taken arrives after a close", section_11_what_was_taken_arrives },
+                { "11.8 the last close of a shared socket ends what is pending", section_11_the_last_close_ends },
                 { "11.9 a close wakes who waits", section_11_a_close_wakes },
                 { "11.9 a close ends synchronous calls", section_11_a_close_ends_blocking_calls },
                 { "11.10 a closed number is none, also in a routine", section_11_a_closed_number_is_none },
@@ -796,6 +951,7 @@ int main(int argc, char **argv) {
                 { "11.17 what a thread posted ends with it", section_11_a_thread_that_ends },
                 { "11.17 what only a port is told goes on", section_11_a_thread_that_leaves_packets },
                 { "11.18 the end of a thread leaves the others alone", section_11_a_thread_leaves_others_alone },
+                { "11.19 what a process had ends with it", section_11_a_process_that_ends },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
