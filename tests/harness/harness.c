@@ -40,6 +40,7 @@
 
 #define HARNESS_LIMIT_S 30u
 #define HARNESS_SKIP 77
+#define HARNESS_OTHER_USER 65534 /* nobody, and nogroup */
 #define HARNESS_OUTPUT_MAX (256 * 1024)
 #define HARNESS_LOOK_MS 2
 #define HARNESS_N_SIGNALS 5u /* that cmocka catches */
@@ -55,6 +56,32 @@ void harness_skip(const char *reason) {
 
 const char *harness_directory(void) {
         return getenv(HARNESS_DIRECTORY);
+}
+
+void harness_want_other_user(void) {
+        if (geteuid() != 0)
+                harness_skip("only root can become another user");
+        assert_int_equal(chmod(harness_directory(), 0755), 0);
+}
+
+pid_t harness_fork_other_user(void) {
+        pid_t pid;
+
+        fflush(NULL);
+        pid = fork();
+        assert_true(pid >= 0);
+        if (pid > 0)
+                return pid;
+        assert_int_equal(setgid(HARNESS_OTHER_USER), 0);
+        assert_int_equal(setuid(HARNESS_OTHER_USER), 0);
+        return 0;
+}
+
+void harness_expect_child(pid_t pid) {
+        int status;
+
+        assert_int_equal(waitpid(pid, &status, 0), pid);
+        assert_int_equal(status, 0);
 }
 
 uint64_t harness_deadline(unsigned seconds) {

@@ -12,6 +12,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/types.h>
 
 #include <cmocka.h>
 
@@ -40,6 +41,15 @@ void harness_skip(const char *reason) __attribute__((noreturn));
 
 /* The running case's own empty directory: its path is short, and it is removed with all that is in it. */
 const char *harness_directory(void);
+
+/* Skips the case where it cannot become another user, and lets other users into its directory. */
+void harness_want_other_user(void);
+
+/* Forks, and makes the child another user. Returns 0 in the child, which ends with _exit(0); in the case its id. */
+pid_t harness_fork_other_user(void);
+
+/* Waits for a child, and asserts that it ended with 0. */
+void harness_expect_child(pid_t pid);
 
 /* now_ns() plus so many seconds, multiplied by OVL_TEST_SLOWNESS. */
 uint64_t harness_deadline(unsigned seconds);

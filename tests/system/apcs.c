@@ -348,8 +348,6 @@ static void apcs_other_user(const struct daemon *daemon, int in, int out) {
         struct apcs_handle handle;
         struct raw *raw;
 
-        assert_int_equal(setgid(65534), 0);
-        assert_int_equal(setuid(65534), 0);
         raw = raw_open(daemon, 4);
         assert_int_equal(write(out, &raw->session, sizeof(raw->session)), sizeof(raw->session));
         assert_int_equal(read(in, &handle, sizeof(handle)), sizeof(handle));
@@ -359,18 +357,16 @@ static void apcs_other_user(const struct daemon *daemon, int in, int out) {
 
 /* A handle cannot be given to a session of another user: that there is one is not told. */
 static void apcs_users_are_apart(void **state) {
-        int to_child[2], to_parent[2], status;
+        int to_child[2], to_parent[2];
         struct apcs apcs = { 0 };
         uint64_t session;
         pid_t child;
 
-        if (getuid() != 0)
-                harness_skip("only root can become another user");
+        harness_want_other_user();
         apcs_start(&apcs);
-        assert_int_equal(chmod(harness_directory(), 0755), 0);
         assert_int_equal(chmod(apcs.estate.daemon.path, 0666), 0);
         assert_int_equal(pipe(to_child) + pipe(to_parent), 0);
-        child = fork();
+        child = harness_fork_other_user();
         if (child == 0) {
                 apcs_other_user(&apcs.estate.daemon, to_child[0], to_parent[1]);
                 _exit(0);
@@ -380,8 +376,7 @@ static void apcs_users_are_apart(void **state) {
         assert_int_equal(read(to_parent[0], &session, sizeof(session)), sizeof(session));
         apcs_expect(apcs.target, apcs_give(apcs.target, &apcs.handle, session), -ESRCH, OVL_REASON_UNKNOWN_SESSION);
         assert_int_equal(write(to_child[1], &apcs.handle, sizeof(apcs.handle)), sizeof(apcs.handle));
-        assert_int_equal(waitpid(child, &status, 0), child);
-        assert_int_equal(status, 0);
+        harness_expect_child(child);
         close(to_child[1]);
         close(to_parent[0]);
         apcs_stop(&apcs);
