@@ -100,6 +100,87 @@ static void section_15_has_no_port(void **state) {
         section_stop(&section);
 }
 
+/* --- Sockets that sessions share -------------------------------------------------------------------------------- */
+
+static void section_15_share(struct section *section, struct client *ret_guest) {
+        section_start(section);
+        *ret_guest = (struct client){ .estate = section->client.estate };
+        client_open(ret_guest, 0);
+}
+
+static void section_15_a_ticket_is_for_one(void **state) {
+        struct ovl_ticket ticket;
+        struct client guest, stranger;
+        struct section section;
+        uint64_t joined, other;
+        int value;
+
+        section_15_share(&section, &guest);
+        stranger = guest;
+        client_open(&stranger, 0);
+        /* What is wrong with the socket is said first. */
+        assert_int_equal(ovl_socket_share(section.client.thread, 999, 999, &ticket), -EBADF);
+        assert_int_equal(ovl_socket_share(section.client.thread, section.socket, 999, &ticket), -ESRCH);
+        assert_ok(ovl_socket_share(section.client.thread, section.socket, client_number(&guest), &ticket));
+        assert_int_equal(ovl_socket_join(stranger.thread, &ticket, &other), -ENOENT);
+        assert_ok(ovl_socket_join(guest.thread, &ticket, &joined));
+        assert_int_equal(ovl_socket_join(guest.thread, &ticket, &other), -ENOENT);
+        /* Options, states and data are those of the one socket. */
+        assert_ok(ovl_setsockopt(guest.thread, joined, SOL_SOCKET, SO_KEEPALIVE, 1));
+        assert_ok(ovl_getsockopt(section.client.thread, section.socket, SOL_SOCKET, SO_KEEPALIVE, &value));
+        assert_int_equal(value, 1);
+        section_bring(&section, "five!");
+        assert_ok(ovl_shutdown(section.client.thread, section.socket, SHUT_WR));
+        peer_expect_end(section.fd);
+        {
+                struct ovl_overlapped operation = { 0 };
+
+                assert_int_equal(client_send(&guest, joined, guest.memory, 1, OVL_WANT_VERDICT, &operation),
+                                 -ESHUTDOWN);
+                assert_ok(client_recv(&guest, joined, guest.memory, 10, 0, &operation));
+                client_expect(&guest, &operation, 0, 5);
+        }
+        /* The kernel's socket goes with the last. */
+        assert_ok(ovl_socket_close(section.client.thread, section.socket));
+        assert_ok(ovl_getsockopt(guest.thread, joined, SOL_SOCKET, SO_KEEPALIVE, &value));
+        client_close(&stranger);
+        client_close(&guest);
+        section_stop(&section);
+}
+
+static void section_15_all_posts_stand_in_one_queue(void **state) {
+        struct ovl_overlapped receiving[12] = { 0 };
+        struct section section;
+        struct client guest;
+        uint64_t joined;
+        char bytes[10];
+
+        section_15_share(&section, &guest);
+        joined = client_join(&section.client, section.socket, &guest);
+        for (size_t i = 0; i < HARNESS_N(receiving); i++) {
+                struct client *who = i % 2 ? &guest : &section.client;
+
+                assert_int_equal(client_recv(who, i % 2 ? joined : section.socket, who->memory + i * 10, 10,
+                                             OVL_WANT_VERDICT, &receiving[i]),
+                                 OVL_PENDING);
+        }
+        /* Who posted it cancels it, and nobody else. */
+        assert_int_equal(ovl_cancel(guest.thread, joined, &receiving[4]), -ENOENT);
+        assert_int_equal(ovl_cancel(section.client.thread, section.socket, &receiving[4]), 1);
+        for (size_t i = 0; i < HARNESS_N(receiving); i++) {
+                struct client *who = i % 2 ? &guest : &section.client;
+
+                if (i == 4)
+                        continue;
+                memset(bytes, 'a' + (int) i, sizeof(bytes));
+                peer_write(section.fd, bytes, sizeof(bytes));
+                client_expect(who, &receiving[i], 0, 10);
+                assert_memory_equal(who->memory + i * 10, bytes, 10);
+        }
+        client_close(&guest);
+        section_stop(&section);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "15.1 a socket is overlapped unless it was asked for otherwise",
@@ -107,6 +188,8 @@ int main(int argc, char **argv) {
                 { "15.2 all calls on a socket that is not overlapped are synchronous",
                   section_15_all_calls_are_synchronous },
                 { "15.3 a socket that is not overlapped has no port", section_15_has_no_port },
+                { "15.4 a ticket is for one session, once, and for all of the socket", section_15_a_ticket_is_for_one },
+                { "15.5 the posts of all sessions stand in one queue", section_15_all_posts_stand_in_one_queue },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
