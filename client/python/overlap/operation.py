@@ -190,7 +190,8 @@ class Operation:
         """
         wait = 0.001
         while not self.done:
-            fields = {"socket": self.socket.id if self.socket else 0, "tag": self.tag}
+            # One whose socket was closed here while others hold it is found by its tag alone.
+            fields = {"socket": self.socket.id if self.socket and not self.socket.closed else 0, "tag": self.tag}
             try:
                 self.session.request("cancel", fields)
             except FileNotFoundError:

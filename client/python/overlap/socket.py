@@ -358,7 +358,11 @@ class Socket(Ioctls):
 
     def close(self) -> None:
         """Closes the socket. Pending operations end with ECANCELED (CLOSED), or with what they had come to, and are
-        indicated before this returns where they wait for the calling thread. Closing twice is fine."""
+        indicated before this returns where they wait for the calling thread. Closing twice is fine.
+
+        While another session has the socket open, what this one has posted goes on instead, can still be cancelled, and
+        is indicated when it ends.
+        """
         if self.closed or self.session.closed or self.session.lost:
             self.closed = True
             return

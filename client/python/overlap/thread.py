@@ -169,10 +169,10 @@ class Thread:
         """
         n_cancelled = 0
         session = self.session
-        requests = {(number, "tag" if socket and socket.port else "thread",
-                     operation.tag if socket and socket.port else self.number)
+        requests = {(number, "tag" if single else "thread", operation.tag if single else self.number)
                     for operation in self._own() for socket in [operation.socket]
-                    for number in [socket.id if socket else 0]}
+                    for number in [socket.id if socket and not socket.closed else 0]
+                    for single in [bool(socket and (socket.port or socket.closed))]}
         for number, which, value in requests:
             with contextlib.suppress(FileNotFoundError):
                 reply = session.request("cancel", {"socket": number, which: value}, thread=self)
