@@ -135,6 +135,8 @@ static void oracle_check_failure(const struct model_op *op, const struct ovl_rec
                 break;
         case ECONNRESET:
                 check(op_connection_broke(op), "tag %llx: reset, and the connection is whole", TAG(op));
+                check(op->code != OVL_OP_SEND || record->bytes == 0, "tag %llx: reset, and yet %llu bytes sent",
+                      TAG(op), (unsigned long long) record->bytes);
                 tally->n_broken++;
                 break;
         case ENOBUFS:
