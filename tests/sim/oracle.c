@@ -384,7 +384,8 @@ static void oracle_reply_socket(struct model_call *call, const Overlapd__Reply *
 
         switch (call->kind) {
         case MODEL_LISTEN:
-                if (reply->status == 0)
+                /* An accept may have brought it a connection meanwhile. */
+                if (reply->status == 0 && socket->state != MODEL_CONNECTED)
                         socket->state = MODEL_LISTENING;
                 break;
         case MODEL_CLOSE:
