@@ -30,6 +30,7 @@
 #include <string.h>
 #include <sys/epoll.h>
 #include <sys/wait.h>
+#include <time.h>
 
 #include "base/cleanup.h"
 #include "base/time.h"
@@ -37,7 +38,9 @@
 
 #define CREW_MESSAGES_PER_VISIT 64
 #define CREW_FILES_RESERVED 512 /* descriptors for all but connects: links, queues of descriptors, the lobby */
-#define CREW_OUTBOX_PAUSE 64    /* messages that wait for a worker before no more of its requests are read */
+#define CREW_END_NS (2 * NS_PER_S)
+#define CREW_END_STEP_NS 2000000
+#define CREW_OUTBOX_PAUSE 64 /* messages that wait for a worker before no more of its requests are read */
 
 void crew_init(struct crew *crew, sd_event *event, struct journal *journal, struct shards *shards,
                const struct spawn_worker *spawn, unsigned n_members, uint64_t n_files) {
@@ -78,14 +81,26 @@ static unsigned crew_member_clear(struct crew_member *member) {
         return shards_remove_worker(crew->shards, member->index);
 }
 
+/*
+ * Ends a process and waits for its end, until a moment: one that a file system keeps in a read (see reader.c) goes only
+ * when that answers, which is up to whoever serves the files.
+ */
+static void crew_end_process(pid_t pid, uint64_t until_ns) {
+        const struct timespec step = { .tv_nsec = CREW_END_STEP_NS };
+
+        kill(pid, SIGKILL);
+        while (waitpid(pid, NULL, WNOHANG) == 0 && now_ns() < until_ns)
+                nanosleep(&step, NULL);
+}
+
 void crew_deinit(struct crew *crew) {
+        uint64_t until_ns = now_ns() + CREW_END_NS;
+
         for (unsigned i = 0; i < crew->n_members; i++) {
                 struct crew_member *member = &crew->members[i];
 
-                if (member->pid > 0) {
-                        kill(member->pid, SIGKILL);
-                        waitpid(member->pid, NULL, 0);
-                }
+                if (member->pid > 0)
+                        crew_end_process(member->pid, until_ns);
                 crew_member_clear(member);
         }
         crew->n_members = 0;
@@ -327,8 +342,7 @@ static int crew_member_start(struct crew_member *member) {
         crew->n_alive++;
         r = crew_watch(member);
         if (r < 0) {
-                kill(member->pid, SIGKILL);
-                waitpid(member->pid, NULL, 0);
+                crew_end_process(member->pid, now_ns() + CREW_END_NS);
                 crew_member_clear(member);
                 return r;
         }
