@@ -310,7 +310,7 @@ static void inline_long_sends_are_refused_at_their_end(void **state) {
         story.socket--;
         for (size_t i = 0; i < 3; i++) {
                 entry = story_send(&story, 4, 1, i < 2 ? OVL_ENTRY_MORE : 0);
-                entry.op_flags = i == 1 ? OVL_MESSAGE_OOB : 0;
+                entry.op_flags = i == 1 ? OVL_MESSAGE_PEEK : 0;
                 raw_post_inline(story.raw, &entry, 1, "x", 1);
         }
         story_expect(&story, 4, -EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, 0);
