@@ -143,7 +143,6 @@ static void section_08_pends_without_room(void **state) {
 
         section_start(&section);
         assert_ok(ovl_setsockopt(section.client.thread, section.socket, SOL_SOCKET, SO_SNDBUF, 65536));
-        assert_int_equal(setsockopt(section.fd, SOL_SOCKET, SO_RCVBUF, &(int){ 4096 }, sizeof(int)), 0);
         pattern_fill(section.client.memory, CLIENT_MEMORY, 0);
         for (size_t i = 0; i < N; i++) {
                 int r = client_send(&section.client, section.socket, section.client.memory + i * LEN, LEN,
