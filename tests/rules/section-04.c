@@ -4,6 +4,8 @@
 
 #include "tests/rules/section.h"
 
+#include <netinet/in.h>
+#include <netinet/tcp.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -425,6 +427,7 @@ static void section_04_echoes_from_routines(void **state) {
 
         echo.n_messages = rounds ? (unsigned) strtoul(rounds, NULL, 10) : 2000;
         section_start(&echo.section);
+        assert_ok(ovl_setsockopt(echo.section.client.thread, echo.section.socket, IPPROTO_TCP, TCP_NODELAY, 1));
         began_ns = now_ns();
         assert_int_equal(pthread_create(&peer, NULL, section_04_echo_peer, &echo), 0);
         section_04_echo_receive(&echo);
