@@ -894,21 +894,28 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
 
 /* --- Ends ------------------------------------------------------------------------------------------------------- */
 
-/* Marks what is to end; returns whether some of it is in flight. */
+/*
+ * Marks what is to end.
+ *
+ * ret_is_stopping: whether something in flight is to end, since now or before.
+ *
+ * Returns whether something in flight is to end since now.
+ */
 static bool queue_mark_cancelled(struct queue *queue, bool (*matches)(const struct op *op, const void *argument),
-                                 const void *argument, unsigned reason, uint32_t *cancelled) {
-        bool is_in_flight = false;
+                                 const void *argument, unsigned reason, uint32_t *cancelled, bool *ret_is_stopping) {
+        bool is_in_flight = false, is_stopping = false;
 
         list_for_each(link, &queue->ops) {
                 struct op *op = list_entry(link, struct op, link);
 
-                if (op->cancel != 0 || (matches && !matches(op, argument)))
-                        continue;
-                op->cancel = (uint16_t) reason;
-                op->cancelled = cancelled;
-                if (op->state == OP_ACTIVE)
-                        is_in_flight = true;
+                if (op->cancel == 0 && (!matches || matches(op, argument))) {
+                        op->cancel = (uint16_t) reason;
+                        op->cancelled = cancelled;
+                        is_in_flight |= op->state == OP_ACTIVE;
+                }
+                is_stopping |= op->cancel != 0 && op->state == OP_ACTIVE;
         }
+        *ret_is_stopping = is_stopping;
         return is_in_flight;
 }
 
@@ -925,10 +932,11 @@ void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, c
         ioctls_cancel(socket, matches, argument, reason, cancelled, ended);
         for (size_t i = 0; i < SOCKET_QUEUES; i++) {
                 struct queue *queue = &socket->queues[i];
-                bool is_in_flight = queue_mark_cancelled(queue, matches, argument, reason, cancelled);
+                bool is_stopping, is_in_flight;
 
+                is_in_flight = queue_mark_cancelled(queue, matches, argument, reason, cancelled, &is_stopping);
                 /* Records keep the order of the queue: what is behind the request in flight ends with it. */
-                if (!is_in_flight)
+                if (!is_stopping)
                         queue_end_cancelled(socket, queue, ended);
                 if (!queue->active)
                         queue->retry_at = 0;

@@ -9,6 +9,7 @@
 
 #include <errno.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdatomic.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -455,6 +456,43 @@ static void entries_verdicts_count(void **state) {
         entries_stop(&entries);
 }
 
+/* A cancel that finds a socket closing, with its first receive still in the kernel, overtakes nothing. */
+static void entries_end_in_order_also_twice(void **state) {
+        Overlapd__Request closing = OVERLAPD__REQUEST__INIT, cancelling = OVERLAPD__REQUEST__INIT;
+        Overlapd__SocketClose close_it = OVERLAPD__SOCKET_CLOSE__INIT;
+        Overlapd__Cancel cancel = OVERLAPD__CANCEL__INIT;
+        struct entries entries;
+        struct ovl_entry entry;
+        pid_t worker;
+
+        entries_start(&entries, 0);
+        worker = daemon_worker(&entries.estate.daemon);
+        entry = entries_receive(&entries);
+        entry.indication = OVL_INDICATE_ROUTINE;
+        for (entry.tag = 1; entry.tag <= 4; entry.tag++)
+                raw_post(entries.raw, &entry, 1);
+        assert_int_equal(raw_status(entries.raw), 0);
+        closing.what_case = OVERLAPD__REQUEST__WHAT_SOCKET_CLOSE;
+        closing.socket_close = &close_it;
+        close_it.socket = entries.socket;
+        cancelling.what_case = OVERLAPD__REQUEST__WHAT_CANCEL;
+        cancelling.cancel = &cancel;
+        cancel.which_case = OVERLAPD__CANCEL__WHICH_THREAD;
+        cancel.thread = 1;
+        /* It finds both at once. */
+        assert_int_equal(kill(worker, SIGSTOP), 0);
+        raw_send(entries.raw, &closing, -1);
+        raw_send(entries.raw, &cancelling, -1);
+        assert_int_equal(kill(worker, SIGCONT), 0);
+        for (uint64_t tag = 1; tag <= 4; tag++) {
+                struct ovl_record record = raw_take(entries.raw);
+
+                assert_int_equal(record.tag, tag);
+                assert_int_equal(record.status, -ECANCELED);
+        }
+        entries_stop(&entries);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "each field of an entry is checked", entries_fields_are_checked },
@@ -467,6 +505,7 @@ int main(int argc, char **argv) {
                 { "tags are the client's own", entries_tags_are_the_clients_own },
                 { "operations beyond the credits are refused", entries_beyond_the_credits_are_refused },
                 { "verdicts count what is settled", entries_verdicts_count },
+                { "what is ended twice ends in order", entries_end_in_order_also_twice },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
