@@ -138,7 +138,9 @@ def run_build(build, suites, options, tally):
         return
     say(f"{build}: built in {time.monotonic() - start:.0f} s, running {', '.join(suites)}")
     prefix = fixed_addresses() if build in ("asan", "tsan") else []
-    command = [*prefix, "meson", "test", "-C", directory, "--no-rebuild", "--logbase", "suites", "--no-suite", "bench"]
+    # Tests wait more than they compute: one more than there are processors.
+    command = [*prefix, "meson", "test", "-C", directory, "--no-rebuild", "--logbase", "suites", "--no-suite", "bench",
+               "--num-processes", str(len(os.sched_getaffinity(0)) + 1)]
     if not options.full:
         command += ["--no-suite", "full"]
     for suite in suites:

@@ -74,6 +74,8 @@ class Reason(enum.IntEnum):
     NAME_NOT_FOUND = 49, "the name does not exist, or has no address of this family"
     NAME_TRY_AGAIN = 50, "the name servers did not answer: try again later"
     NAME_FAILED = 51, "the name servers failed, or resolving is not possible here"
+    OOB_INLINE = 52, "urgent data is in the stream of this socket: receive it there, or set OOB_INLINE to 0"
+    WOULD_WAIT = 53, "it cannot be done now, and has the flag DONTWAIT"
     PREPARED = 60, "the socket is prepared for an accept: until that has ended it does nothing else"
     NOT_NEW = 61, "an accept takes a stream of its listener's family that is neither bound nor connected"
     REPLACED = 62, "another kernel socket took the place of the one on which the operation was pending"
