@@ -1086,12 +1086,15 @@ OVL_API int ovl_getpeername(struct ovl_thread *thread, uint64_t socket, struct s
  * level, option: as in setsockopt(2), of those that take an int: SO_REUSEADDR, SO_REUSEPORT, SO_KEEPALIVE, SO_SNDBUF,
  * SO_RCVBUF, SO_OOBINLINE, SO_BROADCAST, SO_ERROR (read only), TCP_NODELAY, TCP_CORK, TCP_QUICKACK, TCP_KEEPIDLE,
  * TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, IPV6_V6ONLY, IP_TOS, IPV6_TCLASS, IP_TTL, IPV6_UNICAST_HOPS,
- * IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP. Others, and those that do not go with
- * the socket's type or family: -ENOPROTOOPT.
+ * IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, IP_RECVERR, IPV6_RECVERR. Others, and
+ * those that do not go with the socket's type or family: -ENOPROTOOPT.
  *
  * SO_RCVBUF may be 0, and is told as 0, also of what a listener accepts. Then nothing is received but by operations
  * that wait for it: the peer of a stream stalls after a few KiB (if it was set before the connect or the listen) and
  * loses nothing; datagrams that come while no receive is pending are lost.
+ *
+ * IP_RECVERR of IPv4 datagram sockets, IPV6_RECVERR of IPv6: whether a receive ends with -ECONNREFUSED for each
+ * datagram that was sent to a port that nobody has; at first 1. There is no error queue that could be read.
  */
 OVL_API int ovl_setsockopt(struct ovl_thread *thread, uint64_t socket, int level, int option, int value);
 OVL_API int ovl_getsockopt(struct ovl_thread *thread, uint64_t socket, int level, int option, int *ret_value);

@@ -215,6 +215,7 @@ static void control_finish_open(struct control *control, struct call *call, int 
                 return;
         }
         handle->socket->is_non_overlapped = call->is_non_overlapped;
+        refusals_start(handle->socket);
         open_reply.socket = handle->number;
         reply.id = call->id;
         reply.what_case = OVERLAPD__REPLY__WHAT_SOCKET_OPEN;

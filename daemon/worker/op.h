@@ -158,7 +158,7 @@ struct op {
         uint8_t n_retries;    /* after a want of kernel memory */
         bool is_arming;       /* it will wait for a change, and the monitor does not look yet: no verdict before */
         uint64_t n_seen;      /* a poll: the receives of its socket that were posted before its request */
-        bool was_repeated;    /* a send: it met the error of an earlier datagram and was tried once more */
+        uint8_t n_repeats;    /* a send: it met what became of earlier datagrams, and was tried once more */
         uint16_t cancel;      /* enum ovl_reason: why it is to end; 0: it is not */
         int fd;               /* that a step brought, and that is to be a socket; -1: none */
         struct handle *into;  /* borrowed, pinned: an accept: has its connection meanwhile, without a number */

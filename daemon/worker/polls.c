@@ -15,6 +15,9 @@
  *   looking for data -> not     a receive was posted meanwhile: what was found may be the receive's
  *   not -> looking              the last receive has ended
  *
+ * A refusal that the kernel has given away, and that the next receive will be told of, is an ERROR to whoever looks for
+ * data: the receive would not wait.
+ *
  * That the other side has ended its sending is told as HUP: a poll of the ring reports it whether or not anybody asked,
  * and an engine that did not would be told apart from it by its results.
  */
@@ -63,14 +66,6 @@ static void polls_request(struct socket *socket, struct op *op) {
         socket->engine->ops->start(socket->engine, op);
 }
 
-void polls_start(struct socket *socket, struct op *op) {
-        op->state = OP_ACTIVE;
-        op->socket = socket;
-        list_push_back(&socket->polls, &op->link);
-        socket->n_ops++;
-        polls_request(socket, op);
-}
-
 static void polls_end(struct socket *socket, struct op *op, int status, unsigned reason, struct list *ended) {
         list_unlink(&op->link);
         socket->n_ops--;
@@ -78,11 +73,30 @@ static void polls_end(struct socket *socket, struct op *op, int status, unsigned
         list_push_back(ended, &op->link);
 }
 
+static bool polls_finds_refusal(const struct socket *socket, const struct op *op) {
+        return (op->events & OVL_POLL_IN) && socket->refusals.n > 0 && list_is_empty(&socket->queues[DIRECTION_IN].ops);
+}
+
+void polls_start(struct socket *socket, struct op *op, struct list *ended) {
+        op->state = OP_ACTIVE;
+        op->socket = socket;
+        list_push_back(&socket->polls, &op->link);
+        socket->n_ops++;
+        if (polls_finds_refusal(socket, op)) {
+                op->value = OVL_POLL_ERROR;
+                polls_end(socket, op, 0, OVL_REASON_NONE, ended);
+        } else {
+                polls_request(socket, op);
+        }
+}
+
 void polls_finish(struct socket *socket, struct op *op, int32_t result, struct list *ended) {
         if (result > 0 && op->n_seen != socket->n_receives)
                 result &= ~POLLIN;
         if (result > 0)
                 op->value = polls_from_kernel(op->events, (uint32_t) result);
+        if (polls_finds_refusal(socket, op))
+                op->value |= OVL_POLL_ERROR;
         if (op->value != 0)
                 polls_end(socket, op, 0, OVL_REASON_NONE, ended);
         else if (op->cancel != 0)
@@ -98,6 +112,15 @@ void polls_resume(struct socket *socket) {
                 struct op *op = list_entry(link, struct op, link);
 
                 if ((op->events & OVL_POLL_IN) && !(op->request.events & POLLIN))
+                        socket->engine->ops->cancel(socket->engine, op);
+        }
+}
+
+void polls_tell_refusal(struct socket *socket) {
+        list_for_each(link, &socket->polls) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if (polls_finds_refusal(socket, op))
                         socket->engine->ops->cancel(socket->engine, op);
         }
 }

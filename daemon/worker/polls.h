@@ -12,14 +12,17 @@
 /* Events that a client may ask for. */
 #define POLLS_EVENTS (OVL_POLL_IN | OVL_POLL_PRIORITY | OVL_POLL_OUT | OVL_POLL_ERROR | OVL_POLL_HUP)
 
-/* Starts a poll: it is in flight from here on. */
-void polls_start(struct socket *socket, struct op *op);
+/* Starts a poll: it is in flight from here on, unless what it looks for is known already. */
+void polls_start(struct socket *socket, struct op *op, struct list *ended);
 
 /* The request of a poll ended. Appends the op to `ended`, or starts it again. */
 void polls_finish(struct socket *socket, struct op *op, int32_t result, struct list *ended);
 
 /* No receive is posted any more: data that comes is told again. */
 void polls_resume(struct socket *socket);
+
+/* A refusal was taken from the kernel, and no receive is posted that is told of it. */
+void polls_tell_refusal(struct socket *socket);
 
 /* As socket_cancel(): those that match end when the engine says so. */
 void polls_cancel(struct socket *socket, bool (*matches)(const struct op *op, const void *argument),

@@ -285,6 +285,7 @@ bool call_settle_export(struct control *control, struct call *call) {
         if (!call->peer)
                 return true;
         unbuffered_set(socket, false);
+        refusals_stop(socket);
         fd = socket_release(socket);
         flags = fcntl(fd, F_GETFL);
         if (flags >= 0)

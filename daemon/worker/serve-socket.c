@@ -212,6 +212,56 @@ void serve_socket_name(struct serve *serve) {
 #define OPTION_OWN (-1)
 #define OPTION_NOT_CONNECTED UINT32_MAX
 
+/* A receive buffer of no bytes is ours; of a datagram socket the kernel's stays as it is. */
+static int option_write_receive_buffer(struct socket *socket, int value) {
+        int r = unbuffered_set(socket, value == 0);
+
+        if (r < 0 || (value == 0 && socket->type == SOCK_DGRAM))
+                return r;
+        return setsockopt(socket->file.fd, SOL_SOCKET, SO_RCVBUF, &value, sizeof(value)) < 0 ? -errno : 0;
+}
+
+static int option_read_receive_buffer(struct socket *socket, int64_t *ret_value) {
+        socklen_t len = sizeof(int);
+        int value = 0;
+
+        if (getsockopt(socket->file.fd, SOL_SOCKET, SO_RCVBUF, &value, &len) < 0)
+                return -errno;
+        *ret_value = socket->is_unbuffered ? 0 : value;
+        return 0;
+}
+
+/* Reading it takes the error away, and a refusal with it. */
+static int option_read_error(struct socket *socket, int64_t *ret_value) {
+        socklen_t len = sizeof(int);
+        int value = 0;
+
+        if (refusals_look(socket))
+                value = -refusals_tell(socket);
+        else if (getsockopt(socket->file.fd, SOL_SOCKET, SO_ERROR, &value, &len) < 0)
+                return -errno;
+        *ret_value = value;
+        return 0;
+}
+
+/* Seconds. A socket that is prepared for an accept tells whether its connection is there, before it has it. */
+static int option_read_connect_time(struct socket *socket, int64_t *ret_value) {
+        if (socket->accept && socket->accept->into)
+                socket = socket->accept->into->socket;
+        *ret_value = socket->state == SOCKET_CONNECTED ? (int64_t) ((now_ns() - socket->connected_at) / NS_PER_S)
+                                                       : OPTION_NOT_CONNECTED;
+        return 0;
+}
+
+static int option_write_recv_refusal(struct socket *socket, int value) {
+        return refusals_set(socket, value != 0);
+}
+
+static int option_read_recv_refusal(struct socket *socket, int64_t *ret_value) {
+        *ret_value = socket->refusals.is_told;
+        return 0;
+}
+
 /*
  * The options that clients may use: all take an int. Those that the kernel would accept and ignore, or refuse with
  * words that mean something else, are not for the socket.
@@ -224,6 +274,8 @@ static const struct option {
         int level;  /* OPTION_OWN: it is none of the kernel's */
         int name;
         bool is_read_only;
+        int (*write)(struct socket *socket, int value); /* NULL: as the kernel's. Both: return 0 or -errno */
+        int (*read)(struct socket *socket, int64_t *ret_value);
 } options[] = {
         { OVERLAPD__OPTION__OPTION_REUSE_ADDRESS, "REUSE_ADDRESS", 0, 0, SOL_SOCKET, SO_REUSEADDR, false },
         { OVERLAPD__OPTION__OPTION_REUSE_PORT, "REUSE_PORT", 0, 0, SOL_SOCKET, SO_REUSEPORT, false },
@@ -239,7 +291,8 @@ static const struct option {
         { OVERLAPD__OPTION__OPTION_QUICK_ACK, "QUICK_ACK", 0, SOCK_STREAM, IPPROTO_TCP, TCP_QUICKACK, false },
         { OVERLAPD__OPTION__OPTION_USER_TIMEOUT, "USER_TIMEOUT", 0, SOCK_STREAM, IPPROTO_TCP, TCP_USER_TIMEOUT, false },
         { OVERLAPD__OPTION__OPTION_SEND_BUFFER, "SEND_BUFFER", -1, 0, SOL_SOCKET, SO_SNDBUF, false },
-        { OVERLAPD__OPTION__OPTION_RECEIVE_BUFFER, "RECEIVE_BUFFER", -1, 0, SOL_SOCKET, SO_RCVBUF, false },
+        { OVERLAPD__OPTION__OPTION_RECEIVE_BUFFER, "RECEIVE_BUFFER", -1, 0, SOL_SOCKET, SO_RCVBUF, false,
+          option_write_receive_buffer, option_read_receive_buffer },
         { OVERLAPD__OPTION__OPTION_OOB_INLINE, "OOB_INLINE", 0, SOCK_STREAM, SOL_SOCKET, SO_OOBINLINE, false },
         { OVERLAPD__OPTION__OPTION_V6_ONLY, "V6_ONLY", AF_INET6, 0, IPPROTO_IPV6, IPV6_V6ONLY, false },
         { OVERLAPD__OPTION__OPTION_TRAFFIC_CLASS, "TRAFFIC_CLASS", AF_INET, 0, IPPROTO_IP, IP_TOS, false },
@@ -255,8 +308,11 @@ static const struct option {
           false },
         { OVERLAPD__OPTION__OPTION_MULTICAST_LOOP, "MULTICAST_LOOP", AF_INET6, SOCK_DGRAM, IPPROTO_IPV6,
           IPV6_MULTICAST_LOOP, false },
-        { OVERLAPD__OPTION__OPTION_ERROR, "ERROR", -1, 0, SOL_SOCKET, SO_ERROR, true },
-        { OVERLAPD__OPTION__OPTION_CONNECT_TIME, "CONNECT_TIME", -1, SOCK_STREAM, OPTION_OWN, 0, true },
+        { OVERLAPD__OPTION__OPTION_ERROR, "ERROR", -1, 0, SOL_SOCKET, SO_ERROR, true, NULL, option_read_error },
+        { OVERLAPD__OPTION__OPTION_CONNECT_TIME, "CONNECT_TIME", -1, SOCK_STREAM, OPTION_OWN, 0, true, NULL,
+          option_read_connect_time },
+        { OVERLAPD__OPTION__OPTION_RECV_REFUSAL, "RECV_REFUSAL", 0, SOCK_DGRAM, OPTION_OWN, 0, false,
+          option_write_recv_refusal, option_read_recv_refusal },
 };
 
 static bool option_fits(const struct option *option, const struct socket *socket) {
@@ -302,15 +358,10 @@ static const struct option *serve_option(struct serve *serve, const struct socke
         return NULL;
 }
 
-/* A receive buffer of no bytes is ours; of a datagram socket the kernel's stays as it is. Returns 0 or -errno. */
+/* Returns 0 or -errno. */
 static int serve_write_option(const struct option *option, struct socket *socket, int value) {
-        int r;
-
-        if (option->name == SO_RCVBUF && option->level == SOL_SOCKET) {
-                r = unbuffered_set(socket, value == 0);
-                if (r < 0 || (value == 0 && socket->type == SOCK_DGRAM))
-                        return r;
-        }
+        if (option->write)
+                return option->write(socket, value);
         return setsockopt(socket->file.fd, option->level, option->name, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
@@ -339,28 +390,15 @@ void serve_socket_option_set(struct serve *serve) {
                 serve_ok(serve);
 }
 
-/* Seconds. A socket that is prepared for an accept tells whether its connection is there, before it has it. */
-static int64_t serve_connect_time(const struct socket *socket) {
-        if (socket->accept && socket->accept->into)
-                socket = socket->accept->into->socket;
-        if (socket->state != SOCKET_CONNECTED)
-                return OPTION_NOT_CONNECTED;
-        return (int64_t) ((now_ns() - socket->connected_at) / NS_PER_S);
-}
-
 /* Returns 0 or -errno. */
-static int serve_read_option(const struct option *option, const struct socket *socket, int64_t *ret_value) {
+static int serve_read_option(const struct option *option, struct socket *socket, int64_t *ret_value) {
         socklen_t len = sizeof(int);
         int value = 0;
 
-        if (option->level == OPTION_OWN) {
-                *ret_value = serve_connect_time(socket);
-                return 0;
-        }
+        if (option->read)
+                return option->read(socket, ret_value);
         if (getsockopt(socket->file.fd, option->level, option->name, &value, &len) < 0)
                 return -errno;
-        if (option->name == SO_RCVBUF && option->level == SOL_SOCKET && socket->is_unbuffered)
-                value = 0;
         *ret_value = value;
         return 0;
 }

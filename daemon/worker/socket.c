@@ -16,9 +16,8 @@
  * client likes, and none of its errors breaks anything. Its ops are never merged. What datagrams need besides is in
  * datagram.c; polls and ioctls, which have no place in a queue, are in polls.c and ioctls.c.
  *
- * The refusal of an earlier datagram is reported by the kernel to whoever comes next, and that may be a send. Where a
- * receive is pending, the error is the receive's (`lent_error`), and the send, which did not leave, is tried once more;
- * where none is, it ends the send: a client that only sends would else never learn of it.
+ * What becomes of an earlier datagram is reported by the kernel to whoever comes next, and that may be a send. It is
+ * never the send's: this one did not leave, and is tried once more. A refusal is the next receive's (refusals.c).
  *
  * A broken connection. The kernel reports the error once and the end of the stream from then on. The first error is
  * kept: sends end with it from then on, receives as soon as the kernel has no more data, so that what arrived before is
@@ -58,6 +57,7 @@
 #include "proto/address.h"
 
 #define SOCKET_RETRIES_MAX 3u
+#define SOCKET_REPEATS_MAX 8u
 #define SOCKET_ERESTARTSYS 512 /* kernel-internal; must never be seen, and is harmless if it is */
 
 static struct queue *queue_of(struct socket *socket, const struct op *op) {
@@ -75,6 +75,7 @@ int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, i
                 .type = type,
                 .state = state,
         };
+        socket->refusals.is_told = type == SOCK_DGRAM && family != AF_UNIX;
         if (state == SOCKET_CONNECTED)
                 socket->connected_at = now_ns();
         list_init(&socket->link);
@@ -501,9 +502,8 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                         socket_end(socket, op, socket->error, OVL_REASON_NONE, op_told(op, socket->error), ended);
                         continue;
                 }
-                if (op_receives(op) && socket->lent_error) {
-                        socket_end(socket, op, socket->lent_error, OVL_REASON_NONE, 0, ended);
-                        socket->lent_error = 0;
+                if (op_receives(op) && socket->refusals.n > 0) {
+                        socket_end(socket, op, refusals_tell(socket), OVL_REASON_NONE, 0, ended);
                         continue;
                 }
                 if (op_transmits(op)) {
@@ -546,7 +546,7 @@ void socket_post(struct socket *socket, struct op *op, struct list *ended) {
         struct queue *queue;
 
         if (op->code == OVL_OP_POLL) {
-                polls_start(socket, op);
+                polls_start(socket, op, ended);
                 return;
         }
         if (op->code == OVL_OP_IOCTL) {
@@ -671,17 +671,19 @@ static int socket_fail(struct socket *socket, struct queue *queue, int error) {
 }
 
 /*
- * Whether the refusal of an earlier datagram, which a send met, goes to a receive. The receive in flight is called
- * back; if it brings a datagram all the same, the error is the next one's.
+ * Whether a request met what became of earlier datagrams, and is to be tried again. The receive in flight is called
+ * back to be told of a refusal; if it brings a datagram all the same, the next one is told.
  */
-static bool socket_lends_error(struct socket *socket, struct op *op, int error) {
+static bool socket_met_refusal(struct socket *socket, struct op *op, int error) {
         struct queue *in = &socket->queues[DIRECTION_IN];
 
-        if (!is_datagram(socket) || is_unix_datagram(socket) || op->was_repeated || list_is_empty(&in->ops))
+        if (!is_datagram(socket) || !refusals_explain(socket, op_receives(op), error))
                 return false;
-        op->was_repeated = true;
-        socket->lent_error = error;
-        if (in->active && in->active->cancel == 0)
+        if (op_sends(op) && ++op->n_repeats > SOCKET_REPEATS_MAX)
+                return false;
+        if (socket->refusals.n > 0 && list_is_empty(&in->ops))
+                polls_tell_refusal(socket);
+        else if (socket->refusals.n > 0 && in->active && in->active->cancel == 0)
                 socket->engine->ops->cancel(socket->engine, in->active);
         return true;
 }
@@ -699,7 +701,7 @@ static bool socket_retries(struct queue *queue, struct op *op, int32_t result) {
                 return true;
         if (op_step(op) == STEP_ACCEPT && result == -ECONNABORTED)
                 return true;
-        if (op_sends(op) && result == -ECONNREFUSED && socket_lends_error(op->socket, op, result))
+        if (socket_met_refusal(op->socket, op, result))
                 return true;
         if (op_step(op) == STEP_ACCEPT && (result == -EMFILE || result == -ENFILE)) {
                 queue->retry_at = now_ns() + 100 * NS_PER_MS;

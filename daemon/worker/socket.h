@@ -11,6 +11,7 @@
 #include "daemon/worker/ask.h"
 #include "daemon/worker/engine.h"
 #include "daemon/worker/op.h"
+#include "daemon/worker/refusals.h"
 
 enum socket_state {
         SOCKET_OPEN,       /* neither connected nor listening; perhaps bound */
@@ -52,8 +53,8 @@ struct socket {
         struct list flushes;                /* that wait for the ends of what was posted before them */
         uint32_t n_ops;                     /* in the queues and lists */
         int error;                          /* the connection is broken: what everything ends with; 0: it is not */
-        bool has_name;          /* a datagram socket: it has an address, or an op that was taken will give it one */
-        int lent_error;         /* a datagram socket: what a send met and the next receive ends with; 0: nothing */
+        bool has_name; /* a datagram socket: it has an address, or an op that was taken will give it one */
+        struct refusals refusals;
         struct op *accept;      /* borrowed: whose connection will take the place of this socket; NULL: none */
         uint64_t connected_at;  /* ns: a stream: since when it is connected */
         uint64_t n_receives;    /* ops that ever stood in the queue of receives */

@@ -60,8 +60,7 @@ static void unbuffered_drain(struct socket *socket) {
                         continue;
                 if (errno == EAGAIN)
                         return;
-                if (!socket->lent_error)
-                        socket->lent_error = -errno;
+                refusals_explain(socket, true, -errno);
         }
 }
 

@@ -97,7 +97,9 @@ static bool check_explained(const struct books *books, const struct book_op *op,
                 return moves || op->op == EVENT_OP_CONNECT;
         case -EMSGSIZE:
                 return op->op == EVENT_OP_RECVFROM && op->was_truncated && op->bytes == op->len;
-        case -ECONNREFUSED: /* of a datagram socket that has a peer */
+        case -ECONNREFUSED: /* a receive: an earlier datagram was; a send on a Unix socket that has a peer: this one */
+                if (op->op == EVENT_OP_RECVFROM)
+                        return conn->groups[EVENT_OP_SENDTO].n_ops > 0;
                 return op->op == EVENT_OP_CONNECT || (is_datagram && conn->groups[EVENT_OP_CONNECT].n_ops > 0);
         case -EADDRNOTAVAIL:
         case -ETIMEDOUT:

@@ -31,16 +31,21 @@ static int section_10_ordinary(struct sockaddr_storage *ret_address) {
         return fd;
 }
 
-static void section_10_start(struct section_10 *ten) {
-        struct client *client = &ten->section.client;
+/* Another socket, with an address. */
+static void section_10_open(struct section_10 *ten) {
+        struct ovl_thread *thread = ten->section.client.thread;
 
-        *ten = (struct section_10){ .section.poster = pthread_self() };
-        client_start(client);
-        ten->section.fd = section_10_ordinary(&ten->peer);
-        assert_ok(ovl_socket_open(client->thread, AF_INET, SOCK_DGRAM, &ten->section.socket));
+        assert_ok(ovl_socket_open(thread, AF_INET, SOCK_DGRAM, &ten->section.socket));
         ten->len = client_loopback(AF_INET, &ten->address);
-        assert_ok(ovl_bind(client->thread, ten->section.socket, (struct sockaddr *) &ten->address, ten->len));
-        assert_ok(ovl_getsockname(client->thread, ten->section.socket, (struct sockaddr *) &ten->address, &ten->len));
+        assert_ok(ovl_bind(thread, ten->section.socket, (struct sockaddr *) &ten->address, ten->len));
+        assert_ok(ovl_getsockname(thread, ten->section.socket, (struct sockaddr *) &ten->address, &ten->len));
+}
+
+static void section_10_start(struct section_10 *ten) {
+        *ten = (struct section_10){ .section.poster = pthread_self() };
+        client_start(&ten->section.client);
+        ten->section.fd = section_10_ordinary(&ten->peer);
+        section_10_open(ten);
 }
 
 static void section_10_connect(struct section_10 *ten) {
@@ -202,6 +207,73 @@ static void section_10_needs_a_name(void **state) {
         section_stop(&ten.section);
 }
 
+/* Nobody has the port that a datagram goes to: one receive is told, whether it is pending or comes later, with a peer
+ * and without one, and no send. The next receive works; and whoever switches it off hears of nothing.
+ */
+static void section_10_nobody_is_there(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct section_10_from from = { 0 };
+        struct ovl_thread *thread;
+        struct section_10 ten;
+        struct ovl_buffer byte;
+
+        section_10_start(&ten);
+        thread = ten.section.client.thread;
+        byte = (struct ovl_buffer){ ten.section.client.memory + 50, 1 };
+        close(section_10_ordinary(&ten.peer));
+        for (unsigned i = 0; i < 8; i++) {
+                bool is_pending = i & 1, has_peer = i & 2, is_off = i & 4;
+                uint64_t socket = ten.section.socket;
+
+                if (is_off)
+                        assert_ok(ovl_setsockopt(thread, socket, IPPROTO_IP, IP_RECVERR, 0));
+                if (has_peer)
+                        section_10_connect(&ten);
+                if (is_pending)
+                        assert_int_equal(section_10_recvfrom(&ten, socket, 10, OVL_WANT_VERDICT, &from), OVL_PENDING);
+                assert_ok(section_10_sendto(&ten, &ten.peer, &byte, 1, &sending));
+                client_expect(&ten.section.client, &sending, 0, 1);
+                section_10_expect_none(ten.section.fd); /* the answer has had time to come */
+                if (!is_pending)
+                        assert_ok(section_10_recvfrom(&ten, socket, 10, OVL_WANT_VERDICT, &from));
+                if (!is_off) {
+                        client_expect(&ten.section.client, &from.overlapped, -ECONNREFUSED, 0);
+                        assert_int_equal(section_10_recvfrom(&ten, socket, 10, OVL_WANT_VERDICT, &from), OVL_PENDING);
+                }
+                /* One datagram, one refusal. */
+                assert_int_equal(ovl_wait(thread, &from.overlapped, SECTION_NOTHING, 0), -ETIMEDOUT);
+                if (has_peer) {
+                        assert_int_equal(ovl_cancel(thread, socket, &from.overlapped), 1);
+                        client_expect(&ten.section.client, &from.overlapped, -ECANCELED, 0);
+                } else {
+                        section_10_give(&ten, "alive");
+                        client_expect(&ten.section.client, &from.overlapped, 0, 5);
+                }
+                assert_ok(ovl_socket_close(thread, socket));
+                section_10_open(&ten);
+        }
+        section_stop(&ten.section);
+}
+
+/* What became of an earlier datagram does not end a send. */
+static void section_10_refused_ends_no_send(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct section_10 ten;
+
+        section_10_start(&ten);
+        close(section_10_ordinary(&ten.peer));
+        section_10_connect(&ten);
+        for (unsigned i = 0; i < 6; i++) {
+                if (i == 3)
+                        assert_ok(ovl_setsockopt(ten.section.client.thread, ten.section.socket, IPPROTO_IP, IP_RECVERR,
+                                                 0));
+                assert_ok(client_send(&ten.section.client, ten.section.socket, ten.section.client.memory, 1, 0,
+                                      &sending));
+                client_expect(&ten.section.client, &sending, 0, 1);
+        }
+        section_stop(&ten.section);
+}
+
 static void section_10_empty(void **state) {
         struct ovl_overlapped receiving[3] = { 0 }, sending = { 0 };
         struct section_10 ten;
@@ -329,6 +401,8 @@ int main(int argc, char **argv) {
                 { "10.2 a datagram that is too long is cut and indicated", section_10_too_long },
                 { "10.3 a datagram that is cut has a sender", section_10_cut_from_whom },
                 { "10.4 a receive needs a name, a send gives one", section_10_needs_a_name },
+                { "10.5 a receive is told that nobody was there", section_10_nobody_is_there },
+                { "10.5 a send is not told of earlier datagrams", section_10_refused_ends_no_send },
                 { "10.6 an empty datagram is a datagram", section_10_empty },
                 { "10.7 a send gathers one datagram, or sends nothing", section_10_gathers },
                 { "10.8 a look leaves the datagram", section_10_looks },

@@ -517,6 +517,28 @@ static void adoption_export_sends_what_is_queued(void **state) {
         client_stop(&client);
 }
 
+/* What tells of refused datagrams is set on sockets that are opened here; a socket from elsewhere is its owner's. */
+static void adoption_leaves_error_queues_alone(void **state) {
+        _cleanup_fd_ int fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0), exported = -1;
+        struct client client;
+        int value = -1;
+        socklen_t len = sizeof(value);
+        uint64_t socket;
+
+        client_start(&client);
+        assert_ok(ovl_socket_adopt(client.thread, fd, &socket));
+        assert_int_equal(getsockopt(fd, IPPROTO_IP, IP_RECVERR, &value, &len), 0);
+        assert_int_equal(value, 0);
+        assert_ok(ovl_setsockopt(client.thread, socket, IPPROTO_IP, IP_RECVERR, 1));
+        assert_int_equal(getsockopt(fd, IPPROTO_IP, IP_RECVERR, &value, &len), 0);
+        assert_int_equal(value, 1);
+        assert_ok(ovl_socket_open(client.thread, AF_INET, SOCK_DGRAM, &socket));
+        assert_ok(ovl_socket_export(client.thread, socket, &exported));
+        assert_int_equal(getsockopt(exported, IPPROTO_IP, IP_RECVERR, &value, &len), 0);
+        assert_int_equal(value, 0);
+        client_stop(&client);
+}
+
 static void adoption_export_needs_to_be_alone(void **state) {
         struct client client, other;
         struct ovl_session_info info;
@@ -585,6 +607,7 @@ int main(int argc, char **argv) {
                 { "export cancels what waits, and keeps what comes", adoption_export_cancels_and_keeps_data },
                 { "export sends what is queued", adoption_export_sends_what_is_queued },
                 { "in and out again no byte is lost", adoption_loses_no_byte, 60 },
+                { "adoption leaves error queues alone", adoption_leaves_error_queues_alone },
                 { "export needs the socket alone", adoption_export_needs_to_be_alone },
                 { "a client dies with its export under way", adoption_export_of_a_dead_client },
         };

@@ -470,40 +470,132 @@ static void datagrams_that_are_refused_end_one_receive(void **state) {
         }
 }
 
-/* Where no receive waits for it, a send is told, and the next one leaves. */
-static void datagrams_that_are_refused_end_one_send(void **state) {
-        struct ovl_overlapped sending[3] = { 0 };
+/* Each of several datagrams that were refused ends one receive, also where the socket has no peer. */
+static void datagrams_that_are_refused_end_as_many_receives(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct udp_from from[3] = { 0 };
         struct sockaddr_storage nobody;
         struct udp udp;
 
-        udp_start(&udp, AF_INET);
-        close(udp_peer(AF_INET, &nobody));
-        udp_connect(&udp, &nobody);
-        for (size_t i = 0; i < 2; i++) {
-                assert_ok(client_send(&udp.client, udp.socket, udp.client.memory, 1, 0, &sending[i]));
-                client_expect(&udp.client, &sending[i], i == 0 ? 0 : -ECONNREFUSED, i == 0);
+        for (size_t f = 0; f < HARNESS_N(families); f++) {
+                memset(from, 0, sizeof(from));
+                udp_start(&udp, families[f]);
+                close(udp_peer(families[f], &nobody));
+                for (size_t i = 0; i < 3; i++)
+                        assert_ok(udp_recvfrom(&udp, udp.client.memory + 10 * i, 10, OVL_WANT_VERDICT, &from[i]));
+                for (size_t i = 0; i < 2; i++) {
+                        assert_ok(udp_sendto(&udp, &nobody, udp.client.memory + 50, 1, &sending));
+                        client_expect(&udp.client, &sending, 0, 1);
+                }
+                for (size_t i = 0; i < 2; i++) {
+                        client_expect(&udp.client, &from[i].overlapped, -ECONNREFUSED, 0);
+                        assert_int_equal(from[i].len, 0);
+                }
+                udp_give(&udp, "alive", 5);
+                udp_expect_from(&udp, &from[2], 0, 5);
+                udp_stop(&udp);
         }
-        udp_connect(&udp, &udp.peer);
-        memcpy(udp.client.memory, "alive", 5);
-        assert_ok(client_send(&udp.client, udp.socket, udp.client.memory, 5, 0, &sending[2]));
-        client_expect(&udp.client, &sending[2], 0, 5);
-        udp_expect(&udp, udp.fd, "alive", 5);
-        udp_stop(&udp);
 }
 
-/* Nobody is told on a socket that has no peer: the answer could be about anybody. */
-static void datagrams_to_nobody_are_lost_in_silence(void **state) {
+/* Where no receive is posted, the next ones are told: no send is, with or without a peer, and the socket goes on. */
+static void datagrams_that_are_refused_end_no_send(void **state) {
+        struct ovl_overlapped sending = { 0 }, polling = { 0 };
+        struct udp_from from = { 0 };
+        struct sockaddr_storage nobody;
+        struct udp udp;
+        int error;
+
+        for (size_t f = 0; f < 4; f++) {
+                udp_start(&udp, families[f / 2]);
+                close(udp_peer(families[f / 2], &nobody));
+                if (f % 2)
+                        udp_connect(&udp, &nobody);
+                for (size_t i = 0; i < 4; i++) {
+                        assert_ok(udp_sendto(&udp, &nobody, udp.client.memory, 1, &sending));
+                        client_expect(&udp.client, &sending, 0, 1);
+                }
+                memcpy(udp.client.memory, "alive", 5);
+                assert_ok(udp_sendto(&udp, &udp.peer, udp.client.memory, 5, &sending));
+                client_expect(&udp.client, &sending, 0, 5);
+                udp_expect(&udp, udp.fd, "alive", 5);
+                assert_ok(ovl_poll(udp.client.thread, udp.socket, POLLIN, 0, &polling, NULL));
+                client_expect(&udp.client, &polling, 0, 0);
+                assert_int_equal(polling.value, POLLERR);
+                assert_ok(ovl_getsockopt(udp.client.thread, udp.socket, SOL_SOCKET, SO_ERROR, &error));
+                assert_int_equal(error, ECONNREFUSED);
+                for (size_t i = 0; i < 3; i++) {
+                        assert_ok(udp_recvfrom(&udp, udp.client.memory, 10, OVL_WANT_VERDICT, &from));
+                        client_expect(&udp.client, &from.overlapped, -ECONNREFUSED, 0);
+                }
+                assert_ok(ovl_getsockopt(udp.client.thread, udp.socket, SOL_SOCKET, SO_ERROR, &error));
+                assert_int_equal(error, 0);
+                assert_int_equal(udp_recvfrom(&udp, udp.client.memory, 10, OVL_WANT_VERDICT, &from), OVL_PENDING);
+                if (f % 2)
+                        udp_connect(&udp, &udp.peer);
+                udp_give(&udp, "alive", 5);
+                udp_expect_from(&udp, &from, 0, 5);
+                udp_stop(&udp);
+        }
+}
+
+/* Nobody is told who does not want to be. */
+static void datagrams_to_nobody_may_be_lost_in_silence(void **state) {
         struct ovl_overlapped sending = { 0 };
         struct udp_from from = { 0 };
         struct sockaddr_storage nobody;
         struct udp udp;
+        int value;
 
-        udp_start(&udp, AF_INET);
-        close(udp_peer(AF_INET, &nobody));
-        assert_ok(udp_recvfrom(&udp, udp.client.memory, 10, 0, &from));
-        for (size_t i = 0; i < 3; i++) {
+        for (size_t f = 0; f < 4; f++) {
+                int level = f / 2 ? IPPROTO_IPV6 : IPPROTO_IP, name = f / 2 ? IPV6_RECVERR : IP_RECVERR;
+
+                udp_start(&udp, families[f / 2]);
+                assert_ok(ovl_getsockopt(udp.client.thread, udp.socket, level, name, &value));
+                assert_int_equal(value, 1);
+                close(udp_peer(families[f / 2], &nobody));
+                if (f % 2)
+                        udp_connect(&udp, &nobody);
+                /* One that is there already is forgotten. */
                 assert_ok(udp_sendto(&udp, &nobody, udp.client.memory, 1, &sending));
                 client_expect(&udp.client, &sending, 0, 1);
+                assert_ok(ovl_setsockopt(udp.client.thread, udp.socket, level, name, 0));
+                assert_ok(ovl_getsockopt(udp.client.thread, udp.socket, level, name, &value));
+                assert_int_equal(value, 0);
+                assert_ok(udp_recvfrom(&udp, udp.client.memory, 10, OVL_WANT_VERDICT, &from));
+                for (size_t i = 0; i < 3; i++) {
+                        assert_ok(udp_sendto(&udp, &nobody, udp.client.memory, 1, &sending));
+                        client_expect(&udp.client, &sending, 0, 1);
+                }
+                if (f % 2)
+                        udp_connect(&udp, &udp.peer);
+                udp_give(&udp, "alive", 5);
+                udp_expect_from(&udp, &from, 0, 5);
+                /* And whoever changes his mind is told. */
+                assert_ok(ovl_setsockopt(udp.client.thread, udp.socket, level, name, 1));
+                if (f % 2)
+                        udp_connect(&udp, &nobody);
+                assert_ok(udp_recvfrom(&udp, udp.client.memory, 10, OVL_WANT_VERDICT, &from));
+                assert_ok(udp_sendto(&udp, &nobody, udp.client.memory, 1, &sending));
+                client_expect(&udp.client, &sending, 0, 1);
+                client_expect(&udp.client, &from.overlapped, -ECONNREFUSED, 0);
+                udp_stop(&udp);
+        }
+}
+
+/* What is too long leaves something in the queue of refusals, which is none, and keeps no receive from being served. */
+static void datagrams_that_are_too_long_are_no_refusals(void **state) {
+        struct ovl_overlapped sending = { 0 };
+        struct udp_from from = { 0 };
+        struct ovl_buffer halves[2];
+        struct udp udp;
+
+        udp_start(&udp, AF_INET);
+        udp_connect(&udp, &udp.peer);
+        assert_ok(udp_recvfrom(&udp, udp.client.memory, 10, OVL_WANT_VERDICT, &from));
+        halves[0] = halves[1] = (struct ovl_buffer){ udp.client.memory + 100, 35000 };
+        for (size_t i = 0; i < 3; i++) {
+                assert_ok(ovl_send(udp.client.thread, udp.socket, halves, 2, 0, &sending, NULL));
+                client_expect(&udp.client, &sending, -EMSGSIZE, 0);
         }
         udp_give(&udp, "alive", 5);
         udp_expect_from(&udp, &from, 0, 5);
@@ -649,6 +741,8 @@ static void datagrams_have_options(void **state) {
                 { AF_INET6, IPPROTO_IPV6, IPV6_UNICAST_HOPS, 7 },
                 { AF_INET6, IPPROTO_IPV6, IPV6_MULTICAST_HOPS, 9 },
                 { AF_INET6, IPPROTO_IPV6, IPV6_MULTICAST_LOOP, 0 },
+                { AF_INET, IPPROTO_IP, IP_RECVERR, 0 },
+                { AF_INET6, IPPROTO_IPV6, IPV6_RECVERR, 0 },
         };
         static const struct {
                 int family, type, level, name;
@@ -660,6 +754,8 @@ static void datagrams_have_options(void **state) {
                 { AF_INET, SOCK_STREAM, IPPROTO_IP, IP_MULTICAST_TTL },
                 { AF_INET6, SOCK_STREAM, IPPROTO_IPV6, IPV6_MULTICAST_LOOP },
                 { AF_UNIX, SOCK_DGRAM, SOL_SOCKET, SO_REUSEADDR },
+                { AF_UNIX, SOCK_DGRAM, IPPROTO_IP, IP_RECVERR },
+                { AF_INET, SOCK_STREAM, IPPROTO_IP, IP_RECVERR },
                 { AF_UNIX, SOCK_STREAM, IPPROTO_TCP, TCP_NODELAY },
         };
         struct client client;
@@ -706,8 +802,10 @@ int main(int argc, char **argv) {
                 { "datagrams need a destination", datagrams_need_a_destination },
                 { "datagrams find only sockets with a name", datagrams_find_only_named_sockets },
                 { "datagrams that are refused end one receive", datagrams_that_are_refused_end_one_receive },
-                { "datagrams that are refused end one send", datagrams_that_are_refused_end_one_send },
-                { "datagrams to nobody are lost in silence", datagrams_to_nobody_are_lost_in_silence },
+                { "datagrams that are refused end as many receives", datagrams_that_are_refused_end_as_many_receives },
+                { "datagrams that are refused end no send", datagrams_that_are_refused_end_no_send },
+                { "datagrams to nobody may be lost in silence", datagrams_to_nobody_may_be_lost_in_silence },
+                { "datagrams that are too long are no refusals", datagrams_that_are_too_long_are_no_refusals },
                 { "datagrams that are awaited end with the socket", datagrams_awaited_end_with_the_socket },
                 { "datagrams stop when shut down", datagrams_stop_when_shut_down },
                 { "datagrams that are cut are indicated", datagrams_that_are_cut_are_indicated },

@@ -91,6 +91,15 @@ static struct op *unit_post(struct unit *unit, size_t n, uint8_t code) {
         return op;
 }
 
+static struct op *unit_post_poll(struct unit *unit, size_t n, uint32_t events) {
+        struct op *poll = &unit->ops[n];
+
+        *poll = (struct op){ .code = OVL_OP_POLL, .events = events };
+        list_init(&poll->link);
+        socket_post(&unit->socket, poll, &unit->ended);
+        return poll;
+}
+
 /* The kernel's answer to the request of an op, which is in flight. */
 static void unit_answer(struct unit *unit, struct op *op, int32_t result) {
         assert_int_equal(op->state, OP_ACTIVE);
@@ -156,23 +165,35 @@ static void socket_lends_the_error_to_the_next(void **state) {
         unit_stop(&unit);
 }
 
-/* A send is tried once more, not for ever; without a receive not at all; and a Unix socket speaks of the send itself.
+/* A send is tried again, not for ever; where no receive is posted each refusal waits for one; and a Unix socket speaks
+ * of the send itself.
  */
-static void socket_lends_an_error_once(void **state) {
+static void socket_keeps_refusals_for_receives(void **state) {
         struct op *receive, *send;
         struct unit unit;
 
         unit_start(&unit, AF_INET, SOCK_DGRAM);
         send = unit_post(&unit, 0, OVL_OP_SEND);
         unit_answer(&unit, send, -ECONNREFUSED);
-        unit_expect(&unit, send, -ECONNREFUSED);
-        receive = unit_post(&unit, 1, OVL_OP_RECV);
-        send = unit_post(&unit, 2, OVL_OP_SEND);
         unit_answer(&unit, send, -ECONNREFUSED);
-        unit_answer(&unit, send, -ECONNREFUSED);
-        unit_expect(&unit, send, -ECONNREFUSED);
-        unit_answer(&unit, receive, -ECANCELED);
+        unit_answer(&unit, send, 10);
+        unit_expect(&unit, send, 0);
+        for (size_t i = 1; i <= 2; i++) {
+                receive = unit_post(&unit, i, OVL_OP_RECV);
+                unit_expect(&unit, receive, -ECONNREFUSED);
+        }
+        receive = unit_post(&unit, 3, OVL_OP_RECV);
+        unit_answer(&unit, receive, -ECONNREFUSED);
         unit_expect(&unit, receive, -ECONNREFUSED);
+        unit_stop(&unit);
+
+        unit_start(&unit, AF_INET, SOCK_DGRAM);
+        send = unit_post(&unit, 0, OVL_OP_SEND);
+        for (size_t i = 0; send->state != OP_ENDED; i++) {
+                assert_true(i < UNIT_OPS * 4);
+                unit_answer(&unit, send, -ECONNREFUSED);
+        }
+        unit_expect(&unit, send, -ECONNREFUSED);
         unit_stop(&unit);
 
         unit_start(&unit, AF_UNIX, SOCK_DGRAM);
@@ -183,6 +204,60 @@ static void socket_lends_an_error_once(void **state) {
         assert_null(unit.cancelled);
         unit_answer(&unit, receive, 0);
         unit_expect(&unit, receive, 0);
+        unit_stop(&unit);
+}
+
+/* Who does not want to be told of refusals is not, and what was kept is forgotten. */
+static void socket_forgets_refusals(void **state) {
+        struct op *receive, *send;
+        struct unit unit;
+
+        unit_start(&unit, AF_INET, SOCK_DGRAM);
+        send = unit_post(&unit, 0, OVL_OP_SEND);
+        unit_answer(&unit, send, -ECONNREFUSED);
+        unit_answer(&unit, send, 10);
+        unit_expect(&unit, send, 0);
+        assert_ok(refusals_set(&unit.socket, false));
+        receive = unit_post(&unit, 1, OVL_OP_RECV);
+        unit_answer(&unit, receive, -ECONNREFUSED);
+        assert_true(list_is_empty(&unit.ended));
+        send = unit_post(&unit, 2, OVL_OP_SEND);
+        unit_answer(&unit, send, -ECONNREFUSED);
+        unit_answer(&unit, send, 10);
+        unit_expect(&unit, send, 0);
+        assert_null(unit.cancelled);
+        unit_answer(&unit, receive, 10);
+        unit_expect(&unit, receive, 0);
+        unit_stop(&unit);
+}
+
+/* A refusal that a send met is an error to a poll that looks for data, unless a receive is posted that is told of it.
+ */
+static void socket_polls_find_refusals(void **state) {
+        struct op *poll, *other, *send, *receive;
+        struct unit unit;
+
+        unit_start(&unit, AF_INET, SOCK_DGRAM);
+        poll = unit_post_poll(&unit, 0, OVL_POLL_IN);
+        other = unit_post_poll(&unit, 1, OVL_POLL_OUT);
+        send = unit_post(&unit, 2, OVL_OP_SEND);
+        unit_answer(&unit, send, -ECONNREFUSED);
+        assert_ptr_equal(unit.cancelled, poll);
+        unit_answer(&unit, poll, -ECANCELED);
+        unit_expect(&unit, poll, 0);
+        assert_int_equal(poll->value, OVL_POLL_ERROR);
+        unit_answer(&unit, send, 10);
+        unit_expect(&unit, send, 0);
+        poll = unit_post_poll(&unit, 3, OVL_POLL_IN);
+        unit_expect(&unit, poll, 0);
+        receive = unit_post(&unit, 4, OVL_OP_RECV);
+        unit_expect(&unit, receive, -ECONNREFUSED);
+        poll = unit_post_poll(&unit, 5, OVL_POLL_IN);
+        assert_true(list_is_empty(&unit.ended));
+        unit_answer(&unit, poll, POLLIN);
+        unit_expect(&unit, poll, 0);
+        unit_answer(&unit, other, POLLOUT);
+        unit_expect(&unit, other, 0);
         unit_stop(&unit);
 }
 
@@ -264,7 +339,9 @@ int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "lends-the-error-to-the-receive", socket_lends_the_error_to_the_receive },
                 { "lends-the-error-to-the-next", socket_lends_the_error_to_the_next },
-                { "lends-an-error-once", socket_lends_an_error_once },
+                { "keeps-refusals-for-receives", socket_keeps_refusals_for_receives },
+                { "forgets-refusals", socket_forgets_refusals },
+                { "polls-find-refusals", socket_polls_find_refusals },
                 { "lends-no-error-to-the-cancelled", socket_lends_no_error_to_the_cancelled },
                 { "merges-no-datagrams", socket_merges_no_datagrams },
                 { "polls-are-exact", socket_polls_are_exact },

@@ -32,7 +32,11 @@ class Option(enum.IntEnum):
     MULTICAST_HOPS = 19
     MULTICAST_LOOP = 20
     CONNECT_TIME = 24  # can only be read: seconds since the stream is connected; 0xffffffff: it is not
+    RECV_REFUSAL = 27  # at first 1: a receive ends with ECONNREFUSED for each datagram that nobody had the port for
 
+
+# Of linux/in.h and linux/in6.h; the module socket has no names for them.
+_IP_RECVERR, _IPV6_RECVERR = 11, 25
 
 _BY_NUMBERS: dict[tuple[int, int], Option] = {
     (socket.SOL_SOCKET, socket.SO_REUSEADDR): Option.REUSE_ADDRESS,
@@ -54,11 +58,13 @@ _BY_NUMBERS: dict[tuple[int, int], Option] = {
     (socket.IPPROTO_IP, socket.IP_TTL): Option.HOPS,
     (socket.IPPROTO_IP, socket.IP_MULTICAST_TTL): Option.MULTICAST_HOPS,
     (socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP): Option.MULTICAST_LOOP,
+    (socket.IPPROTO_IP, _IP_RECVERR): Option.RECV_REFUSAL,
     (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY): Option.V6_ONLY,
     (socket.IPPROTO_IPV6, socket.IPV6_TCLASS): Option.TRAFFIC_CLASS,
     (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS): Option.HOPS,
     (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS): Option.MULTICAST_HOPS,
     (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP): Option.MULTICAST_LOOP,
+    (socket.IPPROTO_IPV6, _IPV6_RECVERR): Option.RECV_REFUSAL,
 }
 
 
