@@ -2,9 +2,12 @@
 
 /* Section 14 of docs/SEMANTICS.md: buffer sizes, and receive buffers of no bytes. */
 
+#include <fcntl.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <stdlib.h>
 
+#include "base/cleanup.h"
 #include "tests/rules/section.h"
 
 static void section_14_expect_size(struct client *client, uint64_t socket, int size) {
@@ -180,12 +183,71 @@ static void section_14_operations_run_out(void **state) {
         section_stop(&section);
 }
 
+/* Looks through what a process has mapped, but for what is larger than anything that is of interest. */
+static void section_14_search(pid_t pid, const void *bytes, size_t len, bool *ret_is_shared, bool *ret_is_private) {
+        enum {
+                MOST = 64 << 20
+        };
+        _cleanup_free_ char *copy = malloc(MOST);
+        _cleanup_fd_ int memory = -EBADF;
+        char path[64], line[512];
+        FILE *maps;
+
+        *ret_is_shared = *ret_is_private = false;
+        snprintf(path, sizeof(path), "/proc/%d/mem", (int) pid);
+        memory = open(path, O_RDONLY | O_CLOEXEC);
+        snprintf(path, sizeof(path), "/proc/%d/maps", (int) pid);
+        maps = fopen(path, "re");
+        assert_true(copy && memory >= 0 && maps);
+        while (fgets(line, sizeof(line), maps)) {
+                unsigned long from, to;
+                ssize_t n;
+
+                assert_int_equal(sscanf(line, "%lx-%lx", &from, &to), 2);
+                if (to - from > MOST)
+                        continue;
+                n = pread(memory, copy, to - from, (off_t) from);
+                if (n > 0 && memmem(copy, (size_t) n, bytes, len))
+                        *(strstr(line, "/memfd:") ? ret_is_shared : ret_is_private) = true;
+        }
+        fclose(maps);
+}
+
+/* What was received is nowhere in the worker but in the memory that was lent. */
+static void section_14_nothing_is_copied(void **state) {
+        const char *level = getenv("OVERLAPD_LEVEL");
+        struct ovl_overlapped receiving = { 0 };
+        bool is_shared, is_private;
+        struct section section;
+        char sent[40000];
+        pid_t worker;
+
+        if (level && strcmp(level, "inline") == 0)
+                harness_skip("at the level inline the bytes come in frames");
+        if (geteuid() != 0)
+                harness_skip("only root may read the worker's memory");
+        section_start(&section);
+        worker = daemon_worker(&section.client.estate.daemon);
+        pattern_fill(sent, sizeof(sent), 1u << 20);
+        assert_int_equal(client_recv(&section.client, section.socket, section.client.memory, sizeof(sent), OVL_WAITALL,
+                                     &receiving),
+                         OVL_PENDING);
+        peer_write(section.fd, sent, sizeof(sent));
+        client_expect(&section.client, &receiving, 0, sizeof(sent));
+        assert_memory_equal(section.client.memory, sent, sizeof(sent));
+        section_14_search(worker, sent + 20000, 64, &is_shared, &is_private);
+        assert_true(is_shared);
+        assert_false(is_private);
+        section_stop(&section);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "14.1 a receive buffer of no bytes is told as such", section_14_the_size_is_told },
                 { "14.2 without a buffer a peer stalls and loses nothing", section_14_a_peer_stalls },
                 { "14.3 without a buffer datagrams are lost", section_14_datagrams_are_lost },
                 { "14.4 with a buffer data waits", section_14_data_waits },
+                { "14.5 what is received lies in its buffer alone", section_14_nothing_is_copied },
                 { "14.6 operations run out, and come back", section_14_operations_run_out },
         };
 
