@@ -287,6 +287,7 @@ static void section_09_flush(void **state) {
 
         section_start(&section);
         big = client_big(&section.client, section.socket, section.fd, CLIENT_MEMORY);
+        assert_ok(ovl_setsockopt(section.client.thread, section.socket, SOL_SOCKET, SO_SNDBUF, 16384));
         for (int i = 0; i < 2; i++)
                 assert_int_equal(section_recv(&section, (size_t) i, OVL_WANT_VERDICT, &receiving[i], NULL),
                                  OVL_PENDING);
