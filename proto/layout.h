@@ -117,9 +117,9 @@ OVL_ASSERT_AT(struct ovl_address, host, 8);
  *   SEND             any       is sent             message   -                -                          -
  *   RECVFROM         datagram  receives            message   -                1 ovl_address, or -        -
  *   SENDTO           datagram  is sent             message   -                -                          destination
- *   RECVMSG          datagram  receives            message   -                ovl_message and control    -
- *   SENDMSG          any       is sent             message   -                control, or -              destination
- *   DISCONNECT       stream    -                   reuse     -                -                          -
+ *   RECVMSG          datagram  receives            message   -                ovl_message and items      -
+ *   SENDMSG          datagram  is sent             message   -                items, or -                destination,
+ * or - DISCONNECT       stream    -                   reuse     -                -                          -
  *   TRANSMIT_FILE    stream    vector: head, tail  transmit  file, or 0       file offset, length        -
  *   TRANSMIT_PACKETS any       vector of elements  transmit  file, or 0       -                          -
  *   IOCTL            any       input, or -         -         enum ovl_ioctl   output, or -               input, or -
@@ -309,14 +309,55 @@ enum ovl_element_flags {
 
 #define OVL_TRANSMIT_LEN_MAX 2147483646u /* bytes of one TRANSMIT_FILE or TRANSMIT_PACKETS, the file's among them */
 
-/* What RECVMSG writes at the start of its aux slice; the received control items follow it. */
+/* What RECVMSG writes at the start of its aux slice; the control items that came with the datagram follow it. */
 struct ovl_message {
-        struct ovl_address address; /* of the sender */
-        uint32_t flags;             /* enum ovl_record_flags: TRUNCATED, CONTROL_TRUNCATED */
+        struct ovl_address address; /* of the sender; family 0: it has none */
+        uint32_t flags;             /* enum ovl_received_flags */
         uint32_t control_len;       /* bytes of control items that follow */
         uint32_t reserved;          /* zero */
 };
 OVL_ASSERT_SIZE(struct ovl_message, 128);
+OVL_ASSERT_AT(struct ovl_message, flags, 116);
+OVL_ASSERT_AT(struct ovl_message, control_len, 120);
+
+enum ovl_received_flags {
+        OVL_RECEIVED_TRUNCATED = 0x02,         /* the datagram was longer than the buffers */
+        OVL_RECEIVED_CONTROL_TRUNCATED = 0x04, /* the items did not all have room: those that are there are the first */
+        OVL_RECEIVED_BROADCAST = 0x400,        /* it was sent to all of a network */
+        OVL_RECEIVED_MULTICAST = 0x800,        /* it was sent to a group */
+};
+
+/*
+ * Starts each control item: its value follows, and the next item begins at the next multiple of 8. A message has each
+ * type once at most.
+ */
+struct ovl_control {
+        uint32_t len;      /* bytes of this and of the value, without what aligns the next one */
+        uint16_t type;     /* enum ovl_control_type */
+        uint16_t reserved; /* zero */
+};
+OVL_ASSERT_SIZE(struct ovl_control, 8);
+OVL_ASSERT_AT(struct ovl_control, type, 4);
+
+enum ovl_control_type {
+        OVL_CONTROL_PACKET_INFO = 1,   /* struct ovl_packet_info */
+        OVL_CONTROL_HOP_LIMIT = 2,     /* uint32_t: 1 to 255 */
+        OVL_CONTROL_TRAFFIC_CLASS = 3, /* uint32_t: 0 to 255 */
+};
+
+#define OVL_CONTROL_LEN_MAX 256u /* bytes of all items of a message */
+#define OVL_CONTROL_ALIGN(len) (((len) + 7u) & ~7u)
+
+/* Received: the address that the datagram was sent to, and where it came in. Sent: the source, and where it leaves. */
+struct ovl_packet_info {
+        uint8_t family;      /* enum ovl_family, the socket's */
+        uint8_t reserved[3]; /* zero */
+        uint32_t interface;  /* its number; sent: 0 for any */
+        uint8_t host[16];    /* 4 or 16 bytes in network order, the rest is zero; sent: all zero for any */
+};
+OVL_ASSERT_SIZE(struct ovl_packet_info, 24);
+OVL_ASSERT_AT(struct ovl_packet_info, interface, 4);
+OVL_ASSERT_AT(struct ovl_packet_info, host, 8);
 
 /* --- Records ---------------------------------------------------------------------------------------------------- */
 
@@ -426,6 +467,8 @@ OVL_ASSERT_AT(struct ovl_record, payload_len, 60);
         X(NAME_FAILED, 51, "the name servers failed, or resolving is not possible here")                               \
         X(OOB_INLINE, 52, "urgent data is in the stream of this socket: receive it there, or set OOB_INLINE to 0")     \
         X(WOULD_WAIT, 53, "it cannot be done now, and has the flag DONTWAIT")                                          \
+        X(BAD_MESSAGE, 56, "a received message has a place of 128 to 384 bytes in aux, at a multiple of 8")            \
+        X(BAD_CONTROL, 57, "a control item is unknown, malformed, there twice, or not for this socket")                \
         X(PREPARED, 60, "the socket is prepared for an accept: until that has ended it does nothing else")             \
         X(NOT_NEW, 61, "an accept takes a stream of its listener's family that is neither bound nor connected")        \
         X(REPLACED, 62, "another kernel socket took the place of the one on which the operation was pending")          \

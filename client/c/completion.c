@@ -21,6 +21,7 @@
 
 #include <errno.h>
 #include <stdbool.h>
+#include <string.h>
 
 #include "base/cleanup.h"
 #include "client/c/apc.h"
@@ -181,9 +182,10 @@ static void completion_find_port(const struct ovl_session *session, const struct
         end->key = association->key;
 }
 
-/* Whether the record brings the addresses that were asked for: of a datagram that was cut, too. */
-static bool completion_has_addresses(const struct pending *pending, const struct ovl_record *record) {
-        return pending->n_addresses > 0 && (record->status == 0 || (record->flags & OVL_RECORD_TRUNCATED));
+/* Whether the record brings what was asked for beside the bytes: of a datagram that was cut, too. */
+static bool completion_has_aux(const struct pending *pending, const struct ovl_record *record) {
+        return pending->aux_len > 0 &&
+               (record->status == 0 || (record->flags & (OVL_RECORD_TRUNCATED | OVL_RECORD_CONTROL_TRUNCATED)));
 }
 
 /* How much must have come with the record. */
@@ -194,9 +196,7 @@ static uint64_t completion_payload_len(const struct pending *pending, const stru
                 return record->bytes;
         if (!pending->is_lent)
                 return 0;
-        if (!completion_has_addresses(pending, record))
-                return record->bytes;
-        return record->bytes + pending->n_addresses * sizeof(struct ovl_address);
+        return record->bytes + (completion_has_aux(pending, record) ? pending->aux_len : 0);
 }
 
 /* Returns NULL, or what is wrong with the record. */
@@ -214,7 +214,8 @@ static const char *completion_check(const struct conduit *conduit, const struct 
                 return "a record with a status that is none";
         if (record->status == 0 && (record->flags & OVL_RECORD_REFUSED))
                 return "a record of a refusal without an error";
-        if ((record->flags & OVL_RECORD_REFUSED) && (record->bytes > 0 || (record->flags & OVL_RECORD_TRUNCATED)))
+        if ((record->flags & OVL_RECORD_REFUSED) &&
+            (record->bytes > 0 || (record->flags & (OVL_RECORD_TRUNCATED | OVL_RECORD_CONTROL_TRUNCATED))))
                 return "a record of a refusal that moved bytes";
         if (record->bytes > pending->bytes_max)
                 return "a record of more bytes than were lent";
@@ -242,24 +243,50 @@ static bool completion_tell_address(const struct ovl_address *address, struct so
 }
 
 /*
+ * Tells the caller all that a datagram has beside its bytes; its items may be anything, and are its reader's to check.
+ * Returns NULL, or what is wrong with it.
+ */
+static const char *completion_tell_message(const struct pending *pending, const struct ovl_record *record,
+                                           const struct ovl_message *message) {
+        struct ovl_received *received = pending->received;
+
+        if (message->control_len > pending->aux_len - sizeof(*message) || message->reserved != 0)
+                return "a record of a message whose header is malformed";
+        if (!completion_tell_address(&message->address, &received->address, &received->address_len))
+                return "a record of a message whose sender has a malformed address";
+        received->flags = message->flags;
+        received->bytes = record->bytes;
+        received->control_len = message->control_len;
+        if (message->control_len > 0)
+                memcpy(pending->control, message + 1, message->control_len);
+        return NULL;
+}
+
+/*
  * Tells the caller who sent the datagram, or between whom the connection is. What the daemon can write is read once,
  * then checked. Returns NULL, or what is wrong with it.
  */
-static const char *completion_tell_names(const struct pending *pending, const struct ovl_record *record,
-                                         const uint8_t *payload, socklen_t *ret_len) {
-        struct ovl_address names[VECTOR_ADDRESSES_MAX] = { 0 };
+static const char *completion_tell_aux(const struct pending *pending, const struct ovl_record *record,
+                                       const uint8_t *payload, socklen_t *ret_len) {
+        union {
+                uint64_t words[VECTOR_AUX_SIZE / sizeof(uint64_t)];
+                struct ovl_address names[2];
+                struct ovl_message message;
+        } aux = { 0 };
         struct ovl_accepted *accepted = pending->accepted;
 
-        if (!completion_has_addresses(pending, record))
+        if (!completion_has_aux(pending, record))
                 return NULL;
         if (pending->is_lent)
-                memcpy(names, payload + record->bytes, pending->n_addresses * sizeof(names[0]));
+                memcpy(&aux, payload + record->bytes, pending->aux_len);
         else
-                vector_get_addresses(pending->vector, pending->vector_slot, pending->n_addresses, names);
-        if (pending->from && !completion_tell_address(&names[0], pending->from, ret_len))
+                vector_get_aux(pending->vector, pending->vector_slot, aux.words);
+        if (pending->received)
+                return completion_tell_message(pending, record, &aux.message);
+        if (pending->from && !completion_tell_address(&aux.names[0], pending->from, ret_len))
                 return "a record of a datagram whose sender has a malformed address";
-        if (accepted && (!completion_tell_address(&names[0], &accepted->local, &accepted->local_len) ||
-                         !completion_tell_address(&names[1], &accepted->remote, &accepted->remote_len)))
+        if (accepted && (!completion_tell_address(&aux.names[0], &accepted->local, &accepted->local_len) ||
+                         !completion_tell_address(&aux.names[1], &accepted->remote, &accepted->remote_len)))
                 return "a record of a connection with a malformed address";
         return NULL;
 }
@@ -296,7 +323,7 @@ static const char *completion_take_end(struct conduit *conduit, const struct ovl
 
         problem = completion_check(conduit, record, pending);
         if (!problem)
-                problem = completion_tell_names(pending, record, payload, &end.from_len);
+                problem = completion_tell_aux(pending, record, payload, &end.from_len);
         if (!problem)
                 problem = completion_tell_answer(pending, &end);
         if (problem)

@@ -291,8 +291,9 @@ struct ovl_overlapped {
 
 /* What an operation that has ended may say of itself besides its status. */
 enum {
-        OVL_TRUNCATED = 0x02,     /* the datagram was longer than the buffers: they are full, the rest is lost */
-        OVL_INDETERMINATE = 0x10, /* whether the operation took effect is not known */
+        OVL_TRUNCATED = 0x02,         /* the datagram was longer than the buffers: they are full, the rest is lost */
+        OVL_CONTROL_TRUNCATED = 0x04, /* its control items were longer than their place: the first are there */
+        OVL_INDETERMINATE = 0x10,     /* whether the operation took effect is not known */
 };
 
 /* A completion routine. Runs in the posting thread, in an alertable wait; may post, wait and close. */
@@ -395,6 +396,99 @@ OVL_API int ovl_send(struct ovl_thread *thread, uint64_t socket, const struct ov
 OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
                          unsigned flags, struct sockaddr_storage *from, socklen_t *from_len,
                          struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
+/* What a datagram has beside its bytes. */
+struct ovl_received {
+        struct sockaddr_storage address; /* the sender */
+        socklen_t address_len;           /* bytes of that; 0: it has none */
+        unsigned flags;                  /* OVL_TRUNCATED, OVL_CONTROL_TRUNCATED, OVL_BROADCAST and OVL_MULTICAST */
+        uint64_t bytes;                  /* of the datagram, that are in the buffers */
+        void *control;                   /* the caller's: where control items go; NULL: nowhere */
+        size_t control_len; /* the caller's: bytes of that place; afterwards: of the items that are there */
+};
+
+enum {
+        OVL_BROADCAST = 0x400, /* the datagram was sent to all of a network */
+        OVL_MULTICAST = 0x800, /* the datagram was sent to a group */
+};
+
+/*
+ * Receives one datagram, and says what there is to say of it: ovl_recvfrom() with control items. Which items come is
+ * chosen with ovl_setsockopt(): IP_PKTINFO or IPV6_RECVPKTINFO (OVL_PACKET_INFO), IP_RECVTTL or IPV6_RECVHOPLIMIT
+ * (OVL_HOP_LIMIT), IP_RECVTOS or IPV6_RECVTCLASS (OVL_TRAFFIC_CLASS); at first none.
+ *
+ * buffers:  n of them (1 to 64), filled one after the other. The array is captured, the memory lent.
+ * received: its control and control_len are captured; the place may be anywhere in memory. It is written, and the place
+ *           of the items, before the operation is indicated, and only if a datagram was taken. Lent until then.
+ * flags:    also OVL_PEEK.
+ *
+ * Refused: -EFAULT (no structure, or no place for items where it has a length), -EOPNOTSUPP (not a datagram socket),
+ * -EINVAL (it is neither bound nor connected, nor has it sent).
+ *
+ * The record: as that of ovl_recvfrom(). When the items were longer than their place, the status is -EMSGSIZE and the
+ * flags have OVL_CONTROL_TRUNCATED; the datagram is complete, unless they have OVL_TRUNCATED, too. Without an
+ * overlapped structure the call returns -EMSGSIZE then, and `received` says how many bytes there are. Whether a
+ * datagram was sent to many is known of sockets that were opened here, and of others with OVL_PACKET_INFO; all of them
+ * are IPv4 or IPv6. See recvmsg(2), WSARecvMsg.
+ */
+OVL_API int ovl_recvmsg(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
+                        struct ovl_received *received, unsigned flags, struct ovl_overlapped *overlapped,
+                        OVL_ROUTINE(routine));
+
+/*
+ * Sends one datagram with control items: from a source address, through an interface, with a hop limit or a traffic
+ * class of its own. Sends on one socket leave in posting order.
+ *
+ * buffers: n of them (0 to 64), together one datagram. The array is captured, the memory lent.
+ * address: as ovl_sendto(); NULL: to the socket's peer.
+ * control: control_len bytes of items (at most 256), which ovl_item_put() makes. Captured. NULL: none.
+ * flags:   also OVL_DONTROUTE and OVL_DONTWAIT.
+ *
+ * Refused: -EINVAL (an item that is unknown, malformed or there twice; any on a Unix socket), and as ovl_sendto().
+ *
+ * The record: as that of ovl_sendto(); -EDESTADDRREQ without address and peer. A source that is no address of the
+ * machine, or an interface that it does not have, is -EINVAL, -EADDRNOTAVAIL, -ENODEV or -ENETUNREACH. See sendmsg(2),
+ * WSASendMsg.
+ */
+OVL_API int ovl_sendmsg(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
+                        unsigned flags, const struct sockaddr *address, socklen_t len, const void *control,
+                        size_t control_len, struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
+
+/* Types of control items. */
+enum {
+        OVL_PACKET_INFO = 1,   /* received: whom it was sent to, and where it came in; sent: from whom, and where */
+        OVL_HOP_LIMIT = 2,     /* 1 to 255: how many machines may hand it on, or could have */
+        OVL_TRAFFIC_CLASS = 3, /* 0 to 255 */
+};
+
+/* One control item. */
+struct ovl_item {
+        unsigned type;
+        unsigned value; /* the hop limit or traffic class; of OVL_PACKET_INFO the interface's number, 0 for any */
+        struct sockaddr_storage
+                address; /* OVL_PACKET_INFO: with port 0; to be sent: its host may be all zero for any */
+};
+
+/* A length of the place for one item of each type. */
+#define OVL_ITEMS_SIZE 64
+
+/*
+ * Reads one item after the other.
+ *
+ * control, len: items, as they were received. at: 0 at first; moved behind the item that was read.
+ *
+ * Returns 1 and an item, 0 when there is none left, or -EINVAL where they are malformed.
+ */
+OVL_API int ovl_item_next(const void *control, size_t len, size_t *at, struct ovl_item *ret_item);
+
+/*
+ * Appends an item.
+ *
+ * control: `size` bytes. len: of these, used; 0 at first, grows by what the item takes.
+ *
+ * Returns 0, -EMSGSIZE when there is no room, or -EINVAL where the item is none.
+ */
+OVL_API int ovl_item_put(void *control, size_t size, size_t *len, const struct ovl_item *item);
 
 /*
  * Sends one datagram to an address, also where the socket is connected to another. A UDP socket that has no address
@@ -1086,7 +1180,8 @@ OVL_API int ovl_getpeername(struct ovl_thread *thread, uint64_t socket, struct s
  * level, option: as in setsockopt(2), of those that take an int: SO_REUSEADDR, SO_REUSEPORT, SO_KEEPALIVE, SO_SNDBUF,
  * SO_RCVBUF, SO_OOBINLINE, SO_BROADCAST, SO_ERROR (read only), TCP_NODELAY, TCP_CORK, TCP_QUICKACK, TCP_KEEPIDLE,
  * TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, IPV6_V6ONLY, IP_TOS, IPV6_TCLASS, IP_TTL, IPV6_UNICAST_HOPS,
- * IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, IP_RECVERR, IPV6_RECVERR. Others, and
+ * IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, IP_RECVERR, IPV6_RECVERR, IP_PKTINFO,
+ * IPV6_RECVPKTINFO, IP_RECVTTL, IPV6_RECVHOPLIMIT, IP_RECVTOS, IPV6_RECVTCLASS. Others, and
  * those that do not go with the socket's type or family: -ENOPROTOOPT.
  *
  * SO_RCVBUF may be 0, and is told as 0, also of what a listener accepts. Then nothing is received but by operations

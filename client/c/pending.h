@@ -15,6 +15,7 @@ struct association;
 struct ovl_accepted;
 struct ovl_event;
 struct ovl_overlapped;
+struct ovl_received;
 struct ovl_thread;
 struct lookup;
 struct vector_arena;
@@ -29,7 +30,7 @@ struct pending {
         uint64_t bytes_max;          /* what the record may say at most */
         struct vector_arena *vector; /* borrowed: where its array of slices or its address lies; NULL: it has none */
         uint32_t vector_slot;
-        unsigned n_addresses;          /* that come with the record */
+        uint32_t aux_len;              /* bytes beside those of the buffers that come with the record */
         struct ovl_event *event;       /* one reference; NULL: none */
         struct lookup *lookup;         /* borrowed: of a RESOLVE, and of an ioctl with input or output; else NULL */
         struct association *heir;      /* owned: of an accept whose socket inherits the manner of the listener */
@@ -37,17 +38,19 @@ struct pending {
         struct sockaddr_storage *from; /* borrowed: where the caller wants the sender's address; NULL: nowhere */
         socklen_t *from_len;           /* borrowed, goes with `from` */
         struct ovl_accepted
-                *accepted;  /* borrowed: where the caller wants the addresses of a connection; NULL: nowhere */
-        bool is_inline;     /* level 0: what it moves travels in the frames */
-        bool is_lent;       /* level 0: its buffers will be written to */
-        bool is_gathered;   /* level 0: the slice is an array of slices */
-        uint8_t op;         /* enum ovl_op */
-        uint8_t indication; /* enum ovl_indication */
-        bool wants_verdict; /* the posting call waits */
-        bool is_waited;     /* some wait has this operation as its object */
-        bool is_stray;      /* its record may come on the session's first channel: its port or thread ended */
-        bool is_cancelled;  /* the thread that posted it is being closed and asked for its end */
-        bool is_orphan;     /* the same, and its socket was closed here while others hold it */
+                *accepted; /* borrowed: where the caller wants the addresses of a connection; NULL: nowhere */
+        struct ovl_received *received; /* borrowed: where the caller wants what a message has; NULL: nowhere */
+        void *control;                 /* borrowed, goes with `received`: where it wants control items */
+        bool is_inline;                /* level 0: what it moves travels in the frames */
+        bool is_lent;                  /* level 0: its buffers will be written to */
+        bool is_gathered;              /* level 0: the slice is an array of slices */
+        uint8_t op;                    /* enum ovl_op */
+        uint8_t indication;            /* enum ovl_indication */
+        bool wants_verdict;            /* the posting call waits */
+        bool is_waited;                /* some wait has this operation as its object */
+        bool is_stray;     /* its record may come on the session's first channel: its port or thread ended */
+        bool is_cancelled; /* the thread that posted it is being closed and asked for its end */
+        bool is_orphan;    /* the same, and its socket was closed here while others hold it */
 };
 
 struct pending_table {

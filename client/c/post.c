@@ -68,7 +68,9 @@ struct post {
         struct sockaddr_storage *from;   /* borrowed: of a receive that asks for the sender */
         socklen_t *from_len;             /* borrowed */
         struct ovl_accepted *accepted;   /* borrowed: of an accept that asks for both ends */
-        unsigned n_addresses;            /* that come with the record */
+        struct ovl_received *received;   /* borrowed: of a receive that asks for all that a datagram has */
+        const void *control;             /* borrowed: items that are sent; NULL */
+        size_t aux_len;                  /* bytes of these, or that come beside those of the buffers */
         struct lookup *lookup;           /* of a question: taken once the operation is in flight */
         struct ovl_buffer question;      /* level 0: what goes along of it */
         const struct transmit *transmit; /* borrowed: of an operation that sends a file; it has no buffers then */
@@ -161,12 +163,16 @@ static void post_append_inline(struct ovl_thread *thread, const struct post *pos
         do {
                 size_t step = len - at < OVL_INLINE_LEN_MAX ? (size_t) (len - at) : OVL_INLINE_LEN_MAX;
 
-                if (post_body_len(thread) + entry.n_slots * OVL_SLOT_SIZE + step > OVL_FRAME_POST_MAX)
+                if (post_body_len(thread) + entry.n_slots * OVL_SLOT_SIZE + step + post->aux_len > OVL_FRAME_POST_MAX)
                         post_flush(thread, post->call);
                 entry.buffer = (struct ovl_slice){ .len = (uint32_t) step };
                 entry.flags = post->entry.flags | (at + step < len ? OVL_ENTRY_MORE : 0);
                 payload_gather(post->buffers, at, step, thread->payload + thread->payload_len);
                 thread->payload_len += step;
+                if (post->control) {
+                        memcpy(thread->payload + thread->payload_len, post->control, post->aux_len);
+                        thread->payload_len += post->aux_len;
+                }
                 post_append(thread, &entry);
                 at += step;
         } while (at < len);
@@ -317,12 +323,12 @@ static void post_make_inline(struct ovl_session *session, struct post *post, str
                 post->buffers = &post->question;
                 post->len = post->question.len;
                 post->is_gathered = true;
-        } else if (entry->op == OVL_OP_SEND || entry->op == OVL_OP_SENDTO ||
+        } else if (entry->op == OVL_OP_SEND || entry->op == OVL_OP_SENDTO || entry->op == OVL_OP_SENDMSG ||
                    (entry->op == OVL_OP_CONNECT && pending->bytes_max > 0)) {
                 entry->flags |= OVL_ENTRY_INLINE;
                 post->is_gathered = true;
-        } else if (entry->op == OVL_OP_RECV || entry->op == OVL_OP_RECVFROM ||
-                   (entry->op == OVL_OP_ACCEPT && (pending->bytes_max > 0 || post->n_addresses > 0))) {
+        } else if (entry->op == OVL_OP_RECV || entry->op == OVL_OP_RECVFROM || entry->op == OVL_OP_RECVMSG ||
+                   (entry->op == OVL_OP_ACCEPT && (pending->bytes_max > 0 || post->aux_len > 0))) {
                 entry->flags |= OVL_ENTRY_INLINE;
                 if (pending->bytes_max > OVL_INLINE_LEN_MAX)
                         pending->bytes_max = OVL_INLINE_LEN_MAX;
@@ -347,7 +353,7 @@ static int post_check_inline(struct ovl_thread *thread, const struct post *post,
                         "%s: %llu bytes, and at the level inline a connect sends at most %u: send the rest when "
                         "it is connected",
                         post->call, (unsigned long long) len, OVL_INLINE_LEN_MAX);
-        if (post->entry.op == OVL_OP_SENDTO && len > OVL_INLINE_LEN_MAX)
+        if ((post->entry.op == OVL_OP_SENDTO || post->entry.op == OVL_OP_SENDMSG) && len > OVL_INLINE_LEN_MAX)
                 return error_set(&thread->error, -EMSGSIZE, OVL_REASON_BUFFER_TOO_LONG,
                                  "%s: %llu bytes, and no datagram is longer than %u", post->call,
                                  (unsigned long long) len, OVL_INLINE_LEN_MAX);
@@ -395,8 +401,8 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         if (r < 0)
                 return r;
         post->len = len;
-        /* At level 0 addresses come along, and need no place. */
-        if (n > 1 || (n > 0 && post->transmit) || (post->n_addresses > 0 && session->info.level > 0)) {
+        /* At level 0 what is in aux goes along, and needs no place. */
+        if (n > 1 || (n > 0 && post->transmit) || (post->aux_len > 0 && session->info.level > 0)) {
                 r = vector_take(session, &arena, &slot);
                 if (r < 0)
                         return r;
@@ -407,10 +413,10 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
                 vector_put_slices(arena, slot, slices, n, &post->entry.buffer);
                 post->entry.flags |= OVL_ENTRY_VECTOR;
         }
-        if (post->n_addresses > 0 && session->info.level > 0)
-                vector_put_addresses(arena, slot, post->n_addresses, &post->entry.aux);
-        else if (post->n_addresses > 0)
-                post->entry.aux.len = (uint32_t) (post->n_addresses * sizeof(struct ovl_address));
+        if (post->aux_len > 0 && session->info.level > 0)
+                vector_put_aux(arena, slot, post->control, post->aux_len, &post->entry.aux);
+        else if (post->aux_len > 0)
+                post->entry.aux.len = (uint32_t) post->aux_len;
         pending = pending_add(&session->pending);
         if (!pending) {
                 if (arena)
@@ -426,7 +432,9 @@ static int post_make(struct ovl_thread *thread, struct post *post) {
         pending->from = post->from;
         pending->from_len = post->from_len;
         pending->accepted = post->accepted;
-        pending->n_addresses = post->n_addresses;
+        pending->received = post->received;
+        pending->control = post->received ? post->received->control : NULL;
+        pending->aux_len = post->control ? 0 : (uint32_t) post->aux_len;
         pending->is_gathered = n > 1;
         pending->heir = take_ptr(heir);
         if (session->info.level == 0)
@@ -685,7 +693,7 @@ OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struc
                 .routine = routine,
                 .from = from,
                 .from_len = from_len,
-                .n_addresses = from ? 1 : 0,
+                .aux_len = from ? sizeof(struct ovl_address) : 0,
                 .entry = { .socket = socket, .op = OVL_OP_RECVFROM },
         };
 
@@ -779,6 +787,68 @@ OVL_API int ovl_sendto(struct ovl_thread *thread, uint64_t socket, const struct 
         int r;
 
         r = post_address(thread, &post, address, len, "send to");
+        return r < 0 ? r : post_submit(thread, &post);
+}
+
+static_assert((int) OVL_TRUNCATED == OVL_RECEIVED_TRUNCATED &&
+                      (int) OVL_CONTROL_TRUNCATED == OVL_RECEIVED_CONTROL_TRUNCATED &&
+                      (int) OVL_BROADCAST == OVL_RECEIVED_BROADCAST && (int) OVL_MULTICAST == OVL_RECEIVED_MULTICAST,
+              "flags are the same on the wire");
+
+OVL_API int ovl_recvmsg(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
+                        struct ovl_received *received, unsigned flags, struct ovl_overlapped *overlapped,
+                        void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_recvmsg",
+                .buffers = buffers,
+                .n_buffers = n,
+                .flags = flags,
+                .flags_known = OVL_PEEK,
+                .overlapped = overlapped,
+                .routine = routine,
+                .received = received,
+                .entry = { .socket = socket, .op = OVL_OP_RECVMSG },
+        };
+
+        if (!received || (!received->control && received->control_len > 0))
+                return error_set(&thread->error, -EFAULT, OVL_REASON_BAD_MESSAGE, "ovl_recvmsg: no place for %s",
+                                 received ? "control items" : "what the datagram has");
+        if (n == 0)
+                return error_set(&thread->error, -EINVAL, 0,
+                                 "ovl_recvmsg: no buffer: one of 0 bytes takes a datagram, too");
+        /* There is room for all items that can come. */
+        post.aux_len = sizeof(struct ovl_message) + received->control_len;
+        if (post.aux_len > VECTOR_AUX_SIZE)
+                post.aux_len = VECTOR_AUX_SIZE;
+        return post_submit(thread, &post);
+}
+
+OVL_API int ovl_sendmsg(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
+                        unsigned flags, const struct sockaddr *address, socklen_t len, const void *control,
+                        size_t control_len, struct ovl_overlapped *overlapped,
+                        void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        struct post post = {
+                .call = "ovl_sendmsg",
+                .buffers = buffers,
+                .n_buffers = n,
+                .flags = flags,
+                .flags_known = POST_FLAGS_OUT,
+                .overlapped = overlapped,
+                .routine = routine,
+                .control = control_len > 0 ? control : NULL,
+                .aux_len = control_len,
+                .entry = { .socket = socket, .op = OVL_OP_SENDMSG },
+        };
+        int r;
+
+        if (!control && control_len > 0)
+                return error_set(&thread->error, -EFAULT, OVL_REASON_BAD_CONTROL, "ovl_sendmsg: %zu bytes at NULL",
+                                 control_len);
+        if (control_len > OVL_CONTROL_LEN_MAX)
+                return error_set(&thread->error, -EINVAL, OVL_REASON_BAD_CONTROL,
+                                 "ovl_sendmsg: %zu bytes of control items, and a message has at most %u", control_len,
+                                 OVL_CONTROL_LEN_MAX);
+        r = address ? post_address(thread, &post, address, len, "send to") : 0;
         return r < 0 ? r : post_submit(thread, &post);
 }
 
@@ -918,7 +988,7 @@ OVL_API int ovl_accept_into(struct ovl_thread *thread, uint64_t listener, uint64
                 .overlapped = overlapped,
                 .routine = routine,
                 .accepted = accepted,
-                .n_addresses = accepted ? 2 : 0,
+                .aux_len = accepted ? 2 * sizeof(struct ovl_address) : 0,
                 .entry = { .socket = listener, .op = OVL_OP_ACCEPT, .other = prepared },
         };
 

@@ -2,7 +2,7 @@
 
 /*
  * An operation with several buffers names an array of slices, which the daemon reads when it takes the entry; one that
- * asks for addresses names room for them, into which the daemon writes before its record. Both need a
+ * asks for addresses or messages names room for them, into which the daemon writes before its record. Both need a
  * place in shared memory that nobody else uses meanwhile. The places are of one size, with room for both, in regions of
  * the library's own that no caller's buffer can lie in.
  *
@@ -29,7 +29,7 @@
 #include "proto/shm.h"
 
 #define VECTOR_ARRAY_SIZE (OVL_SLICES_MAX * sizeof(struct ovl_slice))
-#define VECTOR_SLOT_SIZE (VECTOR_ARRAY_SIZE + 256) /* addresses, and what aligns the next place */
+#define VECTOR_SLOT_SIZE (VECTOR_ARRAY_SIZE + VECTOR_AUX_SIZE)
 #define VECTOR_SLOTS_FIRST 64u
 #define VECTOR_SLOTS_MAX 4096u /* of one arena */
 
@@ -76,9 +76,6 @@ int vector_grow(struct ovl_thread *thread, const char *call) {
         return 0;
 }
 
-static_assert(VECTOR_ADDRESSES_MAX * sizeof(struct ovl_address) <= VECTOR_SLOT_SIZE - VECTOR_ARRAY_SIZE,
-              "a place has room for the addresses");
-
 int vector_take(struct ovl_session *session, struct vector_arena **ret_arena, uint32_t *ret_slot) {
         list_for_each(link, &session->vectors) {
                 struct vector_arena *arena = list_entry(link, struct vector_arena, link);
@@ -106,20 +103,18 @@ void vector_put_slices(struct vector_arena *arena, uint32_t slot, const struct o
         };
 }
 
-void vector_put_addresses(struct vector_arena *arena, uint32_t slot, unsigned n, struct ovl_slice *ret_place) {
-        *ret_place = (struct ovl_slice){
-                .offset = slot * VECTOR_SLOT_SIZE + VECTOR_ARRAY_SIZE,
-                .len = (uint32_t) (n * sizeof(struct ovl_address)),
-                .region = arena->region->number,
-        };
+void vector_put_aux(struct vector_arena *arena, uint32_t slot, const void *bytes, size_t len,
+                    struct ovl_slice *ret_place) {
+        uint64_t offset = slot * VECTOR_SLOT_SIZE + VECTOR_ARRAY_SIZE;
+
+        assert(len <= VECTOR_AUX_SIZE);
+        if (bytes)
+                memcpy(arena->region->data + offset, bytes, len);
+        *ret_place = (struct ovl_slice){ .offset = offset, .len = (uint32_t) len, .region = arena->region->number };
 }
 
-void vector_get_addresses(const struct vector_arena *arena, uint32_t slot, unsigned n,
-                          struct ovl_address *ret_addresses) {
-        uint64_t words[VECTOR_ADDRESSES_MAX * sizeof(*ret_addresses) / sizeof(uint64_t)];
-
-        shm_copy(words, arena->region->data + slot * VECTOR_SLOT_SIZE + VECTOR_ARRAY_SIZE, sizeof(words));
-        memcpy(ret_addresses, words, n * sizeof(*ret_addresses));
+void vector_get_aux(const struct vector_arena *arena, uint32_t slot, uint64_t *ret_words) {
+        shm_copy(ret_words, arena->region->data + slot * VECTOR_SLOT_SIZE + VECTOR_ARRAY_SIZE, VECTOR_AUX_SIZE);
 }
 
 void vector_release(struct vector_arena *arena, uint32_t slot) {

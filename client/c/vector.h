@@ -2,7 +2,7 @@
 #ifndef CLIENT_VECTOR_H
 #define CLIENT_VECTOR_H
 
-/* Places in shared memory for what an operation needs beyond its buffers: arrays of slices, and addresses. */
+/* Places in shared memory for what an operation needs beyond its buffers: arrays of slices, addresses, messages. */
 
 #include <stddef.h>
 #include <stdint.h>
@@ -36,14 +36,15 @@ int vector_take(struct ovl_session *session, struct vector_arena **ret_arena, ui
 void vector_put_slices(struct vector_arena *arena, uint32_t slot, const struct ovl_slice *slices, size_t n,
                        struct ovl_slice *ret_array);
 
-#define VECTOR_ADDRESSES_MAX 2u
+/* Bytes of the room for what goes and comes beside the buffers: addresses, or what a message has. A multiple of 8. */
+#define VECTOR_AUX_SIZE 256u
 
-/* Gives the slice that names the room for `n` addresses in a place. */
-void vector_put_addresses(struct vector_arena *arena, uint32_t slot, unsigned n, struct ovl_slice *ret_place);
+/* Gives the slice that names so much of that room in a place, and puts there what is not NULL. */
+void vector_put_aux(struct vector_arena *arena, uint32_t slot, const void *bytes, size_t len,
+                    struct ovl_slice *ret_place);
 
-/* Copies the addresses out that the daemon wrote there. They may be anything. */
-void vector_get_addresses(const struct vector_arena *arena, uint32_t slot, unsigned n,
-                          struct ovl_address *ret_addresses);
+/* Copies out what the daemon wrote there, VECTOR_AUX_SIZE bytes, each word once. It may be anything. */
+void vector_get_aux(const struct vector_arena *arena, uint32_t slot, uint64_t *ret_words);
 
 /* The slices at a place. Of use only where nobody else can write them: at level 0. */
 const struct ovl_slice *vector_slices(const struct vector_arena *arena, uint32_t slot);

@@ -12,6 +12,7 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "daemon/worker/items.h"
 #include "daemon/worker/serve.h"
 
 #define CONTROL_STRIKES_MAX 3u
@@ -216,6 +217,7 @@ static void control_finish_open(struct control *control, struct call *call, int 
         }
         handle->socket->is_non_overlapped = call->is_non_overlapped;
         refusals_start(handle->socket);
+        items_start(handle->socket);
         open_reply.socket = handle->number;
         reply.id = call->id;
         reply.what_case = OVERLAPD__REPLY__WHAT_SOCKET_OPEN;

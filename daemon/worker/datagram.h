@@ -13,6 +13,9 @@
 /* Where the destination of an op is put when its entry is taken, and the engine puts the sender's address. */
 struct sockaddr_storage *datagram_name(const struct op *op);
 
+/* Where the kernel's control data of an op is: OP_CONTROL_SIZE bytes, behind the name. */
+uint8_t *datagram_control(const struct op *op);
+
 /* Whether an op sends to port 0 and not too much: nobody is there, and nothing is given to the kernel. */
 bool datagram_is_for_nobody(const struct op *op);
 
@@ -20,11 +23,12 @@ bool datagram_is_for_nobody(const struct op *op);
 void datagram_request(struct op *op);
 
 /*
- * The request moved a datagram. Writes the sender's address where the client wants it, also when the datagram was cut.
+ * The request moved a datagram. Writes the sender's address where the client wants it, and what a message has besides,
+ * also when the datagram was cut.
  *
  * bytes: of it, that are in the buffers.
  *
- * Returns 0, or -EMSGSIZE when it was longer than the buffers: the record then says so.
+ * Returns 0, or -EMSGSIZE when it was longer than the buffers, or its items than their place: the record then says so.
  */
 int datagram_finish(struct op *op, uint32_t bytes);
 

@@ -67,6 +67,8 @@ struct op_form {
         bool has_payload;         /* inline: bytes come along with its entry, also where it sends none */
         bool has_buffer;          /* the fields of the entry that it reads, below */
         bool has_address;
+        bool may_lack_address;    /* likewise: or none */
+        bool has_message;         /* in aux: what a datagram has beside its bytes */
         uint8_t n_addresses;      /* in aux: so many, or nothing */
         bool has_events;          /* in `other` */
         bool has_prepared;        /* likewise: a socket, or 0 */
@@ -149,8 +151,10 @@ struct op {
         uint8_t ioctl;          /* an ioctl: enum ovl_ioctl */
         uint32_t n_before;      /* ops of its handle that had not ended when it was taken; a FLUSH: that have not yet */
         uint32_t name_len;      /* a send to an address: bytes of it, which is in the scratch */
-        bool wants_sender;      /* addresses go to aux, or behind the payload: of a datagram, or of an accept */
-        void *aux;              /* borrowed, pinned: client memory that is only written; NULL: there is none */
+        uint16_t control_len; /* a message: bytes of the client's place for items, or of the kernel's form of those sent
+                               */
+        bool wants_sender;    /* addresses go to aux, or behind the payload: of a datagram, or of an accept */
+        void *aux;            /* borrowed, pinned: client memory that is only written; NULL: there is none */
         struct transmit transmit;
 
         /* while it is pending */
@@ -181,12 +185,15 @@ struct op {
 
 /*
  * Each op owns as many bytes of scratch: room for all its buffers and those of ops that are merged into it, and behind
- * them for an address, or for what the monitor is asked.
+ * them for an address and control data, or for what the monitor is asked.
  */
 #define OP_PARTS_SIZE (OVL_SLICES_MAX * sizeof(struct iovec))
+#define OP_CONTROL_SIZE 256u
 #define OP_SCRATCH_SIZE (OP_PARTS_SIZE + sizeof(struct link_message))
 
-_Static_assert(sizeof(struct link_message) >= sizeof(struct sockaddr_storage), "a question takes more than an address");
+_Static_assert(sizeof(struct link_message) >= sizeof(struct sockaddr_storage) + OP_CONTROL_SIZE,
+               "a question takes more than an address with control data");
+_Static_assert(OP_CONTROL_SIZE >= OVL_CONTROL_LEN_MAX, "items wait where they become the kernel's");
 
 static inline const struct op_form *op_form(const struct op *op) {
         return op_form_of(op->code);

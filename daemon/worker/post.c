@@ -195,15 +195,10 @@ static int post_take_inline_aux(struct session *session, struct op *op, const st
         return 0;
 }
 
-/* Where addresses go. */
-static int post_take_aux(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
+int post_take_place(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
         struct iovec place;
         int r;
 
-        if (slice_is_empty(&entry->aux))
-                return 0;
-        if (entry->aux.len != op_form(op)->n_addresses * sizeof(struct ovl_address))
-                return refuse(-EINVAL, OVL_REASON_BAD_ADDRESS, ret_reason);
         op->wants_sender = true;
         if (entry->flags & OVL_ENTRY_INLINE)
                 return post_take_inline_aux(session, op, entry, ret_reason);
@@ -212,6 +207,15 @@ static int post_take_aux(struct session *session, struct op *op, const struct ov
                 return r;
         op->aux = place.iov_base;
         return 0;
+}
+
+/* Where addresses go. */
+static int post_take_aux(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
+        if (slice_is_empty(&entry->aux))
+                return 0;
+        if (entry->aux.len != op_form(op)->n_addresses * sizeof(struct ovl_address))
+                return refuse(-EINVAL, OVL_REASON_BAD_ADDRESS, ret_reason);
+        return post_take_place(session, op, entry, ret_reason);
 }
 
 /* To wait for all is to wait, and to take all. */
@@ -247,7 +251,7 @@ static int post_check_flags(const struct op *op, const struct op_form *form, con
 /* The fields that an operation does not use are zero: so that they can get a meaning one day. */
 static int post_check_unused(const struct op_form *form, const struct ovl_entry *entry, unsigned *ret_reason) {
         if ((entry->other != 0 && !form->has_events && !form->has_prepared && !form->transmits) ||
-            (!slice_is_empty(&entry->aux) && form->n_addresses == 0 && !form->transmits) ||
+            (!slice_is_empty(&entry->aux) && form->n_addresses == 0 && !form->has_message && !form->transmits) ||
             (!slice_is_empty(&entry->buffer) && !form->has_buffer && !form->transmits) ||
             (entry->n_slots != 1 && !form->has_address))
                 return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
@@ -283,23 +287,26 @@ static int post_take_fields(struct session *session, struct op *op, const struct
                 return refuse(-EINVAL, OVL_REASON_BAD_INDICATION, ret_reason);
         op->events = (uint32_t) entry->other;
         op->message_flags = form->transmits ? entry->op_flags : entry->op_flags & ~(uint32_t) POST_HINTS;
-        if (form->has_address)
+        if (form->has_address && !(form->may_lack_address && entry->n_slots == 1))
                 r = post_take_address(session, op, entry, ret_reason);
         if (r == 0 && form->has_buffer)
                 r = post_take_buffers(session, op, entry, ret_reason);
         if (r == 0 && form->n_addresses > 0)
                 r = post_take_aux(session, op, entry, ret_reason);
+        if (r == 0 && form->has_message)
+                r = post_take_message(session, op, entry, ret_reason);
         if (r == 0 && form->transmits)
                 r = post_take_transmit(session, op, entry, ret_reason);
         post_add_steps(op, form);
         return r;
 }
 
-uint32_t post_payload_len(const struct ovl_entry *entry) {
+uint64_t post_payload_len(const struct ovl_entry *entry) {
         const struct op_form *form = op_form_of(entry->op);
 
-        return (form->sends || form->has_payload) && (form->flags & entry->flags & OVL_ENTRY_INLINE) ? entry->buffer.len
-                                                                                                     : 0;
+        if (!(form->sends || form->has_payload) || !(form->flags & entry->flags & OVL_ENTRY_INLINE))
+                return 0;
+        return (uint64_t) entry->buffer.len + (form->has_message ? entry->aux.len : 0);
 }
 
 /* Whether the entry is the first piece of a longer send. With MORE, anything else is refused. */
@@ -486,6 +493,8 @@ int post_entry(struct session *session, struct peer *peer, const struct ovl_entr
                 return 0;
         if (payload && post_payload_len(entry) > 0)
                 post_keep_payload(session, &op->payload, payload, entry->buffer.len);
+        if (payload && post_payload_len(entry) > entry->buffer.len)
+                post_keep_items(op, payload + entry->buffer.len, entry->aux.len);
         post_finish(session, peer, op, entry, ended);
         return 1;
 }

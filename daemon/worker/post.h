@@ -16,7 +16,7 @@ struct peer;
 struct session;
 
 /* Bytes of payload that come along with an entry in its frame, also with one that will be refused. */
-uint32_t post_payload_len(const struct ovl_entry *entry);
+uint64_t post_payload_len(const struct ovl_entry *entry);
 
 /*
  * Takes one entry, which becomes one op: the record of its refusal, or an op of its socket.
@@ -54,6 +54,15 @@ int post_serve_lane(struct session *session, struct peer *peer, unsigned max, co
 /* Resolves one slice of an entry and pins its region. Returns 0, or -errno and the reason. */
 int post_take_slice(struct session *session, struct op *op, const struct ovl_slice *slice, struct iovec *ret_part,
                     unsigned *ret_reason);
+
+/* Takes the place that `aux` names, which is behind that of the buffers where it is inline. Returns likewise. */
+int post_take_place(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason);
+
+/* Takes what a message has in `aux`: a place for what comes, or items that are sent. Returns likewise. */
+int post_take_message(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason);
+
+/* Inline: keeps the items that came along with an entry, until they are taken. What is too long is cut here. */
+void post_keep_items(struct op *op, const uint8_t *items, uint32_t len);
 
 /* Takes the fields of a transmit that other ops do not have, or read as something else. Returns likewise. */
 int post_take_transmit(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason);

@@ -11,6 +11,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/worker/invitation.h"
+#include "daemon/worker/items.h"
 #include "daemon/worker/serve.h"
 #include "daemon/worker/unbuffered.h"
 
@@ -286,6 +287,7 @@ bool call_settle_export(struct control *control, struct call *call) {
                 return true;
         unbuffered_set(socket, false);
         refusals_stop(socket);
+        items_stop(socket);
         fd = socket_release(socket);
         flags = fcntl(fd, F_GETFL);
         if (flags >= 0)

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/time.h"
+#include "daemon/worker/items.h"
 #include "daemon/worker/serve.h"
 #include "daemon/worker/unbuffered.h"
 #include "proto/address.h"
@@ -212,8 +213,10 @@ void serve_socket_name(struct serve *serve) {
 #define OPTION_OWN (-1)
 #define OPTION_NOT_CONNECTED UINT32_MAX
 
+struct option;
+
 /* A receive buffer of no bytes is ours; of a datagram socket the kernel's stays as it is. */
-static int option_write_receive_buffer(struct socket *socket, int value) {
+static int option_write_receive_buffer(const struct option *option, struct socket *socket, int value) {
         int r = unbuffered_set(socket, value == 0);
 
         if (r < 0 || (value == 0 && socket->type == SOCK_DGRAM))
@@ -221,7 +224,7 @@ static int option_write_receive_buffer(struct socket *socket, int value) {
         return setsockopt(socket->file.fd, SOL_SOCKET, SO_RCVBUF, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
-static int option_read_receive_buffer(struct socket *socket, int64_t *ret_value) {
+static int option_read_receive_buffer(const struct option *option, struct socket *socket, int64_t *ret_value) {
         socklen_t len = sizeof(int);
         int value = 0;
 
@@ -232,7 +235,7 @@ static int option_read_receive_buffer(struct socket *socket, int64_t *ret_value)
 }
 
 /* Reading it takes the error away, and a refusal with it. */
-static int option_read_error(struct socket *socket, int64_t *ret_value) {
+static int option_read_error(const struct option *option, struct socket *socket, int64_t *ret_value) {
         socklen_t len = sizeof(int);
         int value = 0;
 
@@ -245,7 +248,7 @@ static int option_read_error(struct socket *socket, int64_t *ret_value) {
 }
 
 /* Seconds. A socket that is prepared for an accept tells whether its connection is there, before it has it. */
-static int option_read_connect_time(struct socket *socket, int64_t *ret_value) {
+static int option_read_connect_time(const struct option *option, struct socket *socket, int64_t *ret_value) {
         if (socket->accept && socket->accept->into)
                 socket = socket->accept->into->socket;
         *ret_value = socket->state == SOCKET_CONNECTED ? (int64_t) ((now_ns() - socket->connected_at) / NS_PER_S)
@@ -253,14 +256,17 @@ static int option_read_connect_time(struct socket *socket, int64_t *ret_value) {
         return 0;
 }
 
-static int option_write_recv_refusal(struct socket *socket, int value) {
+static int option_write_recv_refusal(const struct option *option, struct socket *socket, int value) {
         return refusals_set(socket, value != 0);
 }
 
-static int option_read_recv_refusal(struct socket *socket, int64_t *ret_value) {
+static int option_read_recv_refusal(const struct option *option, struct socket *socket, int64_t *ret_value) {
         *ret_value = socket->refusals.is_told;
         return 0;
 }
+
+static int option_write_item(const struct option *option, struct socket *socket, int value);
+static int option_read_item(const struct option *option, struct socket *socket, int64_t *ret_value);
 
 /*
  * The options that clients may use: all take an int. Those that the kernel would accept and ignore, or refuse with
@@ -272,10 +278,11 @@ static const struct option {
         int family; /* 0: IPv4 and IPv6; -1: any */
         int type;   /* 0: any */
         int level;  /* OPTION_OWN: it is none of the kernel's */
-        int name;
+        int name;   /* of one that tells what comes with datagrams: enum items_wanted */
         bool is_read_only;
-        int (*write)(struct socket *socket, int value); /* NULL: as the kernel's. Both: return 0 or -errno */
-        int (*read)(struct socket *socket, int64_t *ret_value);
+        /* NULL: as the kernel's. Both return 0 or -errno. */
+        int (*write)(const struct option *option, struct socket *socket, int value);
+        int (*read)(const struct option *option, struct socket *socket, int64_t *ret_value);
 } options[] = {
         { OVERLAPD__OPTION__OPTION_REUSE_ADDRESS, "REUSE_ADDRESS", 0, 0, SOL_SOCKET, SO_REUSEADDR, false },
         { OVERLAPD__OPTION__OPTION_REUSE_PORT, "REUSE_PORT", 0, 0, SOL_SOCKET, SO_REUSEPORT, false },
@@ -311,9 +318,24 @@ static const struct option {
         { OVERLAPD__OPTION__OPTION_ERROR, "ERROR", -1, 0, SOL_SOCKET, SO_ERROR, true, NULL, option_read_error },
         { OVERLAPD__OPTION__OPTION_CONNECT_TIME, "CONNECT_TIME", -1, SOCK_STREAM, OPTION_OWN, 0, true, NULL,
           option_read_connect_time },
+        { OVERLAPD__OPTION__OPTION_RECV_PACKET_INFO, "RECV_PACKET_INFO", 0, SOCK_DGRAM, OPTION_OWN, ITEMS_PACKET_INFO,
+          false, option_write_item, option_read_item },
+        { OVERLAPD__OPTION__OPTION_RECV_HOP_LIMIT, "RECV_HOP_LIMIT", 0, SOCK_DGRAM, OPTION_OWN, ITEMS_HOP_LIMIT, false,
+          option_write_item, option_read_item },
+        { OVERLAPD__OPTION__OPTION_RECV_TRAFFIC_CLASS, "RECV_TRAFFIC_CLASS", 0, SOCK_DGRAM, OPTION_OWN,
+          ITEMS_TRAFFIC_CLASS, false, option_write_item, option_read_item },
         { OVERLAPD__OPTION__OPTION_RECV_REFUSAL, "RECV_REFUSAL", 0, SOCK_DGRAM, OPTION_OWN, 0, false,
           option_write_recv_refusal, option_read_recv_refusal },
 };
+
+static int option_write_item(const struct option *option, struct socket *socket, int value) {
+        return items_set(socket, (enum items_wanted) option->name, value != 0);
+}
+
+static int option_read_item(const struct option *option, struct socket *socket, int64_t *ret_value) {
+        *ret_value = (socket->items & option->name) != 0;
+        return 0;
+}
 
 static bool option_fits(const struct option *option, const struct socket *socket) {
         bool has_family = option->family == -1 || option->family == socket->family ||
@@ -361,7 +383,7 @@ static const struct option *serve_option(struct serve *serve, const struct socke
 /* Returns 0 or -errno. */
 static int serve_write_option(const struct option *option, struct socket *socket, int value) {
         if (option->write)
-                return option->write(socket, value);
+                return option->write(option, socket, value);
         return setsockopt(socket->file.fd, option->level, option->name, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
@@ -396,7 +418,7 @@ static int serve_read_option(const struct option *option, struct socket *socket,
         int value = 0;
 
         if (option->read)
-                return option->read(socket, ret_value);
+                return option->read(option, socket, ret_value);
         if (getsockopt(socket->file.fd, option->level, option->name, &value, &len) < 0)
                 return -errno;
         *ret_value = value;

@@ -55,6 +55,7 @@ struct socket {
         int error;                          /* the connection is broken: what everything ends with; 0: it is not */
         bool has_name; /* a datagram socket: it has an address, or an op that was taken will give it one */
         struct refusals refusals;
+        uint8_t items;          /* enum items_wanted, as bits: what its client wants to be told of datagrams */
         struct op *accept;      /* borrowed: whose connection will take the place of this socket; NULL: none */
         uint64_t connected_at;  /* ns: a stream: since when it is connected */
         uint64_t n_receives;    /* ops that ever stood in the queue of receives */

@@ -64,6 +64,8 @@ const reasons = [
 module.exports = Object.assign(reasons, {
   52: ['OOB_INLINE', 'urgent data is in the stream of this socket: receive it there, or set OOB_INLINE to 0'],
   53: ['WOULD_WAIT', 'it cannot be done now, and has the flag DONTWAIT'],
+  56: ['BAD_MESSAGE', 'a received message has a place of 128 to 384 bytes in aux, at a multiple of 8'],
+  57: ['BAD_CONTROL', 'a control item is unknown, malformed, there twice, or not for this socket'],
   60: ['PREPARED', 'the socket is prepared for an accept: until that has ended it does nothing else'],
   61: ['NOT_NEW', "an accept takes a stream of its listener's family that is neither bound nor connected"],
   62: ['REPLACED', 'another kernel socket took the place of the one on which the operation was pending'],

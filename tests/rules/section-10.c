@@ -395,6 +395,95 @@ static void section_10_ends_with_its_socket(void **state) {
         section_stop(&ten.section);
 }
 
+/*
+ * One datagram, with what there is beside it. Where that has no room the status says so, the datagram is complete, and
+ * a synchronous call says how long it is. The length of the items is told by the completion, and no call takes no
+ * header.
+ */
+static void section_10_messages(void **state) {
+        struct ovl_received received = { 0 };
+        struct ovl_overlapped overlapped = { 0 };
+        struct ovl_thread *thread;
+        uint64_t control[8];
+        struct ovl_item item;
+        struct section_10 ten;
+        struct ovl_buffer buffer;
+        size_t at = 0;
+
+        section_10_start(&ten);
+        thread = ten.section.client.thread;
+        buffer = (struct ovl_buffer){ ten.section.client.memory, 10 };
+        assert_ok(ovl_setsockopt(thread, ten.section.socket, IPPROTO_IP, IP_PKTINFO, 1));
+        assert_int_equal(ovl_recvmsg(thread, ten.section.socket, &buffer, 1, NULL, 0, &overlapped, NULL), -EFAULT);
+        assert_int_equal(
+                ovl_recvmsg(thread, ten.section.socket, &buffer, 1, &received, OVL_DONTWAIT, &overlapped, NULL),
+                -EOPNOTSUPP);
+
+        received = (struct ovl_received){ .control = control, .control_len = sizeof(control) };
+        assert_int_equal(
+                ovl_recvmsg(thread, ten.section.socket, &buffer, 1, &received, OVL_WANT_VERDICT, &overlapped, NULL),
+                OVL_PENDING);
+        assert_int_equal(received.control_len, sizeof(control));
+        section_10_give(&ten, "whole");
+        client_expect(&ten.section.client, &overlapped, 0, 5);
+        assert_int_equal(received.control_len, 32);
+        assert_memory_equal(&received.address, &ten.peer, ten.len);
+        assert_int_equal(ovl_item_next(control, received.control_len, &at, &item), 1);
+        assert_int_equal(item.type, OVL_PACKET_INFO);
+        assert_int_equal(((struct sockaddr_in *) &item.address)->sin_addr.s_addr, htonl(INADDR_LOOPBACK));
+
+        /* With data waiting and a routine it is pending all the same, and the routine sees the status. */
+        section_10_give(&ten, "whole");
+        received = (struct ovl_received){ .control = control, .control_len = 8 };
+        overlapped.user = &ten.section;
+        assert_ok(ovl_recvmsg(thread, ten.section.socket, &buffer, 1, &received, OVL_PEEK, &overlapped, section_count));
+        assert_int_equal(ovl_sleep(thread, client_patience()), OVL_ALERTED);
+        assert_int_equal(ten.section.n_ran, 1);
+        client_expect(&ten.section.client, &overlapped, -EMSGSIZE, 5);
+        assert_int_equal(overlapped.flags, OVL_CONTROL_TRUNCATED);
+        assert_memory_equal(ten.section.client.memory, "whole", 5);
+
+        /* Synchronous. */
+        received = (struct ovl_received){ .control = control, .control_len = 8 };
+        assert_int_equal(ovl_recvmsg(thread, ten.section.socket, &buffer, 1, &received, 0, NULL, NULL), -EMSGSIZE);
+        assert_int_equal(received.bytes, 5);
+        assert_int_equal(received.flags, OVL_CONTROL_TRUNCATED);
+        section_stop(&ten.section);
+}
+
+/* Control data that goes along with a datagram counts for it, and for no other. */
+static void section_10_sends_messages(void **state) {
+        const struct ovl_item hops = { .type = OVL_HOP_LIMIT, .value = 9 };
+        struct ovl_received received = { 0 };
+        struct ovl_overlapped sending = { 0 };
+        uint64_t control[8], socket;
+        struct ovl_thread *thread;
+        struct section_10 ten;
+        struct ovl_buffer buffer;
+        struct ovl_item item;
+        size_t len = 0, at;
+
+        section_10_start(&ten);
+        thread = ten.section.client.thread;
+        buffer = (struct ovl_buffer){ ten.section.client.memory, 4 };
+        socket = ten.section.socket;
+        ten.peer = ten.address;
+        section_10_open(&ten);
+        assert_ok(ovl_setsockopt(thread, socket, IPPROTO_IP, IP_RECVTTL, 1));
+        assert_ok(ovl_item_put(control, sizeof(control), &len, &hops));
+        for (unsigned i = 0; i < 2; i++) {
+                assert_ok(ovl_sendmsg(thread, ten.section.socket, &buffer, 1, 0, (struct sockaddr *) &ten.peer, ten.len,
+                                      control, i == 0 ? len : 0, &sending, NULL));
+                client_expect(&ten.section.client, &sending, 0, 4);
+                received = (struct ovl_received){ .control = control, .control_len = sizeof(control) };
+                assert_int_equal(ovl_recvmsg(thread, socket, &buffer, 1, &received, 0, NULL, NULL), 4);
+                at = 0;
+                assert_int_equal(ovl_item_next(control, received.control_len, &at, &item), 1);
+                assert_int_equal(item.value, i == 0 ? 9 : 64);
+        }
+        section_stop(&ten.section);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "10.1 one receive takes one datagram, in posting order", section_10_one_is_one },
@@ -408,6 +497,8 @@ int main(int argc, char **argv) {
                 { "10.8 a look leaves the datagram", section_10_looks },
                 { "10.9 a datagram goes where it is sent", section_10_goes_where_it_is_sent },
                 { "10.10 a close ends the receives", section_10_ends_with_its_socket },
+                { "10.11 a message brings what there is beside it", section_10_messages },
+                { "10.11 a message takes along what is beside it", section_10_sends_messages },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

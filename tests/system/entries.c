@@ -132,7 +132,7 @@ static void entries_fields_are_checked(void **state) {
                 entries_expect_refusal(&entries, &entry, bad[i].status, bad[i].reason);
         }
         /* Operations that a later version knows are unknown to this one. */
-        for (uint8_t op = OVL_OP_RECVMSG; op <= OVL_OP_SENDMSG; op++) {
+        for (uint8_t op = OVL_OP_RESOLVE + 1; op <= OVL_OP_RESOLVE + 2; op++) {
                 struct ovl_entry entry = { .op = op, .n_slots = 1, .socket = entries.socket };
 
                 entries_expect_refusal(&entries, &entry, -EOPNOTSUPP, OVL_REASON_UNKNOWN_OP);

@@ -299,6 +299,126 @@ static void messages_aux_is_checked(void **state) {
         messages_stop(&messages);
 }
 
+/* A header and items: their place is checked, and what is sent is copied once, then checked. */
+static void messages_places_are_checked(void **state) {
+        static const struct {
+                uint64_t offset;
+                uint32_t len, region;
+                int status;
+                unsigned reason;
+        } slices[] = {
+                { 0, 0, 0, -EFAULT, OVL_REASON_BAD_MESSAGE },
+                { 0, 0, 1, -EFAULT, OVL_REASON_BAD_MESSAGE },
+                { 0, 127, 1, -EINVAL, OVL_REASON_BAD_MESSAGE },
+                { 0, 385, 1, -EINVAL, OVL_REASON_BAD_MESSAGE },
+                { 0, UINT32_MAX, 1, -EINVAL, OVL_REASON_BAD_MESSAGE },
+                { 4, 128, 1, -EINVAL, OVL_REASON_BAD_MESSAGE },
+                { 0, 128, 0, -EFAULT, OVL_REASON_UNKNOWN_REGION },
+                { 0, 128, 2, -EFAULT, OVL_REASON_UNKNOWN_REGION },
+                { MESSAGES_SIZE - 120, 128, 1, -EFAULT, OVL_REASON_OUTSIDE_REGION },
+                { UINT64_MAX - 127, 128, 1, -EFAULT, OVL_REASON_OUTSIDE_REGION },
+        };
+        struct messages messages;
+        struct ovl_record record;
+        struct ovl_entry entry;
+
+        messages_start(&messages);
+        for (size_t i = 0; i < HARNESS_N(slices); i++) {
+                entry = messages_recvfrom(&messages);
+                entry.op = OVL_OP_RECVMSG;
+                entry.aux = (struct ovl_slice){ slices[i].offset, slices[i].len, slices[i].region };
+                messages_expect_refusal(&messages, &entry, slices[i].status, slices[i].reason);
+        }
+        entry.aux = (struct ovl_slice){ .len = sizeof(struct ovl_message), .region = 1 };
+        entry.op_flags = OVL_MESSAGE_DONTWAIT;
+        messages_expect_refusal(&messages, &entry, -EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS);
+        entry.op_flags = 0;
+        entry.n_slots = 2;
+        messages_expect_refusal(&messages, &entry, -EINVAL, OVL_REASON_RESERVED_BITS);
+        entry.n_slots = 1;
+        entry.socket = messages.stream;
+        messages_expect_refusal(&messages, &entry, -EOPNOTSUPP, OVL_REASON_OP_NOT_FOR_SOCKET);
+        /* The last bytes are fine, and nothing behind the header is touched. */
+        entry.socket = messages.udp;
+        entry.aux.offset = MESSAGES_SIZE - sizeof(struct ovl_message) - 8;
+        memset(messages.map + MESSAGES_SIZE - 8, 0x55, 8);
+        messages_give(&messages, "a");
+        record = raw_one(messages.raw, &entry);
+        assert_int_equal(record.status, 0);
+        assert_int_equal(record.bytes, 1);
+        assert_memory_equal(messages.map + entry.aux.offset, &messages.peer, sizeof(messages.peer));
+        for (size_t i = 0; i < 8; i++)
+                assert_int_equal(messages.map[MESSAGES_SIZE - 8 + i], 0x55);
+        messages_stop(&messages);
+}
+
+/* What is no item, or none for this socket, is refused, and nothing is sent. */
+static void messages_items_are_checked(void **state) {
+        static const struct {
+                uint32_t len, item_len;
+                uint16_t type, reserved;
+                uint32_t value[8];
+        } items[] = {
+                { 8, 16, 2, 0, { 1 } }, /* longer than all */
+                { 16, 7, 2, 0, { 1 } }, /* shorter than its header */
+                { 16, 0, 2, 0, { 1 } }, /* none */
+                { 16, UINT32_MAX, 2, 0, { 1 } },
+                { 16, 12, 0, 0, { 1 } }, /* no type */
+                { 16, 12, 4, 0, { 1 } }, /* another one */
+                { 16, 12, UINT16_MAX, 0, { 1 } },
+                { 16, 12, 2, 1, { 1 } }, /* reserved */
+                { 16, 12, 2, 0, { 0 } }, /* no hop */
+                { 16, 12, 2, 0, { 256 } },
+                { 16, 12, 3, 0, { 256 } },
+                { 16, 16, 2, 0, { 1 } },                           /* another length */
+                { 32, 12, 2, 0, { 1, 0, 12, 2, 1 } },              /* twice */
+                { 16, 12, 1, 0, { OVL_FAMILY_INET } },             /* too short for it */
+                { 32, 32, 1, 0, { OVL_FAMILY_INET6 } },            /* of another family */
+                { 32, 32, 1, 0, { OVL_FAMILY_INET | 0x100 } },     /* reserved */
+                { 32, 32, 1, 0, { OVL_FAMILY_INET, UINT32_MAX } }, /* no interface */
+                { 12, 12, 2, 0, { 1 } },                           /* not a multiple of 8 */
+                { 264, 12, 2, 0, { 1 } },                          /* too many */
+        };
+        struct messages messages;
+        struct ovl_record record;
+        struct ovl_entry entry;
+        char bytes[8];
+
+        messages_start(&messages);
+        for (size_t i = 0; i < HARNESS_N(items); i++) {
+                struct ovl_control item = { items[i].item_len, items[i].type, items[i].reserved };
+
+                memcpy(messages.map, &item, sizeof(item));
+                memcpy(messages.map + sizeof(item), items[i].value, sizeof(items[i].value));
+                entry = messages_sendto(&messages);
+                entry.op = OVL_OP_SENDMSG;
+                entry.aux = (struct ovl_slice){ .len = items[i].len, .region = 1 };
+                messages_expect_refusal(&messages, &entry, -EINVAL, OVL_REASON_BAD_CONTROL);
+        }
+        entry.aux = (struct ovl_slice){ .offset = MESSAGES_SIZE, .len = 16, .region = 1 };
+        messages_expect_refusal(&messages, &entry, -EFAULT, OVL_REASON_OUTSIDE_REGION);
+        entry.aux = (struct ovl_slice){ .offset = 4, .len = 16, .region = 1 };
+        messages_expect_refusal(&messages, &entry, -EINVAL, OVL_REASON_BAD_CONTROL);
+        /* A Unix socket has none. */
+        memcpy(messages.map, &(struct ovl_control){ 12, 2, 0 }, 8);
+        memcpy(messages.map + 8, &(uint32_t){ 1 }, 4);
+        entry.aux = (struct ovl_slice){ .len = 16, .region = 1 };
+        entry.socket = messages.local;
+        entry.n_slots = 3;
+        entry.address = (struct ovl_address){ .family = OVL_FAMILY_UNIX, .path_len = 2, .host = "/x" };
+        messages_expect_refusal(&messages, &entry, -EINVAL, OVL_REASON_BAD_CONTROL);
+        /* And what is right is sent: nothing else was. */
+        entry = messages_sendto(&messages);
+        entry.op = OVL_OP_SENDMSG;
+        entry.aux = (struct ovl_slice){ .len = 16, .region = 1 };
+        memcpy(messages.map + 1024, "right", 5);
+        record = raw_one(messages.raw, &entry);
+        assert_int_equal(record.status, 0);
+        assert_int_equal(recv(messages.fd, bytes, sizeof(bytes), 0), 5);
+        assert_memory_equal(bytes, "right", 5);
+        messages_stop(&messages);
+}
+
 /* The record of a datagram that was cut: where it came from is told, and the rest is not there. */
 static void messages_that_are_cut_say_so(void **state) {
         struct messages messages;
@@ -434,6 +554,8 @@ int main(int argc, char **argv) {
                 { "fields that are not used are zero", messages_unused_fields_are_zero },
                 { "messages need the right socket", messages_need_the_right_socket },
                 { "the place of the sender is checked", messages_aux_is_checked },
+                { "places of messages are checked", messages_places_are_checked },
+                { "items of messages are checked", messages_items_are_checked },
                 { "messages that are cut say so", messages_that_are_cut_say_so },
                 { "destinations are checked", messages_destinations_are_checked },
                 { "paths are checked", messages_paths_are_checked },

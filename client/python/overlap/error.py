@@ -76,6 +76,8 @@ class Reason(enum.IntEnum):
     NAME_FAILED = 51, "the name servers failed, or resolving is not possible here"
     OOB_INLINE = 52, "urgent data is in the stream of this socket: receive it there, or set OOB_INLINE to 0"
     WOULD_WAIT = 53, "it cannot be done now, and has the flag DONTWAIT"
+    BAD_MESSAGE = 56, "a received message has a place of 128 to 384 bytes in aux, at a multiple of 8"
+    BAD_CONTROL = 57, "a control item is unknown, malformed, there twice, or not for this socket"
     PREPARED = 60, "the socket is prepared for an accept: until that has ended it does nothing else"
     NOT_NEW = 61, "an accept takes a stream of its listener's family that is neither bound nor connected"
     REPLACED = 62, "another kernel socket took the place of the one on which the operation was pending"

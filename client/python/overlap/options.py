@@ -31,6 +31,9 @@ class Option(enum.IntEnum):
     HOPS = 18
     MULTICAST_HOPS = 19
     MULTICAST_LOOP = 20
+    RECV_PACKET_INFO = 21  # RECVMSG tells whom a datagram was sent to, and where it came in
+    RECV_HOP_LIMIT = 22
+    RECV_TRAFFIC_CLASS = 23
     CONNECT_TIME = 24  # can only be read: seconds since the stream is connected; 0xffffffff: it is not
     RECV_REFUSAL = 27  # at first 1: a receive ends with ECONNREFUSED for each datagram that nobody had the port for
 
