@@ -24,6 +24,7 @@ from overlap.error import OverlapError, Reason
 from overlap.file import File, Range
 from overlap.handle import ThreadHandle
 from overlap.interface import Interface
+from overlap.items import Items, PacketInfo
 from overlap.operation import Operation
 from overlap.options import Option, option_of
 from overlap.port import Packet, Port
@@ -31,9 +32,9 @@ from overlap.region import Buffer, Region
 from overlap.session import VERSION, Session
 from overlap.socket import Socket
 from overlap.thread import Thread
-from overlap.wire import Poll, RecordFlags
+from overlap.wire import Poll, ReceivedFlags, RecordFlags
 
 __version__ = VERSION
-__all__ = ["BlockingSocket", "Buffer", "File", "Interface", "Operation", "Option", "OverlapError", "Packet", "Poll",
-           "Port", "Range", "Reason", "RecordFlags", "Region", "Session", "Socket", "Thread", "ThreadHandle",
-           "option_of"]
+__all__ = ["BlockingSocket", "Buffer", "File", "Interface", "Items", "Operation", "Option", "OverlapError", "Packet",
+           "PacketInfo", "Poll", "Port", "Range", "Reason", "ReceivedFlags", "RecordFlags", "Region", "Session",
+           "Socket", "Thread", "ThreadHandle", "option_of"]

@@ -12,9 +12,11 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 from overlap.error import error
+from overlap.items import ITEMS_SIZE, Items
 from overlap.operation import Operation
 from overlap.post import SendBuffers
 from overlap.wait import deadline_of
+from overlap.wire import ReceivedFlags
 
 if TYPE_CHECKING:
     from overlap.socket import Socket
@@ -69,6 +71,12 @@ class BlockingSocket:
         operation = self._call(self.socket.recvfrom, size)
         return operation.data or b"", operation.address
 
+    def recvmsg(self, size: int, room: int = ITEMS_SIZE) -> tuple[bytes, Items, ReceivedFlags, Any]:
+        """Receives a datagram: its bytes, its items, flags and sender. One that was cut, or whose items were, is no
+        error: the flags say so. Raises OverlapError: ETIMEDOUT or EAGAIN."""
+        operation = self._call(self.socket.recvmsg, size, room)
+        return operation.data or b"", operation.items or Items(), operation.received, operation.address
+
     def send(self, data: SendBuffers) -> int:
         """Sends all bytes, or as many as leave within the timeout; returns how many. Raises OverlapError: ETIMEDOUT or
         EAGAIN when none did."""
@@ -77,6 +85,10 @@ class BlockingSocket:
     def sendto(self, data: SendBuffers, address: Any) -> int:
         """Sends a datagram to an address. Raises OverlapError: ETIMEDOUT or EAGAIN."""
         return self._call(self.socket.sendto, data, address).bytes
+
+    def sendmsg(self, data: SendBuffers, items: Items = Items(), address: Any = None) -> int:
+        """Sends a datagram with items. Raises OverlapError: ETIMEDOUT or EAGAIN."""
+        return self._call(self.socket.sendmsg, data, items, address).bytes
 
     def close(self) -> None:
         """Closes the socket."""
@@ -94,7 +106,7 @@ class BlockingSocket:
         if was_cancelled:
             raise error(-errno.ETIMEDOUT if self._timeout else -errno.EAGAIN, operation.reason,
                         f"{operation.op.name}: it was not done within {self._timeout} seconds, and was cancelled")
-        if failure := operation.failure():
+        if (failure := operation.failure()) and operation.items is None:
             raise failure
         return operation
 

@@ -13,6 +13,7 @@ from overlap import address as addresses
 from overlap import wire
 from overlap.error import OverlapError, error
 from overlap.interface import Interface, interface_from_wire
+from overlap.items import Items, items_from_wire
 from overlap.wait import deadline_of
 from overlap.channel import timed_out
 
@@ -30,14 +31,14 @@ class Operation:
 
     Results, once `done` is set: `status` (0 or -errno), `bytes` (transferred), `value` (what it yields beyond bytes),
     `reason`, `flags` (wire.RecordFlags), `data` (what a receive without a buffer of the program's got), `address` (of a
-    datagram's sender, or of the other side of a connection that was accepted), `local` (of this side). `user` is the
-    program's own.
+    datagram's sender, or of the other side of a connection that was accepted), `local` (of this side), `items` and
+    `received` (of a message: what came with it, and wire.ReceivedFlags). `user` is the program's own.
     """
 
     __slots__ = ("session", "thread", "socket", "op", "tag", "indication", "routine", "user", "done", "status", "bytes",
                  "value", "reason", "flags", "data", "address", "local", "addresses", "into", "accepted", "room",
                  "aux_room", "target", "block", "aux", "vector", "regions", "inline", "number", "verdict", "is_own",
-                 "is_inline", "ioctl", "interfaces")
+                 "is_inline", "ioctl", "interfaces", "items", "received")
 
     def __init__(self, thread: "Thread", socket: "Socket | None", op: wire.Op) -> None:
         self.session: Session = thread.session
@@ -56,6 +57,8 @@ class Operation:
         self.accepted: Socket | None = None
         self.ioctl: wire.Ioctl | None = None
         self.interfaces: list[Interface] = []
+        self.items: Items | None = None
+        self.received = wire.ReceivedFlags(0)
         self.room = self.aux_room = 0  # bytes that the record may report
         self.target: memoryview | None = None  # where received bytes are copied to
         self.block: Block | None = None  # of the arena: what is sent or received
@@ -102,6 +105,8 @@ class Operation:
     def _collect_aux(self, raw: memoryview) -> None:
         if self.op == wire.Op.IOCTL:
             self._collect_output(raw)
+        elif self.op == wire.Op.RECVMSG:
+            self._collect_message(raw)
         elif self.op == wire.Op.RESOLVE:
             for at in range(0, self.bytes - self.bytes % wire.ADDRESS_SIZE, wire.ADDRESS_SIZE):
                 part = raw[at:at + wire.ADDRESS_SIZE]
@@ -111,6 +116,17 @@ class Operation:
             self.address = addresses.from_wire(raw[wire.ADDRESS_SIZE:])
         elif self.op != wire.Op.ACCEPT and len(raw) >= wire.ADDRESS_SIZE:
             self.address = addresses.from_wire(raw)
+
+    def _collect_message(self, raw: memoryview) -> None:
+        """The header and the items of a message. There are none where no datagram was taken."""
+        truncated = wire.RecordFlags.TRUNCATED | wire.RecordFlags.CONTROL_TRUNCATED
+        if self.status != 0 and not self.flags & truncated:
+            return
+        address, flags, length, reserved = wire.MESSAGE.unpack_from(raw)
+        if reserved or length > self.aux_room - wire.MESSAGE.size:
+            raise ValueError(f"a message has {length} bytes of items in a place of {self.aux_room}")
+        self.address, self.received = addresses.from_wire(address), wire.ReceivedFlags(flags)
+        self.items = items_from_wire(bytes(raw[wire.MESSAGE.size:wire.MESSAGE.size + length]))
 
     def _collect_output(self, raw: memoryview) -> None:
         """What an ioctl wrote: as many bytes as the record says."""

@@ -39,7 +39,7 @@ class Option(enum.IntEnum):
 
 
 # Of linux/in.h and linux/in6.h; the module socket has no names for them.
-_IP_RECVERR, _IPV6_RECVERR = 11, 25
+_IP_PKTINFO, _IP_RECVERR, _IP_RECVTTL, _IPV6_RECVERR = 8, 11, 12, 25
 
 _BY_NUMBERS: dict[tuple[int, int], Option] = {
     (socket.SOL_SOCKET, socket.SO_REUSEADDR): Option.REUSE_ADDRESS,
@@ -61,12 +61,18 @@ _BY_NUMBERS: dict[tuple[int, int], Option] = {
     (socket.IPPROTO_IP, socket.IP_TTL): Option.HOPS,
     (socket.IPPROTO_IP, socket.IP_MULTICAST_TTL): Option.MULTICAST_HOPS,
     (socket.IPPROTO_IP, socket.IP_MULTICAST_LOOP): Option.MULTICAST_LOOP,
+    (socket.IPPROTO_IP, _IP_PKTINFO): Option.RECV_PACKET_INFO,
+    (socket.IPPROTO_IP, _IP_RECVTTL): Option.RECV_HOP_LIMIT,
+    (socket.IPPROTO_IP, socket.IP_RECVTOS): Option.RECV_TRAFFIC_CLASS,
     (socket.IPPROTO_IP, _IP_RECVERR): Option.RECV_REFUSAL,
     (socket.IPPROTO_IPV6, socket.IPV6_V6ONLY): Option.V6_ONLY,
     (socket.IPPROTO_IPV6, socket.IPV6_TCLASS): Option.TRAFFIC_CLASS,
     (socket.IPPROTO_IPV6, socket.IPV6_UNICAST_HOPS): Option.HOPS,
     (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_HOPS): Option.MULTICAST_HOPS,
     (socket.IPPROTO_IPV6, socket.IPV6_MULTICAST_LOOP): Option.MULTICAST_LOOP,
+    (socket.IPPROTO_IPV6, socket.IPV6_RECVPKTINFO): Option.RECV_PACKET_INFO,
+    (socket.IPPROTO_IPV6, socket.IPV6_RECVHOPLIMIT): Option.RECV_HOP_LIMIT,
+    (socket.IPPROTO_IPV6, socket.IPV6_RECVTCLASS): Option.RECV_TRAFFIC_CLASS,
     (socket.IPPROTO_IPV6, _IPV6_RECVERR): Option.RECV_REFUSAL,
 }
 

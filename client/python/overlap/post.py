@@ -47,6 +47,7 @@ class Post:
         self.buffer = self.aux = wire.NO_SLICE
         self.address = b""
         self._payload: Bytes = b""
+        self._items = b""
         self._session = thread.session
 
     # --- Buffers --------------------------------------------------------------------------------------------------
@@ -223,6 +224,18 @@ class Post:
             block.view[:] = bytes(length)
             self.aux = block.slice()
 
+    def send_items(self, raw: bytes) -> None:
+        """Control items that go along with what is sent, which was given before."""
+        if not raw:
+            return
+        if self._session.level == 0:
+            self._items = raw
+            self.aux = wire.Slice(0, len(raw), 0)
+        else:
+            self.operation.aux = block = self._session.arena.take(len(raw))
+            block.view[:] = raw
+            self.aux = block.slice()
+
     # --- Entries --------------------------------------------------------------------------------------------------
 
     def _entries(self, tag: int) -> list[tuple[wire.Entry, Bytes]]:
@@ -240,7 +253,8 @@ class Post:
         for at in range(0, max(len(view), 1), wire.INLINE_LEN_MAX):
             piece = view[at:at + wire.INLINE_LEN_MAX]
             more = wire.EntryFlags.MORE if at + len(piece) < len(view) else wire.EntryFlags(0)
-            entries.append((entry._replace(buffer=wire.Slice(0, len(piece), 0), flags=entry.flags | more), piece))
+            entries.append((entry._replace(buffer=wire.Slice(0, len(piece), 0), flags=entry.flags | more),
+                            bytes(piece) + self._items if self._items else piece))
         return entries
 
     def start(self) -> Operation:

@@ -24,6 +24,7 @@ from overlap.blocking import BlockingSocket
 from overlap.error import OverlapError, Reason, error
 from overlap.file import UNFIT, File, Range
 from overlap.ioctl import Ioctls
+from overlap.items import ITEMS_SIZE, Items, items_to_wire
 from overlap.operation import Operation, Routine
 from overlap.options import Option
 from overlap.post import Bytes, Post, ReceiveBuffers, SendBuffers
@@ -152,13 +153,27 @@ class Socket(Ioctls):
         """Receives one datagram: as recv(), and the record has the sender in `address`. See recvfrom(2)."""
         post = self._post(wire.Op.RECVFROM, common)
         post.op_flags = wire.MessageFlags.PEEK * peek | wire.MessageFlags.DONTWAIT * dontwait
-        return self._receive(post, buffers, with_address=True)
+        return self._receive(post, buffers, wire.ADDRESS_SIZE)
 
-    def _receive(self, post: Post, buffers: ReceiveBuffers, with_address: bool = False) -> Operation:
+    def recvmsg(self, buffers: ReceiveBuffers, room: int = ITEMS_SIZE, *, peek: bool = False,
+                **common: Unpack[Posting]) -> Operation:
+        """Receives one datagram with all that comes with it: as recvfrom(), and the record has `items` and `received`.
+
+        room: bytes of the place for items, of which the options RECV_PACKET_INFO, RECV_HOP_LIMIT and RECV_TRAFFIC_CLASS
+        say which are wanted. The default is enough for all.
+        The record: also EMSGSIZE with CONTROL_TRUNCATED, where the items were longer; the datagram is complete then.
+        See recvmsg(2), WSARecvMsg.
+        """
+        post = self._post(wire.Op.RECVMSG, common)
+        post.op_flags = wire.MessageFlags.PEEK * peek
+        return self._receive(post, buffers, wire.MESSAGE.size + min(max(room, 0), wire.CONTROL_LEN_MAX))
+
+    def _receive(self, post: Post, buffers: ReceiveBuffers, beside: int = 0) -> Operation:
+        """beside: bytes that come beside those of the buffers."""
         try:
             post.receive(buffers, self.type == _socket.SOCK_STREAM)
-            if with_address:
-                post.want_addresses(1)
+            if beside:
+                post.want(beside)
         except BaseException:
             post.drop()
             raise
@@ -186,6 +201,25 @@ class Socket(Ioctls):
         post.op_flags = wire.MessageFlags.DONTROUTE * dontroute | wire.MessageFlags.DONTWAIT * dontwait
         post.address = addresses.to_wire(self.family, address)
         post.send(data)
+        return post.start()
+
+    def sendmsg(self, data: SendBuffers, items: Items = Items(), address: Any = None, *, dontroute: bool = False,
+                dontwait: bool = False, **common: Unpack[Posting]) -> Operation:
+        """Sends one datagram with items, which count for it alone: else as sendto().
+
+        address: None: to the peer. See sendmsg(2), WSASendMsg.
+        """
+        post = self._post(wire.Op.SENDMSG, common)
+        post.op_flags = wire.MessageFlags.DONTROUTE * dontroute | wire.MessageFlags.DONTWAIT * dontwait
+        if address is not None:
+            post.address = addresses.to_wire(self.family, address)
+        raw = items_to_wire(self.family, items)
+        try:
+            post.send(data)
+            post.send_items(raw)
+        except BaseException:
+            post.drop()
+            raise
         return post.start()
 
     def poll(self, events: wire.Poll = wire.Poll.IN, **common: Unpack[Posting]) -> Operation:

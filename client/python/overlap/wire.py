@@ -45,6 +45,10 @@ SLICE = struct.Struct("<QII")
 ELEMENT = struct.Struct("<QIHH")
 KEEP_ALIVE = struct.Struct("<IIII")
 INTERFACE = struct.Struct("<IIB7x16s116s4x")
+MESSAGE = struct.Struct("<116sIII")  # the sender, flags, bytes of items, 0
+CONTROL = struct.Struct("<IHH")
+PACKET_INFO = struct.Struct("<B3xI16s")
+CONTROL_LEN_MAX = 256
 
 
 class Op(enum.IntEnum):
@@ -161,6 +165,15 @@ class RecordFlags(enum.IntFlag):
     INDETERMINATE = 0x10
     PORT = 0x20
     IMMEDIATE = 0x40
+
+
+class ReceivedFlags(enum.IntFlag):
+    """What a message says of its datagram."""
+
+    TRUNCATED = 0x02  # it was longer than the buffers
+    CONTROL_TRUNCATED = 0x04  # its items were longer than their place
+    BROADCAST = 0x400  # it was sent to all of a network
+    MULTICAST = 0x800  # it was sent to a group
 
 
 class Slice(NamedTuple):
