@@ -128,6 +128,14 @@ static void layouts_one_slot(void **state) {
                 .other = OVL_POLL_IN | OVL_POLL_OUT,
         };
 
+        const struct ovl_entry recvmsg = {
+                .tag = 0x100f,
+                .socket = SOCKET,
+                .op = OVL_OP_RECVMSG,
+                .n_slots = 1,
+                .buffer = { .len = 2048, .region = 1 },
+                .aux = { .offset = 2048, .len = sizeof(struct ovl_message) + 64, .region = 1 },
+        };
         const struct ovl_entry transmit_file = {
                 .tag = 0x100d,
                 .socket = SOCKET,
@@ -151,6 +159,7 @@ static void layouts_one_slot(void **state) {
         layouts_compare_post("post-transmit-file", &transmit_file, 1, "");
         layouts_compare_post("post-transmit-packets", &transmit_packets, 1, "");
         layouts_compare_post("post-recvfrom", &recvfrom, 1, "");
+        layouts_compare_post("post-recvmsg", &recvmsg, 1, "");
         layouts_compare_post("post-poll", &poll, 1, "");
         layouts_compare_post("post-recv", &recv, 1, "");
         layouts_compare_post("post-send-verdict", &send, 1, "");
@@ -178,7 +187,7 @@ static void layouts_two_slots(void **state) {
                 .address = inet6,
         };
 
-        const struct ovl_entry sendto = {
+        struct ovl_entry sendto = {
                 .tag = 0x100a,
                 .socket = SOCKET,
                 .op = OVL_OP_SENDTO,
@@ -199,6 +208,10 @@ static void layouts_two_slots(void **state) {
 
         layouts_compare_post("post-ioctl", &ioctl, 1, "");
         layouts_compare_post("post-sendto-inet", &sendto, 1, "");
+        sendto.tag = 0x1010;
+        sendto.op = OVL_OP_SENDMSG;
+        sendto.aux = (struct ovl_slice){ .offset = 2048, .len = 16, .region = 1 };
+        layouts_compare_post("post-sendmsg", &sendto, 1, "");
         layouts_compare_post("post-connect-inet", &connect, 1, "");
         layouts_compare_post("post-connect-inet6", &connect6, 1, "");
 }
@@ -482,7 +495,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 88);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 90);
 }
 
 int main(int argc, char **argv) {
