@@ -100,7 +100,7 @@ static void datagram_tell_message(struct op *op, uint32_t bytes) {
         struct {
                 struct ovl_message header;
                 uint8_t items[OVL_CONTROL_LEN_MAX];
-        } told = { .header.address = datagram_sender(op), .header.flags = op->record_flags };
+        } told = { .header.address = datagram_sender(op), .header.flags = op->record_flags & OVL_RECORD_TRUNCATED };
 
         items_from_kernel(op, &told.header, op->control_len);
         op->record_flags |= told.header.flags & OVL_RECORD_CONTROL_TRUNCATED;
