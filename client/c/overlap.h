@@ -1186,7 +1186,8 @@ OVL_API int ovl_getpeername(struct ovl_thread *thread, uint64_t socket, struct s
  *
  * SO_RCVBUF may be 0, and is told as 0, also of what a listener accepts. Then nothing is received but by operations
  * that wait for it: the peer of a stream stalls after a few KiB (if it was set before the connect or the listen) and
- * loses nothing; datagrams that come while no receive is pending are lost.
+ * loses nothing; datagrams that come while no receive is pending are lost. SO_SNDBUF of a TCP socket may be 0 in the
+ * same way: a send ends when the peer has acknowledged its bytes, and not when the kernel has taken them.
  *
  * IP_RECVERR of IPv4 datagram sockets, IPV6_RECVERR of IPv6: whether a receive ends with -ECONNREFUSED for each
  * datagram that was sent to a port that nobody has; at first 1. There is no error queue that could be read.

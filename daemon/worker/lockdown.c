@@ -9,6 +9,7 @@
 #include "daemon/worker/lockdown.h"
 
 #include <errno.h>
+#include <linux/sockios.h>
 #include <seccomp.h>
 #include <stddef.h>
 #include <sys/ioctl.h>
@@ -151,10 +152,13 @@ static int lockdown_fill(scmp_filter_ctx filter, enum lockdown lockdown) {
                              SCMP_A2(SCMP_CMP_MASKED_EQ, MSG_FASTOPEN, 0));
         if (r < 0)
                 return r;
-        /* Questions to a socket: how much there is to read, and whether its urgent byte comes next. */
+        /* Questions to a socket: how much there is to read, whether its urgent byte comes next, what is not
+         * acknowledged. */
         r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, FIONREAD));
         if (r == 0)
                 r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, SIOCATMARK));
+        if (r == 0)
+                r = seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(ioctl), 1, SCMP_A1(SCMP_CMP_EQ, SIOCOUTQ));
         if (r < 0)
                 return r;
         /* For abort(), and for the kill points of test builds: nobody else may be signalled. */

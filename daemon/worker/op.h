@@ -146,6 +146,7 @@ struct op {
         uint32_t n_parts;
         uint64_t len;           /* bytes of all buffers */
         uint64_t done;          /* of these, transferred */
+        uint64_t sent_to;       /* a send: where its bytes end in what the socket has sent; 0: it sent none */
         struct payload payload; /* inline: what the buffers are */
         uint32_t events;        /* a poll: OVL_POLL_*, those that it waits for */
         uint8_t ioctl;          /* an ioctl: enum ovl_ioctl */

@@ -8,6 +8,7 @@
 #include <string.h>
 
 #include "base/time.h"
+#include "daemon/worker/acks.h"
 #include "daemon/worker/items.h"
 #include "daemon/worker/serve.h"
 #include "daemon/worker/unbuffered.h"
@@ -224,6 +225,30 @@ static int option_write_receive_buffer(const struct option *option, struct socke
         return setsockopt(socket->file.fd, SOL_SOCKET, SO_RCVBUF, &value, sizeof(value)) < 0 ? -errno : 0;
 }
 
+/* A send buffer of no bytes is ours, on TCP: the kernel's stays as it is. */
+static int option_write_send_buffer(const struct option *option, struct socket *socket, int value) {
+        bool is_tcp = socket->type == SOCK_STREAM && socket->family != AF_UNIX;
+
+        if (is_tcp && value == 0) {
+                acks_set(socket, true);
+                return 0;
+        }
+        if (setsockopt(socket->file.fd, SOL_SOCKET, SO_SNDBUF, &value, sizeof(value)) < 0)
+                return -errno;
+        acks_set(socket, false);
+        return 0;
+}
+
+static int option_read_send_buffer(const struct option *option, struct socket *socket, int64_t *ret_value) {
+        socklen_t len = sizeof(int);
+        int value = 0;
+
+        if (getsockopt(socket->file.fd, SOL_SOCKET, SO_SNDBUF, &value, &len) < 0)
+                return -errno;
+        *ret_value = socket->awaits_acks ? 0 : value;
+        return 0;
+}
+
 static int option_read_receive_buffer(const struct option *option, struct socket *socket, int64_t *ret_value) {
         socklen_t len = sizeof(int);
         int value = 0;
@@ -297,7 +322,8 @@ static const struct option {
         { OVERLAPD__OPTION__OPTION_CORK, "CORK", 0, SOCK_STREAM, IPPROTO_TCP, TCP_CORK, false },
         { OVERLAPD__OPTION__OPTION_QUICK_ACK, "QUICK_ACK", 0, SOCK_STREAM, IPPROTO_TCP, TCP_QUICKACK, false },
         { OVERLAPD__OPTION__OPTION_USER_TIMEOUT, "USER_TIMEOUT", 0, SOCK_STREAM, IPPROTO_TCP, TCP_USER_TIMEOUT, false },
-        { OVERLAPD__OPTION__OPTION_SEND_BUFFER, "SEND_BUFFER", -1, 0, SOL_SOCKET, SO_SNDBUF, false },
+        { OVERLAPD__OPTION__OPTION_SEND_BUFFER, "SEND_BUFFER", -1, 0, SOL_SOCKET, SO_SNDBUF, false,
+          option_write_send_buffer, option_read_send_buffer },
         { OVERLAPD__OPTION__OPTION_RECEIVE_BUFFER, "RECEIVE_BUFFER", -1, 0, SOL_SOCKET, SO_RCVBUF, false,
           option_write_receive_buffer, option_read_receive_buffer },
         { OVERLAPD__OPTION__OPTION_OOB_INLINE, "OOB_INLINE", 0, SOCK_STREAM, SOL_SOCKET, SO_OOBINLINE, false },

@@ -35,6 +35,9 @@
  *
  * Shutting down the receiving side is never told to the kernel: that would end receives that are pending.
  *
+ * Without a send buffer a send has not ended when the kernel has its bytes: it goes on to the queue QUEUE_SENT, and
+ * from there, in order, as the peer acknowledges (acks.c). What is posted behind it does not wait for that.
+ *
  * Steps. An op that does more than one thing goes from step to step (`op->steps`), and keeps its place in the queue
  * meanwhile: a connect with data sends before anything that is posted once the socket is connected. Where a step brings
  * a descriptor, the op leaves the queue with it, and what becomes of both is in succession.c.
@@ -50,6 +53,7 @@
 #include "base/cleanup.h"
 #include "base/killpoint.h"
 #include "base/time.h"
+#include "daemon/worker/acks.h"
 #include "daemon/worker/datagram.h"
 #include "daemon/worker/ioctls.h"
 #include "daemon/worker/polls.h"
@@ -184,7 +188,8 @@ static int socket_check_transfer(const struct socket *socket, const struct op *o
                 return refuse(-ESHUTDOWN, direction == DIRECTION_IN ? OVL_REASON_RECV_SHUT : OVL_REASON_SEND_SHUT,
                               ret_reason);
         /* Behind others it waits for its turn to fail: records keep the order of the queue. */
-        if (socket->error && (direction == DIRECTION_OUT || queue->has_failed) && list_is_empty(&queue->ops))
+        if (socket->error && (direction == DIRECTION_OUT || queue->has_failed) && list_is_empty(&queue->ops) &&
+            (direction == DIRECTION_IN || list_is_empty(&socket->queues[QUEUE_SENT].ops)))
                 return refuse(socket->error, OVL_REASON_NONE, ret_reason);
         if (op_is_urgent(op) && socket_has_option(socket, SO_OOBINLINE))
                 return refuse(-EINVAL, OVL_REASON_OOB_INLINE, ret_reason);
@@ -361,16 +366,103 @@ static void socket_end(struct socket *socket, struct op *op, int status, unsigne
         list_push_back(ended, &op->link);
 }
 
+static bool error_breaks_connection(int error) {
+        switch (-error) {
+        case ECONNRESET:
+        case ECONNABORTED:
+        case EPIPE:
+        case ETIMEDOUT:
+        case EHOSTUNREACH:
+        case EHOSTDOWN:
+        case ENETUNREACH:
+        case ENETDOWN:
+        case ENOTCONN:
+                return true;
+        default:
+                return false;
+        }
+}
+
+/* A reset that finds our side already closed by the peer shows as EPIPE on a send. */
+static int socket_fail(struct socket *socket, struct queue *queue, int error) {
+        if (is_datagram(socket) || !error_breaks_connection(error))
+                return error;
+        if (!socket->error)
+                socket->error = error == -EPIPE || error == -ENOTCONN ? -ECONNRESET : error;
+        queue->has_failed = true;
+        return socket->error;
+}
+
+/* What broke the connection, where no other op was told of it before. 0: nothing did. */
+static int socket_take_error(struct socket *socket, struct queue *queue) {
+        socklen_t len = sizeof(int);
+        int error = 0;
+
+        if (!socket->error && getsockopt(socket->file.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0)
+                return socket_fail(socket, queue, -error);
+        return socket->error;
+}
+
+/* A send has left: it ends when the peer has acknowledged it, and what was sent before. */
+static void socket_await_ack(struct socket *socket, struct op *op) {
+        op->state = OP_QUEUED;
+        list_unlink(&op->link);
+        list_push_back(&socket->queues[QUEUE_SENT].ops, &op->link);
+        acks_expect(socket);
+}
+
 /* A step of an op was done: it waits for the next one where it stands, or has ended. */
 static void socket_advance(struct socket *socket, struct op *op, struct list *ended) {
         unsigned left = op->steps & ~op_step(op);
 
+        if (left == 0 && queue_of(socket, op) == &socket->queues[DIRECTION_OUT] && acks_are_awaited(socket, op)) {
+                socket_await_ack(socket, op);
+                return;
+        }
         if (left == 0) {
                 socket_end(socket, op, 0, OVL_REASON_NONE, op->done, ended);
                 return;
         }
         op->steps = (uint8_t) left;
         op->state = OP_QUEUED;
+}
+
+/* A send fails behind others that have left: they fail first. */
+static void socket_end_sent(struct socket *socket, struct list *ended) {
+        list_for_each_safe(link, &socket->queues[QUEUE_SENT].ops) {
+                struct op *op = list_entry(link, struct op, link);
+
+                socket_end(socket, op, socket->error, OVL_REASON_NONE, op_told(op, socket->error), ended);
+        }
+}
+
+/* What the peer has acknowledged ends; of a connection that broke, all that it has not. */
+static void socket_take_acks(struct socket *socket, struct list *ended) {
+        struct queue *sent = &socket->queues[QUEUE_SENT];
+        uint64_t acknowledged;
+        struct list *link;
+
+        sent->retry_at = 0;
+        if (list_is_empty(&sent->ops))
+                return;
+        acknowledged = socket->error ? 0 : acks_count(socket);
+        while (!socket->error && (link = list_first(&sent->ops))) {
+                struct op *op = list_entry(link, struct op, link);
+
+                if (op->sent_to > acknowledged)
+                        break;
+                socket->acks_pause = 0;
+                socket_end(socket, op, 0, OVL_REASON_NONE, op->done, ended);
+        }
+        if (!list_is_empty(&sent->ops) && !socket->error && acks_never_come(socket)) {
+                socket_take_error(socket, sent);
+                if (!socket->error)
+                        socket->error = -ECONNRESET;
+        }
+        if (socket->error)
+                socket_end_sent(socket, ended);
+        if (!list_is_empty(&sent->ops))
+                acks_expect(socket);
 }
 
 /* An op goes on elsewhere, with what its step brought. */
@@ -499,6 +591,8 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                         return;
                 /* What is posted from here on is refused at once: what was posted before must have ended. */
                 if ((op_sends(op) && socket->error) || (op_receives(op) && queue->has_failed)) {
+                        if (op_sends(op))
+                                socket_end_sent(socket, ended);
                         socket_end(socket, op, socket->error, OVL_REASON_NONE, op_told(op, socket->error), ended);
                         continue;
                 }
@@ -511,13 +605,15 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                         continue;
                 }
                 if (op_sends(op) && op->len == 0 && !is_datagram(socket)) {
-                        socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
+                        socket_advance(socket, op, ended);
                         continue;
                 }
                 if (datagram_is_for_nobody(op)) {
                         socket_end(socket, op, 0, OVL_REASON_NONE, op->len, ended);
                         continue;
                 }
+                if (op_step(op) == STEP_SHUT && !list_is_empty(&socket->queues[QUEUE_SENT].ops))
+                        return;
                 if (op_step(op) == STEP_SHUT) {
                         socket_start_shut(socket, op, ended);
                         continue;
@@ -540,6 +636,16 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                 unbuffered_ignore(socket);
                 polls_resume(socket);
         }
+}
+
+/* The queue was changed, or its time has come. */
+static void queue_go_on(struct socket *socket, struct queue *queue, struct list *ended) {
+        if (queue != &socket->queues[QUEUE_SENT]) {
+                queue_start(socket, queue, ended);
+                return;
+        }
+        socket_take_acks(socket, ended);
+        queue_start(socket, &socket->queues[DIRECTION_OUT], ended);
 }
 
 void socket_post(struct socket *socket, struct op *op, struct list *ended) {
@@ -619,6 +725,7 @@ static void socket_deal(struct socket *socket, struct op *first, uint64_t bytes,
                 op->state = OP_QUEUED;
                 bytes -= step;
                 op_advance(op, step);
+                op->sent_to = socket->bytes_sent - bytes;
                 if (op_is_done(op))
                         socket_advance(socket, op, ended);
         }
@@ -641,33 +748,6 @@ static void queue_end_cancelled(struct socket *socket, struct queue *queue, stru
                 if (op->cancel != 0 && op->state == OP_QUEUED)
                         socket_end(socket, op, -ECANCELED, op->cancel, op->done, ended);
         }
-}
-
-static bool error_breaks_connection(int error) {
-        switch (-error) {
-        case ECONNRESET:
-        case ECONNABORTED:
-        case EPIPE:
-        case ETIMEDOUT:
-        case EHOSTUNREACH:
-        case EHOSTDOWN:
-        case ENETUNREACH:
-        case ENETDOWN:
-        case ENOTCONN:
-                return true;
-        default:
-                return false;
-        }
-}
-
-/* A reset that finds our side already closed by the peer shows as EPIPE on a send. */
-static int socket_fail(struct socket *socket, struct queue *queue, int error) {
-        if (is_datagram(socket) || !error_breaks_connection(error))
-                return error;
-        if (!socket->error)
-                socket->error = error == -EPIPE || error == -ENOTCONN ? -ECONNRESET : error;
-        queue->has_failed = true;
-        return socket->error;
 }
 
 /*
@@ -725,6 +805,8 @@ static void socket_finish_failure(struct socket *socket, struct op *op, int32_t 
         if (result == -ECANCELED || socket_retries(queue, op, result))
                 return;
         status = op_step(op) == STEP_ACCEPT ? result : socket_fail(socket, queue, result);
+        if (op_sends(op) && socket->error)
+                socket_end_sent(socket, ended);
         if (is_datagram(socket))
                 status = datagram_status(op, status);
         socket_end(socket, op, status, OVL_REASON_NONE, op_told(op, status), ended);
@@ -792,18 +874,9 @@ static void socket_finish_transmit(struct socket *socket, struct op *op, int32_t
         }
         op->state = OP_QUEUED;
         socket->bytes_sent += (uint32_t) result;
+        op->sent_to = socket->bytes_sent;
         if (transmit_is_done(op))
                 socket_advance(socket, op, ended);
-}
-
-/* What broke the connection, where no other op was told of it before. 0: nothing did. */
-static int socket_take_error(struct socket *socket, struct queue *queue) {
-        socklen_t len = sizeof(int);
-        int error = 0;
-
-        if (!socket->error && getsockopt(socket->file.fd, SOL_SOCKET, SO_ERROR, &error, &len) == 0 && error != 0)
-                return socket_fail(socket, queue, -error);
-        return socket->error;
 }
 
 /* The poll of a receive of urgent data ended. What is told may be taken by others, who share the socket. */
@@ -891,6 +964,8 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
                 socket_finish_transfer(socket, op, result, ended);
         }
         queue_end_cancelled(socket, queue, ended);
+        if (queue == &socket->queues[DIRECTION_OUT])
+                socket_take_acks(socket, ended);
         queue_start(socket, queue, ended);
 }
 
@@ -932,7 +1007,8 @@ void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, c
                    const void *argument, unsigned reason, uint32_t *cancelled, struct list *ended) {
         polls_cancel(socket, matches, argument, reason, cancelled);
         ioctls_cancel(socket, matches, argument, reason, cancelled, ended);
-        for (size_t i = 0; i < SOCKET_QUEUES; i++) {
+        /* What has left ends before what has not. */
+        for (size_t i = SOCKET_QUEUES; i-- > 0;) {
                 struct queue *queue = &socket->queues[i];
                 bool is_stopping, is_in_flight;
 
@@ -948,7 +1024,7 @@ void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, c
                         queue_stop_waiting(socket, queue, ended);
                 else if (is_in_flight)
                         socket->engine->ops->cancel(socket->engine, queue->active);
-                queue_start(socket, queue, ended);
+                queue_go_on(socket, queue, ended);
         }
 }
 
@@ -981,7 +1057,7 @@ void socket_retry(struct socket *socket, uint64_t now, struct list *ended) {
                 if (queue->retry_at == 0 || queue->retry_at > now)
                         continue;
                 queue->retry_at = 0;
-                queue_start(socket, queue, ended);
+                queue_go_on(socket, queue, ended);
         }
 }
 

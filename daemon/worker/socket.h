@@ -29,9 +29,10 @@ struct queue {
         uint64_t retry_at; /* ns: the first op is not started before; 0: at once */
 };
 
-/* Beside a queue for each direction: receives of urgent data wait for nobody's ordinary receive. */
+/* Beside a queue for each direction. */
 enum {
-        QUEUE_URGENT = DIRECTION_OUT + 1,
+        QUEUE_URGENT = DIRECTION_OUT + 1, /* receives of urgent data wait for nobody's ordinary receive */
+        QUEUE_SENT,                       /* sends that have left, and whose peer has not acknowledged them (acks.c) */
         SOCKET_QUEUES,
 };
 
@@ -61,6 +62,8 @@ struct socket {
         uint64_t n_receives;    /* ops that ever stood in the queue of receives */
         bool is_unbuffered;     /* it, or its listener, has a receive buffer of no bytes, by its client's wish */
         bool is_deaf;           /* it loses what comes, because no receive is posted */
+        bool awaits_acks;       /* it, or its listener, has a send buffer of no bytes, by its client's wish */
+        uint64_t acks_pause;    /* ns: until it is asked again what was acknowledged */
         bool is_closing;        /* no handle is open any more */
         bool is_foreign;        /* it, or its listener, was adopted: closing it may take as long as a client likes */
         bool is_non_overlapped; /* it, or its listener, was opened so: it has no port */

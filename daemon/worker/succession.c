@@ -28,6 +28,7 @@
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "daemon/worker/acks.h"
 #include "daemon/worker/datagram.h"
 #include "daemon/worker/session.h"
 #include "proto/address.h"
@@ -75,6 +76,7 @@ static bool succession_accept(struct op *op, struct list *ended) {
         op->into->socket->is_foreign = listener->is_foreign;
         op->into->socket->is_non_overlapped = listener->is_non_overlapped;
         op->into->socket->is_unbuffered = listener->is_unbuffered;
+        acks_set(op->into->socket, listener->awaits_acks);
         if (left == 0) {
                 op_end(op, 0, OVL_REASON_NONE, 0);
                 return false;
