@@ -3,8 +3,11 @@
 /* Streams without a send buffer: sends that have left, and that the peer has not acknowledged. */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <netinet/in.h>
+#include <signal.h>
 #include <string.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/time.h"
@@ -20,10 +23,8 @@ struct acks {
         struct ovl_overlapped sending[2]; /* both have left */
 };
 
-static void acks_start(struct acks *acks) {
-        *acks = (struct acks){ 0 };
-        client_start(&acks->client);
-        acks->socket = client_pair(&acks->client, AF_INET, &acks->fd);
+/* Both are sent, and the kernel has them. */
+static void acks_send(struct acks *acks) {
         assert_ok(ovl_setsockopt(acks->client.thread, acks->socket, SOL_SOCKET, SO_SNDBUF, 400000));
         assert_ok(ovl_setsockopt(acks->client.thread, acks->socket, SOL_SOCKET, SO_SNDBUF, 0));
         pattern_fill(acks->client.memory, ACKS_LEN + 10, 0);
@@ -33,8 +34,14 @@ static void acks_start(struct acks *acks) {
         assert_int_equal(client_send(&acks->client, acks->socket, acks->client.memory + ACKS_LEN, 10, OVL_WANT_VERDICT,
                                      &acks->sending[1]),
                          OVL_PENDING);
-        /* Until the kernel has all of it. */
         assert_int_equal(ovl_sleep(acks->client.thread, 20 * NS_PER_MS), 0);
+}
+
+static void acks_start(struct acks *acks) {
+        *acks = (struct acks){ 0 };
+        client_start(&acks->client);
+        acks->socket = client_pair(&acks->client, AF_INET, &acks->fd);
+        acks_send(acks);
 }
 
 /* All of it arrives, and the end of the stream behind it. */
@@ -146,16 +153,49 @@ static void acks_and_a_disconnect(void **state) {
         acks_stop(&acks);
 }
 
-static void acks_end_with_the_session(void **state) {
-        struct acks acks;
+/* A client of its own, in a process of its own, that has sent to a listener of ours. */
+static void acks_send_in_child(struct client client, const struct sockaddr_storage *address, socklen_t len, int ready) {
+        struct ovl_overlapped connecting = { 0 };
+        struct acks acks = { .client = client };
 
-        acks_start(&acks);
-        acks.client.region = NULL; /* which would wait for them */
-        client_close(&acks.client);
-        acks_read_to_the_end(&acks);
-        close(acks.fd);
         client_open(&acks.client, 0);
-        client_stop(&acks.client);
+        assert_ok(ovl_socket_open(acks.client.thread, AF_INET, SOCK_STREAM, &acks.socket));
+        assert_ok(ovl_connect(acks.client.thread, acks.socket, (const struct sockaddr *) address, len, 0, &connecting,
+                              NULL));
+        client_expect(&acks.client, &connecting, 0, 0);
+        acks_send(&acks);
+        assert_int_equal(write(ready, "", 1), 1);
+        for (;;)
+                pause();
+}
+
+static void acks_of_a_client_that_dies(void **state) {
+        struct sockaddr_storage address;
+        struct acks acks = { .fd = -1 };
+        int listener, ready[2];
+        socklen_t len;
+        pid_t pid;
+        char byte;
+
+        client_start(&acks.client);
+        len = client_loopback(AF_INET, &address);
+        listener = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        assert_ok(bind(listener, (struct sockaddr *) &address, len));
+        assert_ok(listen(listener, 1));
+        assert_ok(getsockname(listener, (struct sockaddr *) &address, &len));
+        assert_ok(pipe2(ready, O_CLOEXEC));
+        pid = fork();
+        if (pid == 0)
+                acks_send_in_child(acks.client, &address, len, ready[1]);
+        assert_int_equal(read(ready[0], &byte, 1), 1);
+        kill(pid, SIGKILL);
+        assert_int_equal(waitpid(pid, NULL, 0), pid);
+        acks.fd = accept4(listener, NULL, NULL, SOCK_CLOEXEC);
+        acks_read_to_the_end(&acks);
+        close(listener);
+        close(ready[0]);
+        close(ready[1]);
+        acks_stop(&acks);
 }
 
 static void acks_are_inherited(void **state) {
@@ -208,7 +248,7 @@ int main(int argc, char **argv) {
                 { "a close ends what is not acknowledged, and it arrives", acks_and_a_close },
                 { "a shutdown waits for no acknowledgement", acks_and_a_shutdown },
                 { "a disconnect comes behind the acknowledgements", acks_and_a_disconnect },
-                { "a session ends with what is not acknowledged", acks_end_with_the_session },
+                { "what a client sent that dies arrives", acks_of_a_client_that_dies },
                 { "who is accepted has it of the listener", acks_are_inherited },
                 { "others have a smallest buffer", acks_are_for_tcp },
         };
