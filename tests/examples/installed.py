@@ -46,8 +46,9 @@ def find(directory, name):
 
 class Server:
     def __init__(self, path, *arguments):
-        self.process = subprocess.Popen([path, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
-        line = self.process.stdout.readline()
+        # Nothing is read ahead: select() would not see a line that has been.
+        self.process = subprocess.Popen([path, *arguments], stdout=subprocess.PIPE, stderr=subprocess.STDOUT, bufsize=0)
+        line = self.process.stdout.readline().decode()
         assert line.startswith("listening on "), f"{path} said '{line.strip()}'"
         host, port = line.removeprefix("listening on ").strip().rsplit(":", 1)
         self.address = (host.strip("[]"), int(port))
@@ -60,7 +61,7 @@ class Server:
         lines = ""
         while not re.search(pattern, lines):
             ready, _, _ = select.select([self.process.stdout], [], [], LIMIT_S)
-            line = self.process.stdout.readline() if ready else ""
+            line = self.process.stdout.readline().decode() if ready else ""
             assert line, f"no line matches {pattern}: {lines}"
             lines += line
         return lines
@@ -69,7 +70,7 @@ class Server:
         self.process.send_signal(signal.SIGTERM)
         rest, _ = self.process.communicate(timeout=LIMIT_S)
         assert self.process.returncode == 0, f"exit status {self.process.returncode} after SIGTERM"
-        return rest
+        return rest.decode()
 
 
 def exchange(server, data, errors):
@@ -206,6 +207,7 @@ def case_worker_dies(directory):
     os.kill(worker, signal.SIGKILL)
     for server, connection in zip(servers, idle):
         said, _ = server.process.communicate(timeout=LIMIT_S)
+        said = said.decode()
         assert server.process.returncode == 1, f"exit status {server.process.returncode}: {said}"
         assert said.count("the connection to overlapd was lost") == 1, said
         connection.close()
