@@ -22,7 +22,7 @@ import rules
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SUITES = ["unit", "wire", "check", "client", "monitor", "system", "rules", "ledger", "sim", "python", "examples",
           "conformance"]
-SANITIZED = ["unit", "wire", "check", "client", "monitor", "system", "rules", "sim"]
+SANITIZED = ["unit", "wire", "client", "monitor", "system", "rules", "sim"]
 
 # build: the suites that run on it without and with --full
 BUILDS = {
