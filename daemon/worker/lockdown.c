@@ -9,6 +9,7 @@
 #include "daemon/worker/lockdown.h"
 
 #include <errno.h>
+#include <linux/capability.h>
 #include <linux/sockios.h>
 #include <seccomp.h>
 #include <stddef.h>
@@ -16,6 +17,7 @@
 #include <sys/mman.h>
 #include <sys/prctl.h>
 #include <sys/socket.h>
+#include <sys/syscall.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -182,6 +184,15 @@ static int lockdown_fill(scmp_filter_ctx filter, enum lockdown lockdown) {
                 return r;
         return seccomp_rule_add(filter, SCMP_ACT_ALLOW, SCMP_SYS(mprotect), 1,
                                 SCMP_A2(SCMP_CMP_MASKED_EQ, PROT_EXEC, 0));
+}
+
+int lockdown_drop_capabilities(void) {
+        struct __user_cap_header_struct header = { .version = _LINUX_CAPABILITY_VERSION_3 };
+        struct __user_cap_data_struct none[_LINUX_CAPABILITY_U32S_3] = { 0 };
+
+        if (prctl(PR_CAP_AMBIENT, PR_CAP_AMBIENT_CLEAR_ALL, 0, 0, 0) < 0)
+                return -errno;
+        return syscall(SYS_capset, &header, none) < 0 ? -errno : 0;
 }
 
 static void lockdown_release(scmp_filter_ctx *filter) {

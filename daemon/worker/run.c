@@ -56,7 +56,10 @@ int worker_run(const struct worker_options *options) {
                 return worker_fail(options->link_fd, &ready, r);
         }
         ready.body.ready.is_second_choice = r > 0;
-        r = worker_new(engine, reason, options->link_fd, plant_parse(options->plant), &worker);
+        /* Where only an administrator may make rings this was one until now. */
+        r = lockdown_drop_capabilities();
+        if (r == 0)
+                r = worker_new(engine, reason, options->link_fd, plant_parse(options->plant), &worker);
         if (r < 0) {
                 snprintf(ready.text, sizeof(ready.text), "the worker cannot be set up: %s", strerror(-r));
                 engine_free(engine);

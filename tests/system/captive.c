@@ -9,6 +9,7 @@
  * the result is read or the process is gone. So the filter is the real one, on the real process.
  */
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/io_uring.h>
@@ -326,6 +327,41 @@ static void captive_cannot_run_programs(void **state) {
         captive_dies_of_all(calls, HARNESS_N(calls));
 }
 
+/* Whatever the user that the daemon runs as, no thread of a worker has a capability left. */
+static void captive_has_no_capabilities(void **state) {
+        struct estate estate;
+        char path[64], line[256];
+        struct dirent *entry;
+        size_t n_lines = 0;
+        DIR *tasks;
+
+        estate_start(&estate, NULL);
+        snprintf(path, sizeof(path), "/proc/%d/task", (int) estate.worker);
+        tasks = opendir(path);
+        assert_non_null(tasks);
+        while ((entry = readdir(tasks))) {
+                char status[sizeof(path) + sizeof(entry->d_name) + 16];
+                FILE *file;
+
+                if (entry->d_name[0] == '.')
+                        continue;
+                snprintf(status, sizeof(status), "%s/%s/status", path, entry->d_name);
+                file = fopen(status, "re");
+                assert_non_null(file);
+                while (fgets(line, sizeof(line), file)) {
+                        if (strncmp(line, "CapInh:", 7) != 0 && strncmp(line, "CapPrm:", 7) != 0 &&
+                            strncmp(line, "CapEff:", 7) != 0 && strncmp(line, "CapAmb:", 7) != 0)
+                                continue;
+                        assert_int_equal(strtoull(line + 7, NULL, 16), 0);
+                        n_lines++;
+                }
+                fclose(file);
+        }
+        closedir(tasks);
+        assert_true(n_lines >= 8); /* of the loop and of the reaper at least */
+        estate_stop(&estate);
+}
+
 static void captive_cannot_reach_processes(void **state) {
         static const struct captive_call calls[] = {
                 { "ptrace", SYS_ptrace, { PTRACE_TRACEME }, true },
@@ -429,6 +465,7 @@ int main(int argc, char **argv) {
                 { "a captive worker cannot reach the network", captive_cannot_reach_the_network, 60 },
                 { "a captive worker cannot reach files", captive_cannot_reach_files, 60 },
                 { "a captive worker cannot run programs", captive_cannot_run_programs, 60 },
+                { "a captive worker has no capabilities", captive_has_no_capabilities },
                 { "a captive worker cannot reach processes", captive_cannot_reach_processes, 60 },
                 { "a captive worker cannot widen its ring", captive_cannot_widen_its_ring },
                 { "a captive worker cannot try for ever", captive_cannot_try_for_ever },
