@@ -25,10 +25,12 @@
 
 #include "base/cleanup.h"
 #include "base/killpoint.h"
+#include "base/time.h"
 #include "daemon/worker/lane.h"
 #include "daemon/worker/port.h"
 #include "daemon/worker/thread.h"
 
+#define PEER_RETRY_NS (10 * NS_PER_MS)
 #define PEER_LEFT_MAX ((OVL_FRAME_RECORDS_MAX - sizeof(struct ovl_records_header)) / sizeof(struct ovl_record))
 
 /* A frame that is to be sent. */
@@ -64,6 +66,7 @@ int peer_new(struct engine *engine, struct reaper *reaper, struct list *graveyar
         list_init(&peer->publish);
         list_init(&peer->settle);
         list_init(&peer->awake);
+        list_init(&peer->postponed);
         list_init(&peer->dying);
         list_init(&peer->in_session);
         list_init(&peer->records);
@@ -97,6 +100,7 @@ struct peer *peer_free(struct peer *peer) {
         list_unlink(&peer->publish);
         list_unlink(&peer->settle);
         list_unlink(&peer->awake);
+        list_unlink(&peer->postponed);
         list_unlink(&peer->dying);
         list_unlink(&peer->in_session);
         peer_forget_left(peer);
@@ -391,6 +395,19 @@ static size_t peer_pack_frame(struct peer *peer, uint8_t *scratch) {
         return sizeof(struct ovl_frame_header) + body_len;
 }
 
+/*
+ * A channel that has room may refuse all the same: the user has as many descriptors in flight as it may, in this
+ * process or in another, or memory is short. No event tells the end of that, and the client is not to blame.
+ */
+static void peer_bear_refusal(struct peer *peer, int error) {
+        if (error == -ETOOMANYREFS || error == -ENOBUFS || error == -ENOMEM)
+                peer->retry_ns = now_ns() + PEER_RETRY_NS;
+        else if (error == -EAGAIN && !peer->file.armed[DIRECTION_OUT])
+                peer->engine->ops->arm(peer->engine, &peer->file, DIRECTION_OUT);
+        else if (error != -EAGAIN)
+                peer_die(peer, error == -EPIPE || error == -ECONNRESET ? "" : strerror(-error));
+}
+
 /* Sends what is left of a frame; fd: rides with its first byte. Returns whether all of it has left. */
 static bool peer_send(struct peer *peer, const uint8_t *frame, size_t len, int fd, size_t *n_sent) {
         while (*n_sent < len) {
@@ -402,13 +419,11 @@ static bool peer_send(struct peer *peer, const uint8_t *frame, size_t len, int f
                 if (n == -EINTR)
                         continue;
                 if (n < 0) {
-                        if (n != -EAGAIN)
-                                peer_die(peer, n == -EPIPE || n == -ECONNRESET ? "" : strerror((int) -n));
-                        else if (!peer->file.armed[DIRECTION_OUT])
-                                peer->engine->ops->arm(peer->engine, &peer->file, DIRECTION_OUT);
+                        peer_bear_refusal(peer, (int) n);
                         return false;
                 }
                 *n_sent += (size_t) n;
+                peer->retry_ns = 0;
         }
         return true;
 }

@@ -29,6 +29,7 @@ struct peer {
         struct list publish;    /* among those that have something to send */
         struct list settle;     /* among those that wait for a verdict */
         struct list awake;      /* among those with a lane that is looked at */
+        struct list postponed;  /* among those that try to send again by the clock */
         struct list dying;      /* among those that are to be buried */
         struct list *graveyard; /* borrowed: the head of these */
         struct engine_file file;
@@ -68,6 +69,7 @@ struct peer {
         bool bell_is_due;
         uint64_t bell_value; /* records that waited when it was due */
         size_t n_sent;       /* bytes of it */
+        uint64_t retry_ns; /* when to try again what the kernel refused for want of resources; 0: it refused nothing */
 
         /* a send that goes on in the next entry */
         bool is_continuing;       /* there is one */
@@ -123,7 +125,8 @@ int peer_claim_fd(struct peer *peer);
 int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd);
 
 /*
- * Sends records, and then replies, as far as the socket has room; asks for a wake-up when it has none.
+ * Sends records, and then replies, as far as the socket has room; asks for a wake-up when it has none. Where it has
+ * room and the kernel lacks something else, retry_ns says when to try again.
  *
  * scratch: FRAME_SIZE_MAX bytes.
  * sent:    ops whose records were sent are appended to it.

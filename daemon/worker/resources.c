@@ -30,6 +30,7 @@ int resources_init(struct resources *resources) {
         list_init(&resources->settle);
         list_init(&resources->awake);
         list_init(&resources->retrying);
+        list_init(&resources->postponed);
         list_init(&resources->spare_sockets);
         list_init(&resources->spare_handles);
         return 0;

@@ -41,12 +41,13 @@ struct resources {
         uint64_t session_number;
 
         struct list sessions;
-        struct list touched;  /* sessions of which something may be buried */
-        struct list marked;   /* peers with input to be served */
-        struct list publish;  /* peers with output */
-        struct list settle;   /* peers that wait for a verdict */
-        struct list awake;    /* peers whose lanes are looked at */
-        struct list retrying; /* sockets that start an op again later */
+        struct list touched;   /* sessions of which something may be buried */
+        struct list marked;    /* peers with input to be served */
+        struct list publish;   /* peers with output */
+        struct list settle;    /* peers that wait for a verdict */
+        struct list awake;     /* peers whose lanes are looked at */
+        struct list retrying;  /* sockets that start an op again later */
+        struct list postponed; /* peers that try to send again later */
         struct list spare_sockets;
         struct socket *socket_pool; /* a mapping of RESOURCES_SOCKETS_MAX */
         uint32_t n_sockets_high;

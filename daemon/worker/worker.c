@@ -358,6 +358,7 @@ static bool worker_bury_peer(struct worker *worker, struct peer *peer) {
                 list_unlink(&peer->in_session);
                 list_unlink(&peer->settle);
                 list_unlink(&peer->publish);
+                list_unlink(&peer->postponed);
                 list_unlink(&peer->marked);
                 list_unlink(&peer->awake);
                 engine->ops->shutdown(engine, &peer->file, SHUT_RDWR);
@@ -569,6 +570,8 @@ static void worker_publish(struct worker *worker) {
                 struct peer *peer = list_entry(link, struct peer, publish);
 
                 peer_publish_replies(peer);
+                if (peer->retry_ns > 0 && !list_is_linked(&peer->postponed))
+                        list_push_back(&worker->resources.postponed, &peer->postponed);
                 if (peer->has_ended && peer->session)
                         session_touch(peer->session);
                 if (peer->is_held && !peer_is_held(peer))
@@ -625,23 +628,32 @@ static void worker_bury(struct worker *worker) {
 
 /* What waits for a moment rather than for an event. */
 static void worker_retry(struct worker *worker) {
-        struct ask *ask = &worker->resources.ask;
+        struct resources *resources = &worker->resources;
+        struct ask *ask = &resources->ask;
         uint64_t now;
 
-        if (ask->retry_ns == 0 && list_is_empty(&worker->resources.retrying))
+        if (ask->retry_ns == 0 && list_is_empty(&resources->retrying) && list_is_empty(&resources->postponed))
                 return;
         now = now_ns();
         if (ask->retry_ns > 0 && ask->retry_ns <= now)
                 ask_flush(ask);
-        list_for_each_safe(link, &worker->resources.retrying) {
+        list_for_each_safe(link, &resources->retrying) {
                 struct socket *socket = list_entry(link, struct socket, retry);
 
                 if (socket_retry_at(socket) <= now)
-                        session_retry(&worker->resources, socket, now);
+                        session_retry(resources, socket, now);
+        }
+        list_for_each_safe(link, &resources->postponed) {
+                struct peer *peer = list_entry(link, struct peer, postponed);
+
+                if (peer->retry_ns > now)
+                        continue;
+                list_unlink(&peer->postponed);
+                worker_mark_publish(worker, peer);
         }
 }
 
-/* How long the turn may sleep: until a hello is overdue, or a socket wants to try again. */
+/* How long the turn may sleep: until a hello is overdue, or something is to be tried again. */
 static uint64_t worker_timeout(struct worker *worker, bool may_sleep) {
         const struct resources *resources = &worker->resources;
         uint64_t deadline = UINT64_MAX;
@@ -655,6 +667,11 @@ static uint64_t worker_timeout(struct worker *worker, bool may_sleep) {
                 deadline = resources->ask.retry_ns;
         list_for_each(link, &resources->retrying) {
                 uint64_t at = socket_retry_at(list_entry(link, struct socket, retry));
+
+                deadline = at < deadline ? at : deadline;
+        }
+        list_for_each(link, &resources->postponed) {
+                uint64_t at = list_entry(link, struct peer, postponed)->retry_ns;
 
                 deadline = at < deadline ? at : deadline;
         }

@@ -14,6 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <time.h>
 #include <unistd.h>
@@ -28,6 +29,7 @@
 #include "tests/system/raw.h"
 
 #define N_SLOTS 8u
+#define LANES_IN_FLIGHT 250u
 
 /* A daemon, a session of level 2, and the lane of its first thread. */
 struct story {
@@ -208,6 +210,68 @@ static void lanes_serve(void **state) {
         assert_false(raw_has_input(story.raw));
         assert_int_equal(raw_status(story.raw), 0);
         story_stop(&story);
+}
+
+/* Leaves descriptors in flight: as one message, which nobody reads. */
+static void lanes_put_in_flight(int fd) {
+        int fds[LANES_IN_FLIGHT];
+        union {
+                char bytes[CMSG_SPACE(sizeof(fds))];
+                struct cmsghdr align;
+        } control = { 0 };
+        struct iovec part = { "x", 1 };
+        struct msghdr message = {
+                .msg_iov = &part,
+                .msg_iovlen = 1,
+                .msg_control = control.bytes,
+                .msg_controllen = sizeof(control.bytes),
+        };
+        struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+
+        for (size_t i = 0; i < LANES_IN_FLIGHT; i++)
+                fds[i] = fd;
+        header->cmsg_level = SOL_SOCKET;
+        header->cmsg_type = SCM_RIGHTS;
+        header->cmsg_len = CMSG_LEN(sizeof(fds));
+        memcpy(CMSG_DATA(header), fds, sizeof(fds));
+        assert_int_equal(sendmsg(fd, &message, 0), 1);
+}
+
+/*
+ * Descriptors in flight are counted for the whole user: where others have used them up, a reply that carries one
+ * waits, and what the kernel refused is tried again. This process may send what the worker may not.
+ */
+static void lanes_wait_for_descriptors(void **state) {
+        struct rlimit few = { LANES_IN_FLIGHT - 1, LANES_IN_FLIGHT - 1 };
+        _cleanup_fd_ int fd = -1, its_fd = -1;
+        struct pollfd look = { .events = POLLIN };
+        struct raw *other;
+        struct story story;
+        int pair[2];
+
+        if (geteuid() != 0) {
+                skip();
+                return;
+        }
+        estate_start(&story.estate, NULL);
+        other = raw_open(&story.estate.daemon, 0);
+        story.raw = raw_open_level(&story.estate.daemon, 2, 0);
+        assert_int_equal(prlimit(daemon_worker(&story.estate.daemon), RLIMIT_NOFILE, &few, NULL), 0);
+        assert_int_equal(socketpair(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0, pair), 0);
+        lanes_put_in_flight(pair[0]);
+        fd = lanes_memfd(N_SLOTS, &story.mine);
+        lanes_send_add(story.raw, N_SLOTS, fd);
+        look.fd = story.raw->fd;
+        assert_int_equal(poll(&look, 1, 50), 0);
+        assert_int_equal(raw_status(other), 0);
+        close(pair[0]);
+        close(pair[1]);
+        its_fd = lanes_receive_reply(story.raw);
+        assert_int_equal(story.raw->reply->status, 0);
+        munmap(story.mine, ring_size(N_SLOTS));
+        raw_close(story.raw);
+        raw_close(other);
+        estate_stop(&story.estate);
 }
 
 static void lanes_settle(void **state) {
@@ -787,6 +851,7 @@ static void lanes_let_the_worker_sleep(void **state) {
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "entries and records go through the lane", lanes_serve },
+                { "a reply waits until a descriptor may travel", lanes_wait_for_descriptors },
                 { "the lane says what is settled", lanes_settle },
                 { "the bell is rung for a sleeper, once", lanes_ring_the_bell },
                 { "requests do not overtake entries", lanes_keep_the_order_of_requests },
