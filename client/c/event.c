@@ -37,7 +37,7 @@
 #include "client/c/error.h"
 #include "client/c/overlap.h"
 #include "client/c/pending.h"
-#include "client/c/post.h"
+#include "client/c/post-frame.h"
 #include "client/c/routine.h"
 #include "client/c/session.h"
 #include "client/c/thread.h"

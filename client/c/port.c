@@ -31,7 +31,7 @@
 #include "client/c/error.h"
 #include "client/c/overlap.h"
 #include "client/c/pending.h"
-#include "client/c/post.h"
+#include "client/c/post-frame.h"
 #include "client/c/request.h"
 #include "client/c/routine.h"
 #include "client/c/session.h"

@@ -20,9 +20,7 @@
 
 #include "client/c/post.h"
 
-#include <assert.h>
 #include <errno.h>
-#include <poll.h>
 #include <stdbool.h>
 #include <string.h>
 
@@ -34,10 +32,10 @@
 #include "client/c/conduit.h"
 #include "client/c/error.h"
 #include "client/c/event.h"
-#include "client/c/lane.h"
 #include "client/c/lookup.h"
 #include "client/c/payload.h"
 #include "client/c/pending.h"
+#include "client/c/post-frame.h"
 #include "client/c/region.h"
 #include "client/c/session.h"
 #include "client/c/socket.h"
@@ -45,150 +43,10 @@
 #include "client/c/transmit.h"
 #include "client/c/vector.h"
 #include "client/c/wait.h"
-#include "proto/frame.h"
 #include "proto/reason.h"
-#include "proto/text.h"
 
-#define POST_LEN_MAX 129024u               /* bytes of one frame: 126 KiB */
 #define POST_SPIN_NS (20 * UINT64_C(1000)) /* a daemon that is awake answers within this; a wake-up costs more */
-#define POST_ROOM_NS (UINT64_C(1000) * 1000)
 #define POST_FLAGS (OVL_WANT_VERDICT | OVL_QUIET)
-#define POST_FLAGS_IN (OVL_PEEK | OVL_PUSH_IMMEDIATE | OVL_DONTWAIT | OVL_PARTIAL)
-#define POST_FLAGS_OUT (OVL_DONTROUTE | OVL_DONTWAIT)
-
-/* A posting call. */
-struct post {
-        const char *call;
-        const struct ovl_buffer *buffers; /* borrowed */
-        size_t n_buffers;
-        unsigned flags;
-        unsigned flags_known; /* those that go into the entry */
-        struct ovl_overlapped *overlapped;
-        void (*routine)(struct ovl_thread *thread, struct ovl_overlapped *overlapped);
-        struct sockaddr_storage *from;   /* borrowed: of a receive that asks for the sender */
-        socklen_t *from_len;             /* borrowed */
-        struct ovl_accepted *accepted;   /* borrowed: of an accept that asks for both ends */
-        struct ovl_received *received;   /* borrowed: of a receive that asks for all that a datagram has */
-        const void *control;             /* borrowed: items that are sent; NULL */
-        size_t aux_len;                  /* bytes of these, or that come beside those of the buffers */
-        struct lookup *lookup;           /* of a question: taken once the operation is in flight */
-        struct ovl_buffer question;      /* level 0: what goes along of it */
-        const struct transmit *transmit; /* borrowed: of an operation that sends a file; it has no buffers then */
-        bool needs_structure;            /* it is never synchronous for want of one */
-        uint64_t *ret_value;             /* borrowed: of a synchronous call that gives one; NULL */
-        struct ovl_entry entry;
-        bool is_gathered; /* level 0: bytes go along, and the entry is appended with them */
-        uint64_t len;     /* bytes of all buffers */
-};
-
-/* --- Frames ----------------------------------------------------------------------------------------------------- */
-
-/* Bytes of the body of the frame that is being filled. */
-static size_t post_body_len(const struct ovl_thread *thread) {
-        size_t len =
-                thread->out_len ? thread->out_len - sizeof(struct ovl_frame_header) : sizeof(struct ovl_post_header);
-
-        return len + thread->payload_len;
-}
-
-int post_flush(struct ovl_thread *thread, const char *call) {
-        struct ovl_post_header header = { .n_slots = thread->n_out_slots };
-        struct lane *lane = thread->conduit->lane;
-        size_t len = thread->out_len;
-
-        if (lane && lane_announce(lane))
-                conduit_ring(thread->conduit, thread);
-        if (len == 0)
-                return 0;
-        memcpy(thread->out + sizeof(struct ovl_frame_header), &header, sizeof(header));
-        if (thread->payload_len > 0)
-                memcpy(thread->out + len, thread->payload, thread->payload_len);
-        len += thread->payload_len;
-        frame_pack_header(thread->out, OVL_FRAME_POST, (uint32_t) (len - sizeof(struct ovl_frame_header)), 0);
-        thread->out_len = 0;
-        thread->n_out_slots = 0;
-        thread->payload_len = 0;
-        return thread_send(thread, thread->out, len, -1, call);
-}
-
-static void post_append(struct ovl_thread *thread, const struct ovl_entry *entry) {
-        size_t len = entry->n_slots * OVL_SLOT_SIZE;
-
-        if (thread->conduit->lane) {
-                lane_post(thread->conduit->lane, entry);
-                return;
-        }
-        if (thread->out_len == 0)
-                thread->out_len = sizeof(struct ovl_frame_header) + sizeof(struct ovl_post_header);
-        memcpy(thread->out + thread->out_len, entry, len);
-        thread->out_len += len;
-        thread->n_out_slots += entry->n_slots;
-}
-
-/*
- * Waits for room in the lane. The daemon empties it as long as it has operations to spare, and that may need that
- * completions are taken: so they are, of all channels. It does not say when there is room, and need not be asked often.
- */
-static void post_await_room(struct ovl_thread *thread) {
-        struct ovl_session *session = thread->session;
-        struct wait wait = { .thread = thread, .wants_all = true };
-
-        session_lock(session);
-        wait_begin(&wait);
-        while (lane_room(thread->conduit->lane) < OVL_ENTRY_SLOTS_MAX && !session->is_gone)
-                wait_round(&wait, now_ns() + POST_ROOM_NS);
-        wait_end(&wait);
-        session_unlock(session);
-}
-
-/* Makes room for an entry. */
-static void post_make_room(struct ovl_thread *thread, const char *call) {
-        struct lane *lane = thread->conduit->lane;
-
-        if (lane) {
-                if (lane_room(lane) >= OVL_ENTRY_SLOTS_MAX)
-                        return;
-                post_flush(thread, call);
-                post_await_room(thread);
-        } else if (post_body_len(thread) + sizeof(struct ovl_entry) > POST_LEN_MAX) {
-                post_flush(thread, call);
-        }
-}
-
-/* Level 0: the bytes of a send go along, in as many entries as they need. */
-static void post_append_inline(struct ovl_thread *thread, const struct post *post, uint64_t len) {
-        struct ovl_entry entry = post->entry;
-        uint64_t at = 0;
-
-        do {
-                size_t step = len - at < OVL_INLINE_LEN_MAX ? (size_t) (len - at) : OVL_INLINE_LEN_MAX;
-
-                if (post_body_len(thread) + entry.n_slots * OVL_SLOT_SIZE + step + post->aux_len > OVL_FRAME_POST_MAX)
-                        post_flush(thread, post->call);
-                entry.buffer = (struct ovl_slice){ .len = (uint32_t) step };
-                entry.flags = post->entry.flags | (at + step < len ? OVL_ENTRY_MORE : 0);
-                payload_gather(post->buffers, at, step, thread->payload + thread->payload_len);
-                thread->payload_len += step;
-                if (post->control) {
-                        memcpy(thread->payload + thread->payload_len, post->control, post->aux_len);
-                        thread->payload_len += post->aux_len;
-                }
-                post_append(thread, &entry);
-                at += step;
-        } while (at < len);
-}
-
-OVL_API void ovl_cork(struct ovl_thread *thread) {
-        thread->n_corks++;
-}
-
-OVL_API int ovl_uncork(struct ovl_thread *thread) {
-        if (thread->n_corks == 0)
-                return error_set(&thread->error, -EINVAL, 0, "ovl_uncork: the thread is not corked");
-        if (--thread->n_corks > 0)
-                return 0;
-        return post_flush(thread, "ovl_uncork");
-}
 
 /* --- Checks ----------------------------------------------------------------------------------------------------- */
 
@@ -550,7 +408,7 @@ static int post_enter(struct ovl_thread *thread, struct post *post) {
 
 /* --- Synchronous calls ------------------------------------------------------------------------------------------ */
 
-static struct manner post_manner(struct ovl_thread *thread, const struct post *post) {
+struct manner post_manner(struct ovl_thread *thread, const struct post *post) {
         struct manner manner;
 
         session_lock(thread->session);
@@ -592,7 +450,7 @@ static int post_outcome(struct ovl_thread *thread, const struct post *post, int 
 }
 
 /* Without a structure of the caller's the socket's mode and timeouts count, and the result is what the call returns. */
-static int post_block(struct ovl_thread *thread, struct post *post, const struct manner *manner) {
+int post_block(struct ovl_thread *thread, struct post *post, const struct manner *manner) {
         bool is_anonymous = !post->overlapped;
         uint64_t timeout_ns = is_anonymous ? blocking_timeout(manner, &post->entry) : OVL_INFINITE;
         struct ovl_overlapped own = { 0 };
@@ -612,7 +470,7 @@ static int post_block(struct ovl_thread *thread, struct post *post, const struct
         return post_outcome(thread, post, r == -ETIMEDOUT && manner->is_nonblocking ? -EAGAIN : r);
 }
 
-static int post_submit(struct ovl_thread *thread, struct post *post) {
+int post_submit(struct ovl_thread *thread, struct post *post) {
         const uint32_t *n_non_overlapped = &thread->session->associations.n_non_overlapped;
         struct manner manner;
 
@@ -628,10 +486,8 @@ static int post_submit(struct ovl_thread *thread, struct post *post) {
         return post_block(thread, post, &manner);
 }
 
-/* --- The calls -------------------------------------------------------------------------------------------------- */
-
 /* The same with a lookup, which is given back when the operation did not start. */
-static int post_submit_lookup(struct ovl_thread *thread, struct post *post) {
+int post_submit_lookup(struct ovl_thread *thread, struct post *post) {
         int r = post_submit(thread, post);
 
         if (!post->lookup)
@@ -642,122 +498,9 @@ static int post_submit_lookup(struct ovl_thread *thread, struct post *post) {
         return r;
 }
 
-OVL_API int ovl_recv(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
-                     unsigned flags, struct ovl_overlapped *overlapped,
-                     void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_recv",
-                .buffers = buffers,
-                .n_buffers = n,
-                .flags = flags,
-                .flags_known = POST_FLAGS_IN | OVL_OOB | OVL_WAITALL,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_RECV },
-        };
-
-        if (n == 0)
-                return error_set(&thread->error, -EINVAL, 0,
-                                 "ovl_recv: no buffer: a receive that only waits for data has one of 0 bytes");
-        return post_submit(thread, &post);
-}
-
-OVL_API int ovl_send(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
-                     unsigned flags, struct ovl_overlapped *overlapped,
-                     void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_send",
-                .buffers = buffers,
-                .n_buffers = n,
-                .flags = flags,
-                .flags_known = POST_FLAGS_OUT | OVL_OOB | OVL_PARTIAL,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_SEND },
-        };
-
-        return post_submit(thread, &post);
-}
-
-OVL_API int ovl_recvfrom(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
-                         unsigned flags, struct sockaddr_storage *from, socklen_t *from_len,
-                         struct ovl_overlapped *overlapped,
-                         void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_recvfrom",
-                .buffers = buffers,
-                .n_buffers = n,
-                .flags = flags,
-                .flags_known = POST_FLAGS_IN,
-                .overlapped = overlapped,
-                .routine = routine,
-                .from = from,
-                .from_len = from_len,
-                .aux_len = from ? sizeof(struct ovl_address) : 0,
-                .entry = { .socket = socket, .op = OVL_OP_RECVFROM },
-        };
-
-        if (n == 0)
-                return error_set(&thread->error, -EINVAL, 0,
-                                 "ovl_recvfrom: no buffer: one of 0 bytes takes a datagram, too");
-        if (!from != !from_len)
-                return error_set(&thread->error, -EINVAL, 0,
-                                 "ovl_recvfrom: room for an address without room for its length, or the other way "
-                                 "round: give both or neither");
-        return post_submit(thread, &post);
-}
-
-OVL_API int ovl_transmit_file(struct ovl_thread *thread, uint64_t socket, uint64_t file, uint64_t offset, uint64_t len,
-                              const struct ovl_buffer *head, const struct ovl_buffer *tail, unsigned flags,
-                              struct ovl_overlapped *overlapped,
-                              void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        const struct ovl_part parts[] = {
-                { .data = head ? head->data : NULL, .len = head ? head->len : 0 },
-                { .data = tail ? tail->data : NULL, .len = tail ? tail->len : 0 },
-        };
-        const struct transmit transmit = {
-                .parts = parts,
-                .n_parts = tail ? 2 : head != NULL,
-                .has_range = true,
-                .len = len,
-        };
-        struct post post = {
-                .call = "ovl_transmit_file",
-                .flags = flags,
-                .flags_known = OVL_DISCONNECT | OVL_REUSE,
-                .overlapped = overlapped,
-                .routine = routine,
-                .transmit = &transmit,
-                .entry = { .socket = socket,
-                           .op = OVL_OP_TRANSMIT_FILE,
-                           .other = file,
-                           .aux = { .offset = offset, .len = (uint32_t) len } },
-        };
-
-        return post_submit(thread, &post);
-}
-
-OVL_API int ovl_transmit_packets(struct ovl_thread *thread, uint64_t socket, uint64_t file,
-                                 const struct ovl_part *parts, size_t n, unsigned flags,
-                                 struct ovl_overlapped *overlapped,
-                                 void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        const struct transmit transmit = { .parts = parts, .n_parts = n };
-        struct post post = {
-                .call = "ovl_transmit_packets",
-                .flags = flags,
-                .flags_known = OVL_DISCONNECT | OVL_REUSE,
-                .overlapped = overlapped,
-                .routine = routine,
-                .transmit = &transmit,
-                .entry = { .socket = socket, .op = OVL_OP_TRANSMIT_PACKETS, .other = file },
-        };
-
-        return post_submit(thread, &post);
-}
-
 /* Puts the address into the entry of an operation that has one. */
-static int post_address(struct ovl_thread *thread, struct post *post, const struct sockaddr *address, socklen_t len,
-                        const char *purpose) {
+int post_address(struct ovl_thread *thread, struct post *post, const struct sockaddr *address, socklen_t len,
+                 const char *purpose) {
         struct ovl_entry *entry = &post->entry;
         int r;
 
@@ -769,384 +512,4 @@ static int post_address(struct ovl_thread *thread, struct post *post, const stru
                                  "%s: a Unix address without a path or name is nobody's", post->call);
         entry->n_slots = entry->address.family == OVL_FAMILY_UNIX ? 3 : 2;
         return 0;
-}
-
-OVL_API int ovl_sendto(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
-                       unsigned flags, const struct sockaddr *address, socklen_t len, struct ovl_overlapped *overlapped,
-                       void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_sendto",
-                .buffers = buffers,
-                .n_buffers = n,
-                .flags = flags,
-                .flags_known = POST_FLAGS_OUT,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_SENDTO },
-        };
-        int r;
-
-        r = post_address(thread, &post, address, len, "send to");
-        return r < 0 ? r : post_submit(thread, &post);
-}
-
-static_assert((int) OVL_TRUNCATED == OVL_RECEIVED_TRUNCATED &&
-                      (int) OVL_CONTROL_TRUNCATED == OVL_RECEIVED_CONTROL_TRUNCATED &&
-                      (int) OVL_BROADCAST == OVL_RECEIVED_BROADCAST && (int) OVL_MULTICAST == OVL_RECEIVED_MULTICAST,
-              "flags are the same on the wire");
-
-OVL_API int ovl_recvmsg(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
-                        struct ovl_received *received, unsigned flags, struct ovl_overlapped *overlapped,
-                        void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_recvmsg",
-                .buffers = buffers,
-                .n_buffers = n,
-                .flags = flags,
-                .flags_known = OVL_PEEK,
-                .overlapped = overlapped,
-                .routine = routine,
-                .received = received,
-                .entry = { .socket = socket, .op = OVL_OP_RECVMSG },
-        };
-
-        if (!received || (!received->control && received->control_len > 0))
-                return error_set(&thread->error, -EFAULT, OVL_REASON_BAD_MESSAGE, "ovl_recvmsg: no place for %s",
-                                 received ? "control items" : "what the datagram has");
-        if (n == 0)
-                return error_set(&thread->error, -EINVAL, 0,
-                                 "ovl_recvmsg: no buffer: one of 0 bytes takes a datagram, too");
-        /* There is room for all items that can come. */
-        post.aux_len = sizeof(struct ovl_message) + received->control_len;
-        if (post.aux_len > VECTOR_AUX_SIZE)
-                post.aux_len = VECTOR_AUX_SIZE;
-        return post_submit(thread, &post);
-}
-
-OVL_API int ovl_sendmsg(struct ovl_thread *thread, uint64_t socket, const struct ovl_buffer *buffers, size_t n,
-                        unsigned flags, const struct sockaddr *address, socklen_t len, const void *control,
-                        size_t control_len, struct ovl_overlapped *overlapped,
-                        void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_sendmsg",
-                .buffers = buffers,
-                .n_buffers = n,
-                .flags = flags,
-                .flags_known = POST_FLAGS_OUT,
-                .overlapped = overlapped,
-                .routine = routine,
-                .control = control_len > 0 ? control : NULL,
-                .aux_len = control_len,
-                .entry = { .socket = socket, .op = OVL_OP_SENDMSG },
-        };
-        int r;
-
-        if (!control && control_len > 0)
-                return error_set(&thread->error, -EFAULT, OVL_REASON_BAD_CONTROL, "ovl_sendmsg: %zu bytes at NULL",
-                                 control_len);
-        if (control_len > OVL_CONTROL_LEN_MAX)
-                return error_set(&thread->error, -EINVAL, OVL_REASON_BAD_CONTROL,
-                                 "ovl_sendmsg: %zu bytes of control items, and a message has at most %u", control_len,
-                                 OVL_CONTROL_LEN_MAX);
-        r = address ? post_address(thread, &post, address, len, "send to") : 0;
-        return r < 0 ? r : post_submit(thread, &post);
-}
-
-OVL_API int ovl_connect(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
-                        unsigned flags, struct ovl_overlapped *overlapped,
-                        void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_connect",
-                .needs_structure = true,
-                .flags = flags,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_CONNECT },
-        };
-        int r;
-
-        r = post_address(thread, &post, address, len, "connect to");
-        return r < 0 ? r : post_submit(thread, &post);
-}
-
-OVL_API int ovl_connect_send(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
-                             const struct ovl_buffer *buffers, size_t n, unsigned flags,
-                             struct ovl_overlapped *overlapped,
-                             void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_connect_send",
-                .needs_structure = true,
-                .buffers = buffers,
-                .n_buffers = n,
-                .flags = flags,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_CONNECT },
-        };
-        int r;
-
-        r = post_address(thread, &post, address, len, "connect to");
-        return r < 0 ? r : post_submit(thread, &post);
-}
-
-OVL_API int ovl_disconnect(struct ovl_thread *thread, uint64_t socket, unsigned flags,
-                           struct ovl_overlapped *overlapped,
-                           void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_disconnect",
-                .flags = flags,
-                .flags_known = OVL_REUSE,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_DISCONNECT },
-        };
-
-        return post_submit(thread, &post);
-}
-
-static_assert(OVL_REUSE == (int) OVL_TRANSMIT_REUSE && OVL_DISCONNECT == (int) OVL_TRANSMIT_DISCONNECT,
-              "flags are the same on the wire");
-
-OVL_API int ovl_connect_sync(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address,
-                             socklen_t len) {
-        struct post post = {
-                .call = "ovl_connect_sync",
-                .entry = { .socket = socket, .op = OVL_OP_CONNECT },
-        };
-        struct manner manner;
-        int r;
-
-        r = post_address(thread, &post, address, len, "connect to");
-        if (r < 0)
-                return r;
-        manner = post_manner(thread, &post);
-        if (manner.is_nonblocking)
-                return error_set(
-                        &thread->error, -EOPNOTSUPP, 0,
-                        "ovl_connect_sync: the socket is in non-blocking mode, and a connect that is cancelled "
-                        "is none: ovl_connect() does not block");
-        return post_block(thread, &post, &manner);
-}
-
-static_assert(POLLIN == OVL_POLL_IN && POLLPRI == OVL_POLL_PRIORITY && POLLOUT == OVL_POLL_OUT &&
-                      POLLERR == OVL_POLL_ERROR && POLLHUP == OVL_POLL_HUP,
-              "events are the same on the wire");
-
-OVL_API int ovl_poll(struct ovl_thread *thread, uint64_t socket, unsigned events, unsigned flags,
-                     struct ovl_overlapped *overlapped, void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_poll",
-                .flags = flags,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_POLL, .other = events },
-        };
-
-        if (events & ~(unsigned) (POLLIN | POLLPRI | POLLOUT | POLLERR | POLLHUP))
-                return error_set(&thread->error, -EINVAL, OVL_REASON_UNKNOWN_FLAGS,
-                                 "ovl_poll: 0x%x are no events that can be waited for: POLLIN, POLLPRI and POLLOUT are",
-                                 events & ~(unsigned) (POLLIN | POLLPRI | POLLOUT | POLLERR | POLLHUP));
-        return post_submit(thread, &post);
-}
-
-OVL_API int ovl_accept(struct ovl_thread *thread, uint64_t listener, unsigned flags, struct ovl_overlapped *overlapped,
-                       void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_accept",
-                .needs_structure = true,
-                .flags = flags,
-                .flags_known = OVL_DONTWAIT,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = listener, .op = OVL_OP_ACCEPT },
-        };
-
-        return post_submit(thread, &post);
-}
-
-OVL_API int ovl_accept_sync(struct ovl_thread *thread, uint64_t listener, uint64_t *ret_socket) {
-        struct post post = {
-                .call = "ovl_accept_sync",
-                .ret_value = ret_socket,
-                .entry = { .socket = listener, .op = OVL_OP_ACCEPT },
-        };
-
-        return post_submit(thread, &post);
-}
-
-OVL_API int ovl_accept_into(struct ovl_thread *thread, uint64_t listener, uint64_t prepared,
-                            const struct ovl_buffer *buffers, size_t n, struct ovl_accepted *accepted, unsigned flags,
-                            struct ovl_overlapped *overlapped,
-                            void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_accept_into",
-                .needs_structure = true,
-                .buffers = buffers,
-                .n_buffers = n,
-                .flags = flags,
-                .flags_known = OVL_DONTWAIT,
-                .overlapped = overlapped,
-                .routine = routine,
-                .accepted = accepted,
-                .aux_len = accepted ? 2 * sizeof(struct ovl_address) : 0,
-                .entry = { .socket = listener, .op = OVL_OP_ACCEPT, .other = prepared },
-        };
-
-        return post_submit(thread, &post);
-}
-
-static int post_check_resolve(struct ovl_thread *thread, const char *name, int family, int type, size_t n) {
-        if (!text_is_host_name(name, strlen(name)))
-                return error_set(&thread->error, -EINVAL, OVL_REASON_BAD_NAME,
-                                 "ovl_resolve: '%.64s' (%zu bytes) is no host name or address", name, strlen(name));
-        if (family != AF_UNSPEC && family != AF_INET && family != AF_INET6)
-                return error_set(&thread->error, -EAFNOSUPPORT, 0,
-                                 "ovl_resolve: family %d is none of AF_UNSPEC, AF_INET and AF_INET6", family);
-        if (type != 0 && type != SOCK_STREAM && type != SOCK_DGRAM)
-                return error_set(&thread->error, -ESOCKTNOSUPPORT, 0,
-                                 "ovl_resolve: type %d is none of 0, SOCK_STREAM and SOCK_DGRAM", type);
-        if (n == 0)
-                return error_set(&thread->error, -EINVAL, 0, "ovl_resolve: no room for an address");
-        return 0;
-}
-
-OVL_API int ovl_resolve(struct ovl_thread *thread, const char *name, int family, int type, uint16_t port,
-                        struct sockaddr_storage *addresses, size_t n, unsigned flags, struct ovl_overlapped *overlapped,
-                        void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_resolve",
-                .flags = flags,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .op = OVL_OP_RESOLVE, .other = OVL_RESOLVE(family, type, port) },
-        };
-        int r;
-
-        r = post_check_resolve(thread, name, family, type, n);
-        if (r < 0)
-                return r;
-        if (n > OVL_RESOLVE_ADDRESSES_MAX)
-                n = OVL_RESOLVE_ADDRESSES_MAX;
-        r = lookup_take(thread, post.call, LOOKUP_ADDRESSES, n, &post.lookup);
-        if (r < 0)
-                return r;
-        lookup_prepare(post.lookup, name, strlen(name), addresses, &post.entry);
-        return post_submit_lookup(thread, &post);
-}
-
-/* --- Ioctls ----------------------------------------------------------------------------------------------------- */
-
-static_assert((int) OVL_ADDRESS_LIST_CHANGE == OVL_IOCTL_ADDRESS_LIST_CHANGE &&
-                      (int) OVL_BYTES_TO_READ == OVL_IOCTL_BYTES_TO_READ && (int) OVL_AT_MARK == OVL_IOCTL_AT_MARK &&
-                      (int) OVL_FLUSH == OVL_IOCTL_FLUSH,
-              "codes are the same on the wire");
-
-OVL_API int ovl_ioctl(struct ovl_thread *thread, uint64_t socket, uint32_t code, unsigned flags,
-                      struct ovl_overlapped *overlapped,
-                      void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_ioctl",
-                .flags = flags,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_IOCTL, .other = code },
-        };
-
-        return post_submit(thread, &post);
-}
-
-OVL_API int ovl_keep_alive(struct ovl_thread *thread, uint64_t socket, int on, uint32_t idle_ms, uint32_t interval_ms,
-                           unsigned flags, struct ovl_overlapped *overlapped,
-                           void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        const struct ovl_keep_alive values = { .is_on = on != 0, .idle_ms = idle_ms, .interval_ms = interval_ms };
-        struct post post = {
-                .call = "ovl_keep_alive",
-                .flags = flags,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_IOCTL, .other = OVL_IOCTL_KEEP_ALIVE_VALUES },
-        };
-        int r;
-
-        if (on && (idle_ms == 0 || idle_ms > OVL_KEEP_ALIVE_MS_MAX || interval_ms == 0 ||
-                   interval_ms > OVL_KEEP_ALIVE_MS_MAX))
-                return error_set(&thread->error, -EINVAL, OVL_REASON_BAD_INPUT,
-                                 "ovl_keep_alive: %u ms of silence and %u ms between probes: each is 1 to %u", idle_ms,
-                                 interval_ms, OVL_KEEP_ALIVE_MS_MAX);
-        r = lookup_take(thread, post.call, LOOKUP_NOTHING, 0, &post.lookup);
-        if (r < 0)
-                return r;
-        lookup_prepare(post.lookup, &values, sizeof(values), NULL, &post.entry);
-        return post_submit_lookup(thread, &post);
-}
-
-OVL_API int ovl_route_change(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
-                             unsigned flags, struct ovl_overlapped *overlapped,
-                             void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_route_change",
-                .flags = flags,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_IOCTL, .other = OVL_IOCTL_ROUTING_INTERFACE_CHANGE },
-        };
-        int r;
-
-        r = post_address(thread, &post, address, len, "watch the route to");
-        return r < 0 ? r : post_submit(thread, &post);
-}
-
-OVL_API int ovl_route_query(struct ovl_thread *thread, uint64_t socket, const struct sockaddr *address, socklen_t len,
-                            struct sockaddr_storage *source, unsigned flags, struct ovl_overlapped *overlapped,
-                            void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_route_query",
-                .flags = flags,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_IOCTL, .other = OVL_IOCTL_ROUTING_INTERFACE_QUERY },
-        };
-        int r;
-
-        if (!source)
-                return error_set(&thread->error, -EFAULT, OVL_REASON_OUTPUT_TOO_SMALL,
-                                 "ovl_route_query: no room for the address");
-        r = post_address(thread, &post, address, len, "find the route to");
-        if (r == 0)
-                r = lookup_take(thread, post.call, LOOKUP_ADDRESSES, 1, &post.lookup);
-        if (r < 0)
-                return r;
-        lookup_prepare(post.lookup, NULL, 0, source, &post.entry);
-        return post_submit_lookup(thread, &post);
-}
-
-static_assert((int) OVL_INTERFACE_IS_UP == OVL_INTERFACE_UP &&
-                      (int) OVL_INTERFACE_HAS_BROADCAST == OVL_INTERFACE_BROADCAST &&
-                      (int) OVL_INTERFACE_IS_LOOPBACK == OVL_INTERFACE_LOOPBACK &&
-                      (int) OVL_INTERFACE_IS_POINT_TO_POINT == OVL_INTERFACE_POINT_TO_POINT &&
-                      (int) OVL_INTERFACE_HAS_MULTICAST == OVL_INTERFACE_MULTICAST,
-              "flags are the same on the wire");
-
-OVL_API int ovl_interface_list(struct ovl_thread *thread, uint64_t socket, struct ovl_interface_info *interfaces,
-                               size_t n, unsigned flags, struct ovl_overlapped *overlapped,
-                               void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
-        struct post post = {
-                .call = "ovl_interface_list",
-                .flags = flags,
-                .overlapped = overlapped,
-                .routine = routine,
-                .entry = { .socket = socket, .op = OVL_OP_IOCTL, .other = OVL_IOCTL_INTERFACE_LIST },
-        };
-        int r;
-
-        if (!interfaces || n == 0)
-                return error_set(&thread->error, -EFAULT, OVL_REASON_OUTPUT_TOO_SMALL,
-                                 "ovl_interface_list: no room for an interface");
-        if (n > OVL_INTERFACES_MAX)
-                n = OVL_INTERFACES_MAX;
-        r = lookup_take(thread, post.call, LOOKUP_INTERFACES, n, &post.lookup);
-        if (r < 0)
-                return r;
-        lookup_prepare(post.lookup, NULL, 0, interfaces, &post.entry);
-        return post_submit_lookup(thread, &post);
 }

@@ -30,7 +30,7 @@
 #include "base/kernel-compat.h"
 #include "client/c/conduit.h"
 #include "client/c/error.h"
-#include "client/c/post.h"
+#include "client/c/post-frame.h"
 #include "client/c/request.h"
 #include "client/c/session.h"
 #include "client/c/thread.h"

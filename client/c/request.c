@@ -20,7 +20,7 @@
 #include "base/cleanup.h"
 #include "client/c/conduit.h"
 #include "client/c/error.h"
-#include "client/c/post.h"
+#include "client/c/post-frame.h"
 #include "client/c/session.h"
 #include "client/c/thread.h"
 #include "client/c/wait.h"

@@ -29,7 +29,7 @@
 #include "client/c/conduit.h"
 #include "client/c/error.h"
 #include "client/c/pending.h"
-#include "client/c/post.h"
+#include "client/c/post-frame.h"
 #include "client/c/session.h"
 #include "client/c/thread.h"
 #include "client/c/wait.h"

@@ -32,7 +32,7 @@
 #include "client/c/lane.h"
 #include "client/c/pending.h"
 #include "client/c/port.h"
-#include "client/c/post.h"
+#include "client/c/post-frame.h"
 #include "client/c/request.h"
 #include "client/c/routine.h"
 #include "client/c/session.h"

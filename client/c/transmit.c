@@ -11,11 +11,13 @@
 
 #include "client/c/transmit.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <string.h>
+#include <stdbool.h>
 
 #include "client/c/error.h"
+#include "client/c/post.h"
 #include "client/c/region.h"
 #include "client/c/request.h"
 #include "client/c/session.h"
@@ -146,4 +148,57 @@ int transmit_describe(struct ovl_thread *thread, const struct transmit *transmit
         }
         *ret_bytes = is_open ? OVL_TRANSMIT_LEN_MAX : bytes;
         return (int) transmit->n_parts;
+}
+
+/* --- The calls -------------------------------------------------------------------------------------------------- */
+
+static_assert(OVL_REUSE == (int) OVL_TRANSMIT_REUSE && OVL_DISCONNECT == (int) OVL_TRANSMIT_DISCONNECT,
+              "flags are the same on the wire");
+
+OVL_API int ovl_transmit_file(struct ovl_thread *thread, uint64_t socket, uint64_t file, uint64_t offset, uint64_t len,
+                              const struct ovl_buffer *head, const struct ovl_buffer *tail, unsigned flags,
+                              struct ovl_overlapped *overlapped,
+                              void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        const struct ovl_part parts[] = {
+                { .data = head ? head->data : NULL, .len = head ? head->len : 0 },
+                { .data = tail ? tail->data : NULL, .len = tail ? tail->len : 0 },
+        };
+        const struct transmit transmit = {
+                .parts = parts,
+                .n_parts = tail ? 2 : head != NULL,
+                .has_range = true,
+                .len = len,
+        };
+        struct post post = {
+                .call = "ovl_transmit_file",
+                .flags = flags,
+                .flags_known = OVL_DISCONNECT | OVL_REUSE,
+                .overlapped = overlapped,
+                .routine = routine,
+                .transmit = &transmit,
+                .entry = { .socket = socket,
+                           .op = OVL_OP_TRANSMIT_FILE,
+                           .other = file,
+                           .aux = { .offset = offset, .len = (uint32_t) len } },
+        };
+
+        return post_submit(thread, &post);
+}
+
+OVL_API int ovl_transmit_packets(struct ovl_thread *thread, uint64_t socket, uint64_t file,
+                                 const struct ovl_part *parts, size_t n, unsigned flags,
+                                 struct ovl_overlapped *overlapped,
+                                 void (*routine)(struct ovl_thread *, struct ovl_overlapped *)) {
+        const struct transmit transmit = { .parts = parts, .n_parts = n };
+        struct post post = {
+                .call = "ovl_transmit_packets",
+                .flags = flags,
+                .flags_known = OVL_DISCONNECT | OVL_REUSE,
+                .overlapped = overlapped,
+                .routine = routine,
+                .transmit = &transmit,
+                .entry = { .socket = socket, .op = OVL_OP_TRANSMIT_PACKETS, .other = file },
+        };
+
+        return post_submit(thread, &post);
 }
