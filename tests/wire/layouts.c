@@ -13,6 +13,7 @@
 #include "tests/wire/vector.h"
 
 #define SOCKET 0x100000001
+#define MESSAGE_PLACE 184 /* a header, and 56 bytes for items */
 #define SOCKET2 0x100000002
 #define LISTENER 0x100000003
 
@@ -42,15 +43,20 @@ static void layouts_compare_post(const char *name, const struct ovl_entry *entri
         vector_compare(name, vector.bytes, vector.len);
 }
 
-static void layouts_compare_records(const char *name, const struct ovl_record *records, size_t n, const char *payload) {
+static void layouts_compare_records_and(const char *name, const struct ovl_record *records, size_t n,
+                                        const void *payload, size_t payload_len) {
         struct vector vector = { .len = sizeof(struct ovl_frame_header) };
         struct ovl_records_header header = { .n_records = (uint32_t) n };
 
         layouts_append(&vector, &header, sizeof(header));
         layouts_append(&vector, records, n * sizeof(*records));
-        layouts_append(&vector, payload, strlen(payload));
+        layouts_append(&vector, payload, payload_len);
         layouts_finish(&vector, OVL_FRAME_RECORDS);
         vector_compare(name, vector.bytes, vector.len);
+}
+
+static void layouts_compare_records(const char *name, const struct ovl_record *records, size_t n, const char *payload) {
+        layouts_compare_records_and(name, records, n, payload, strlen(payload));
 }
 
 static const struct ovl_address inet = { .family = OVL_FAMILY_INET, .port = 80, .host = { 192, 0, 2, 1 } };
@@ -258,6 +264,47 @@ static void layouts_names(void **state) {
 
         layouts_compare_post("post-resolve", &resolve, 1, "");
         layouts_compare_records("record-resolve", &found, 1, "");
+}
+
+/* What a datagram brought, as it follows its record at level 0: its bytes, then the whole place that the entry gave. */
+static void layouts_message(void **state) {
+        const struct ovl_record received = {
+                .tag = 0x1010,
+                .thread = 7,
+                .key = SOCKET,
+                .sequence = 13,
+                .bytes = 5,
+                .flags = OVL_RECORD_CONTROL_TRUNCATED,
+                .status = -90,
+                .op = OVL_OP_RECVMSG,
+                .payload_len = 5 + MESSAGE_PLACE,
+        };
+        const struct ovl_message message = {
+                .address = { .family = OVL_FAMILY_INET, .port = 53, .host = { 192, 0, 2, 1 } },
+                .flags = OVL_RECEIVED_CONTROL_TRUNCATED,
+                .control_len = 48,
+        };
+        const struct ovl_packet_info info = {
+                .family = OVL_FAMILY_INET,
+                .interface = 2,
+                .host = { 198, 51, 100, 7 },
+        };
+        const struct ovl_control items[] = {
+                { .len = sizeof(struct ovl_control) + sizeof(info), .type = OVL_CONTROL_PACKET_INFO },
+                { .len = sizeof(struct ovl_control) + sizeof(uint32_t), .type = OVL_CONTROL_HOP_LIMIT },
+        };
+        const uint32_t hop_limit = 64;
+        uint8_t payload[5 + MESSAGE_PLACE] = "hello";
+        uint8_t *place = payload + 5;
+
+        memcpy(place, &message, sizeof(message));
+        place += sizeof(message);
+        memcpy(place, &items[0], sizeof(items[0]));
+        memcpy(place + sizeof(items[0]), &info, sizeof(info));
+        place += OVL_CONTROL_ALIGN(items[0].len);
+        memcpy(place, &items[1], sizeof(items[1]));
+        memcpy(place + sizeof(items[1]), &hop_limit, sizeof(hop_limit));
+        layouts_compare_records_and("record-recvmsg", &received, 1, payload, sizeof(payload));
 }
 
 static void layouts_many_entries(void **state) {
@@ -495,7 +542,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 90);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 91);
 }
 
 int main(int argc, char **argv) {
@@ -504,6 +551,7 @@ int main(int argc, char **argv) {
                 { "two-slots", layouts_two_slots },
                 { "three-slots", layouts_three_slots },
                 { "names", layouts_names },
+                { "message", layouts_message },
                 { "many-entries", layouts_many_entries },
                 { "records", layouts_records },
                 { "many-records", layouts_many_records },
