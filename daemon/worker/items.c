@@ -39,10 +39,6 @@ static const struct {
         [ITEMS_TRAFFIC_CLASS] = { IP_RECVTOS, IPV6_RECVTCLASS, true },
 };
 
-static bool items_can_be(const struct socket *socket) {
-        return socket->type == SOCK_DGRAM && socket->family != AF_UNIX;
-}
-
 static int items_ask_kernel(struct socket *socket, enum items_wanted item, int value) {
         bool is_inet6 = socket->family == AF_INET6;
         int fd = socket->file.fd;
@@ -57,12 +53,12 @@ static int items_ask_kernel(struct socket *socket, enum items_wanted item, int v
 }
 
 void items_start(struct socket *socket) {
-        if (items_can_be(socket))
+        if (socket_is_inet_datagram(socket))
                 items_ask_kernel(socket, ITEMS_PACKET_INFO, 1);
 }
 
 void items_stop(struct socket *socket) {
-        if (items_can_be(socket) && !socket->is_foreign && !(socket->items & ITEMS_PACKET_INFO))
+        if (socket_is_inet_datagram(socket) && !socket->is_foreign && !(socket->items & ITEMS_PACKET_INFO))
                 items_ask_kernel(socket, ITEMS_PACKET_INFO, 0);
 }
 
@@ -146,7 +142,7 @@ int items_to_kernel(struct op *op, const uint8_t *items, uint32_t len) {
         uint32_t seen = 0;
 
         op->control_len = 0;
-        if (len > 0 && !items_can_be(op->socket))
+        if (len > 0 && !socket_is_inet_datagram(op->socket))
                 return -EINVAL;
         for (uint32_t at = 0; at < len; at += OVL_CONTROL_ALIGN(item.len)) {
                 int r;

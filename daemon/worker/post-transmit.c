@@ -143,7 +143,7 @@ int post_take_transmit(struct session *session, struct op *op, const struct ovl_
                 return refuse(-EINVAL, OVL_REASON_RESERVED_BITS, ret_reason);
         op->parts = op->scratch;
         op->n_parts = 0;
-        op->transmit.is_datagram = op->socket->type == SOCK_DGRAM;
+        op->transmit.is_datagram = socket_is_datagram(op->socket);
         r = post_take_file(session, op, entry->other, ret_reason);
         if (r == 0 && op->code == OVL_OP_TRANSMIT_FILE)
                 r = post_take_head_and_tail(session, op, entry, ret_reason);

@@ -241,7 +241,7 @@ static int post_check_flags(const struct op *op, const struct op_form *form, con
         if (form->has_prepared && entry->op_flags != 0 && !slice_is_empty(&entry->buffer))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
         if (form->transmits && entry->op_flags != 0 &&
-            (op->socket->type == SOCK_DGRAM || !(entry->op_flags & OVL_TRANSMIT_DISCONNECT)))
+            (socket_is_datagram(op->socket) || !(entry->op_flags & OVL_TRANSMIT_DISCONNECT)))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);
         if (form->has_events && (entry->other & ~(uint64_t) POLLS_EVENTS))
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_FLAGS, ret_reason);

@@ -57,12 +57,8 @@ static int refusals_ask_kernel(struct socket *socket, int value) {
         return r;
 }
 
-static bool refusals_can_be(const struct socket *socket) {
-        return socket->type == SOCK_DGRAM && socket->family != AF_UNIX;
-}
-
 void refusals_start(struct socket *socket) {
-        if (refusals_can_be(socket))
+        if (socket_is_inet_datagram(socket))
                 refusals_set(socket, true);
 }
 
@@ -152,7 +148,7 @@ static bool refusals_is_answer(int error) {
 bool refusals_explain(struct socket *socket, bool is_receive, int error) {
         bool has_any;
 
-        if (!refusals_can_be(socket))
+        if (!socket_is_inet_datagram(socket))
                 return false;
         has_any = refusals_take(socket);
         if (error == -ECONNREFUSED) {

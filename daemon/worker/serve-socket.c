@@ -220,7 +220,7 @@ struct option;
 static int option_write_receive_buffer(const struct option *option, struct socket *socket, int value) {
         int r = unbuffered_set(socket, value == 0);
 
-        if (r < 0 || (value == 0 && socket->type == SOCK_DGRAM))
+        if (r < 0 || (value == 0 && socket_is_datagram(socket)))
                 return r;
         return setsockopt(socket->file.fd, SOL_SOCKET, SO_RCVBUF, &value, sizeof(value)) < 0 ? -errno : 0;
 }

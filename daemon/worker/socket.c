@@ -57,16 +57,13 @@
 #include "daemon/worker/datagram.h"
 #include "daemon/worker/ioctls.h"
 #include "daemon/worker/polls.h"
+#include "daemon/worker/socket-request.h"
 #include "daemon/worker/unbuffered.h"
 #include "proto/address.h"
 
 #define SOCKET_RETRIES_MAX 3u
 #define SOCKET_REPEATS_MAX 8u
 #define SOCKET_ERESTARTSYS 512 /* kernel-internal; must never be seen, and is harmless if it is */
-
-static struct queue *queue_of(struct socket *socket, const struct op *op) {
-        return &socket->queues[op_is_urgent(op) ? QUEUE_URGENT : op_form(op)->direction];
-}
 
 int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, int *take_fd, int family, int type,
                 enum socket_state state) {
@@ -79,7 +76,7 @@ int socket_init(struct socket *socket, struct engine *engine, struct ask *ask, i
                 .type = type,
                 .state = state,
         };
-        socket->refusals.is_told = type == SOCK_DGRAM && family != AF_UNIX;
+        socket->refusals.is_told = socket_is_inet_datagram(socket);
         if (state == SOCKET_CONNECTED)
                 socket->connected_at = now_ns();
         list_init(&socket->link);
@@ -111,142 +108,6 @@ void socket_deinit(struct socket *socket) {
         fd_close(socket_release(socket));
 }
 
-/* --- Checks ----------------------------------------------------------------------------------------------------- */
-
-static int refuse(int status, unsigned reason, unsigned *ret_reason) {
-        *ret_reason = reason;
-        return status;
-}
-
-static bool is_datagram(const struct socket *socket) {
-        return socket->type == SOCK_DGRAM;
-}
-
-static bool is_unix_datagram(const struct socket *socket) {
-        return is_datagram(socket) && socket->family == AF_UNIX;
-}
-
-static int socket_check_connect(const struct socket *socket, const struct op *op, unsigned *ret_reason) {
-        if (is_datagram(socket) && (op->steps & STEP_TRANSFER))
-                return refuse(-EOPNOTSUPP, OVL_REASON_OP_NOT_FOR_SOCKET, ret_reason);
-        if (socket->accept)
-                return refuse(-EINVAL, OVL_REASON_PREPARED, ret_reason);
-        switch (socket->state) {
-        case SOCKET_CONNECTED:
-                if (is_datagram(socket))
-                        return 0;
-                return refuse(-EISCONN, OVL_REASON_ALREADY_CONNECTED, ret_reason);
-        case SOCKET_CONNECTING:
-                return refuse(-EALREADY, OVL_REASON_CONNECT_PENDING, ret_reason);
-        case SOCKET_LISTENING:
-                return refuse(-EINVAL, OVL_REASON_LISTENING, ret_reason);
-        case SOCKET_OPEN:
-                break;
-        }
-        return 0;
-}
-
-bool socket_has_name(const struct socket *socket) {
-        struct sockaddr_storage kernel = { 0 };
-        socklen_t len = sizeof(kernel);
-        struct ovl_address name;
-
-        if (socket->has_name || socket->state == SOCKET_CONNECTED)
-                return true;
-        if (getsockname(socket->file.fd, (struct sockaddr *) &kernel, &len) < 0)
-                return false;
-        if (address_from_kernel((struct sockaddr *) &kernel, len, &name) < 0)
-                return false;
-        return name.family == OVL_FAMILY_UNIX ? name.path_len > 0 : name.port != 0;
-}
-
-/* Operations that only one type of socket has. */
-static int socket_check_type(const struct socket *socket, const struct op *op, unsigned *ret_reason) {
-        if (!(op_form(op)->types & (is_datagram(socket) ? OP_FOR_DATAGRAM : OP_FOR_STREAM)))
-                return refuse(-EOPNOTSUPP, OVL_REASON_OP_NOT_FOR_SOCKET, ret_reason);
-        return 0;
-}
-
-static bool socket_has_option(const struct socket *socket, int option) {
-        int value = 0;
-        socklen_t len = sizeof(value);
-
-        return getsockopt(socket->file.fd, SOL_SOCKET, option, &value, &len) == 0 && value != 0;
-}
-
-static int socket_check_transfer(const struct socket *socket, const struct op *op, unsigned *ret_reason) {
-        enum direction direction = op_form(op)->direction;
-        const struct queue *queue = queue_of((struct socket *) socket, op);
-
-        if (socket->state == SOCKET_LISTENING)
-                return refuse(-ENOTCONN, OVL_REASON_LISTENING, ret_reason);
-        if (is_datagram(socket) && direction == DIRECTION_IN && !socket_has_name(socket))
-                return refuse(-EINVAL, OVL_REASON_NOT_CONNECTED, ret_reason);
-        if (!is_datagram(socket) && socket->state != SOCKET_CONNECTED)
-                return refuse(-ENOTCONN, OVL_REASON_NOT_CONNECTED, ret_reason);
-        if (socket->queues[direction].is_shut)
-                return refuse(-ESHUTDOWN, direction == DIRECTION_IN ? OVL_REASON_RECV_SHUT : OVL_REASON_SEND_SHUT,
-                              ret_reason);
-        /* Behind others it waits for its turn to fail: records keep the order of the queue. */
-        if (socket->error && (direction == DIRECTION_OUT || queue->has_failed) && list_is_empty(&queue->ops) &&
-            (direction == DIRECTION_IN || list_is_empty(&socket->queues[QUEUE_SENT].ops)))
-                return refuse(socket->error, OVL_REASON_NONE, ret_reason);
-        if (op_is_urgent(op) && socket_has_option(socket, SO_OOBINLINE))
-                return refuse(-EINVAL, OVL_REASON_OOB_INLINE, ret_reason);
-        return 0;
-}
-
-int socket_check(const struct socket *socket, const struct op *op, unsigned *ret_reason) {
-        int r;
-
-        r = socket_check_type(socket, op, ret_reason);
-        if (r < 0)
-                return r;
-        switch (op->code) {
-        case OVL_OP_POLL:
-        case OVL_OP_IOCTL:
-                return 0;
-        case OVL_OP_CONNECT:
-                return socket_check_connect(socket, op, ret_reason);
-        case OVL_OP_ACCEPT:
-                if (socket->state != SOCKET_LISTENING)
-                        return refuse(-EINVAL, OVL_REASON_NOT_LISTENING, ret_reason);
-                return 0;
-        case OVL_OP_DISCONNECT:
-                if (socket->state != SOCKET_CONNECTED)
-                        return refuse(-ENOTCONN, OVL_REASON_NOT_CONNECTED, ret_reason);
-                return 0;
-        case OVL_OP_TRANSMIT_FILE:
-                if (is_datagram(socket))
-                        return refuse(-ENOTCONN, OVL_REASON_OP_NOT_FOR_SOCKET, ret_reason);
-                return socket_check_transfer(socket, op, ret_reason);
-        case OVL_OP_TRANSMIT_PACKETS:
-                if (socket->state != SOCKET_CONNECTED && socket->state != SOCKET_LISTENING)
-                        return refuse(-ENOTCONN, OVL_REASON_NOT_CONNECTED, ret_reason);
-                return socket_check_transfer(socket, op, ret_reason);
-        default:
-                return socket_check_transfer(socket, op, ret_reason);
-        }
-}
-
-/* --- Requests --------------------------------------------------------------------------------------------------- */
-
-/* Whether an op's bytes may share a request with those of its neighbours. */
-static bool op_can_merge(const struct op *op) {
-        return op->len > op->done && op->message_flags == 0 && op->cancel == 0 && !is_datagram(op->socket) &&
-               (op->code == OVL_OP_RECV || op->code == OVL_OP_SEND);
-}
-
-/*
- * Whether a receive waits for data without taking it: where it has no room, and beside receives of urgent data, which
- * have to be served before the stream is received beyond their byte.
- */
-static bool socket_only_looks(const struct socket *socket, const struct op *op) {
-        if (is_datagram(socket))
-                return false;
-        return op->len == 0 || op_is_urgent(op) || !list_is_empty(&socket->queues[QUEUE_URGENT].ops);
-}
-
 /*
  * The bytes that a record tells of. Of a send whose connection broke, nobody knows how many arrived; after anything
  * else the stream goes on, and what was moved must be counted.
@@ -255,105 +116,6 @@ static uint64_t op_told(const struct op *op, int error) {
         bool is_lost = op_sends(op) && !op_transmits(op) && error != 0 && error == op->socket->error;
 
         return is_lost ? 0 : op->done;
-}
-
-/* Appends the buffers of the ops behind the first to the request of the first. */
-static void queue_merge(struct queue *queue, struct op *first, struct stats *stats) {
-        struct iovec *parts = first->scratch;
-        uint64_t len = first->len - first->done;
-        uint32_t n = first->n_parts;
-
-        if (!op_can_merge(first) || first->link.next == &queue->ops)
-                return;
-        memmove(parts, first->parts, n * sizeof(*parts));
-        for (struct list *link = first->link.next; link != &queue->ops; link = link->next) {
-                struct op *op = list_entry(link, struct op, link);
-
-                if (!op_can_merge(op) || n + op->n_parts > OVL_SLICES_MAX || len + op->len > OVL_SLICE_LEN_MAX)
-                        break;
-                memcpy(&parts[n], op->parts, op->n_parts * sizeof(*parts));
-                n += op->n_parts;
-                len += op->len;
-                op->state = OP_ACTIVE;
-                first->n_merged++;
-                stats->merged_ops++;
-        }
-        if (first->parts != &first->one)
-                first->parts = parts;
-        first->request.parts = parts;
-        first->request.n_parts = n;
-}
-
-static int request_flags(const struct op *op) {
-        int flags = op_sends(op) ? MSG_NOSIGNAL : 0;
-
-        if (op_receives(op) && (op->message_flags & OVL_MESSAGE_PEEK))
-                flags |= MSG_PEEK;
-        if (op_sends(op) && (op->message_flags & OVL_MESSAGE_DONTROUTE) && !op_form(op)->transmits)
-                flags |= MSG_DONTROUTE;
-        if ((op_sends(op) && is_unix_datagram(op->socket)) || op_must_not_wait(op))
-                flags |= MSG_DONTWAIT;
-        return flags;
-}
-
-/*
- * Only the last byte of a send is urgent. It leaves by itself: the kernel calls the last byte that it took the urgent
- * one, and may take fewer than there are.
- */
-static void request_leave_last_byte(struct request *request, struct op *op) {
-        struct iovec *most = op->parts == &op->one ? op->scratch : &op->one;
-
-        while (op->n_parts > 1 && op->parts[op->n_parts - 1].iov_len == 0)
-                op->n_parts--;
-        if (op->len - op->done == 1) {
-                request->flags |= MSG_OOB;
-        } else if (op->n_parts > 1) {
-                request->n_parts = op->n_parts - 1;
-        } else {
-                *most = (struct iovec){ op->parts->iov_base, op->parts->iov_len - 1 };
-                request->parts = most;
-        }
-}
-
-static void socket_request(struct socket *socket, struct queue *queue, struct op *op) {
-        struct request *request = &op->request;
-
-        request->file = &socket->file;
-        request->parts = op->parts;
-        request->n_parts = op->n_parts;
-        op->n_merged = 0;
-        if (op_step(op) == STEP_ACCEPT) {
-                request->kind = REQUEST_ACCEPT;
-                request->message = (struct msghdr){ 0 };
-                if (op->wants_sender) {
-                        request->message.msg_name = datagram_name(op);
-                        request->message.msg_namelen = sizeof(struct sockaddr_storage);
-                }
-        } else if (op_sends(op)) {
-                request->kind = REQUEST_SEND;
-        } else {
-                /* Without room a stream is only looked at; a datagram is taken. */
-                request->kind = socket_only_looks(socket, op) ? REQUEST_POLL : REQUEST_RECV;
-        }
-        queue_merge(queue, op, socket->engine->stats);
-        if (is_datagram(socket))
-                datagram_request(op);
-        request->flags = request_flags(op);
-        request->events = (op_is_urgent(op) ? POLLPRI : POLLIN) | POLLRDHUP;
-        if (op_sends(op) && (op->message_flags & OVL_MESSAGE_OOB))
-                request_leave_last_byte(request, op);
-}
-
-/* A piece of a file must not wait for a peer; bytes that others follow need not leave by themselves. */
-static void socket_request_transmit(struct socket *socket, struct op *op) {
-        struct request *request = &op->request;
-
-        request->file = &socket->file;
-        request->kind = REQUEST_SEND;
-        if (is_datagram(socket))
-                datagram_request(op);
-        request->flags =
-                request_flags(op) | (transmit_is_urgent(op) ? MSG_DONTWAIT : 0) | (transmit_goes_on(op) ? MSG_MORE : 0);
 }
 
 static void socket_end(struct socket *socket, struct op *op, int status, unsigned reason, uint64_t bytes,
@@ -385,7 +147,7 @@ static bool error_breaks_connection(int error) {
 
 /* A reset that finds our side already closed by the peer shows as EPIPE on a send. */
 static int socket_fail(struct socket *socket, struct queue *queue, int error) {
-        if (is_datagram(socket) || !error_breaks_connection(error))
+        if (socket_is_datagram(socket) || !error_breaks_connection(error))
                 return error;
         if (!socket->error)
                 socket->error = error == -EPIPE || error == -ENOTCONN ? -ECONNRESET : error;
@@ -415,7 +177,7 @@ static void socket_await_ack(struct socket *socket, struct op *op) {
 static void socket_advance(struct socket *socket, struct op *op, struct list *ended) {
         unsigned left = op->steps & ~op_step(op);
 
-        if (left == 0 && queue_of(socket, op) == &socket->queues[DIRECTION_OUT] && acks_are_awaited(socket, op)) {
+        if (left == 0 && socket_queue(socket, op) == &socket->queues[DIRECTION_OUT] && acks_are_awaited(socket, op)) {
                 socket_await_ack(socket, op);
                 return;
         }
@@ -529,7 +291,7 @@ static void queue_start_transmit(struct socket *socket, struct queue *queue, str
 static void socket_finish_send_side(struct socket *socket) {
         struct queue *queue = &socket->queues[DIRECTION_OUT];
 
-        if (queue->is_shut && list_is_empty(&queue->ops) && !socket->is_closing && !is_datagram(socket))
+        if (queue->is_shut && list_is_empty(&queue->ops) && !socket->is_closing && !socket_is_datagram(socket))
                 socket->engine->ops->shutdown(socket->engine, &socket->file, SHUT_WR);
 }
 
@@ -541,7 +303,7 @@ static int urgent_take(struct op *op) {
         if (op->len == 0)
                 return -EAGAIN;
         op->socket->engine->stats->system_calls++;
-        n = recvmsg(op->socket->file.fd, &message, request_flags(op) | MSG_OOB | MSG_DONTWAIT);
+        n = recvmsg(op->socket->file.fd, &message, socket_request_flags(op) | MSG_OOB | MSG_DONTWAIT);
         return n < 0 ? -errno : (int) n;
 }
 
@@ -604,7 +366,7 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
                         queue_start_transmit(socket, queue, op, ended);
                         continue;
                 }
-                if (op_sends(op) && op->len == 0 && !is_datagram(socket)) {
+                if (op_sends(op) && op->len == 0 && !socket_is_datagram(socket)) {
                         socket_advance(socket, op, ended);
                         continue;
                 }
@@ -659,7 +421,7 @@ void socket_post(struct socket *socket, struct op *op, struct list *ended) {
                 ioctls_start(socket, op, ended);
                 return;
         }
-        queue = queue_of(socket, op);
+        queue = socket_queue(socket, op);
         if (queue == &socket->queues[DIRECTION_IN]) {
                 socket->n_receives++;
                 unbuffered_listen(socket);
@@ -669,12 +431,12 @@ void socket_post(struct socket *socket, struct op *op, struct list *ended) {
         op->n_merged = 0;
         list_push_back(&queue->ops, &op->link);
         socket->n_ops++;
-        if (op_step(op) == STEP_CONNECT && !is_datagram(socket))
+        if (op_step(op) == STEP_CONNECT && !socket_is_datagram(socket))
                 socket->state = SOCKET_CONNECTING;
         if (op->steps & STEP_SHUT)
                 queue->is_shut = true;
         /* A receive that was taken had one; a connect gives one, and so does a send that leaves, except from Unix. */
-        if (is_datagram(socket) && (socket->family != AF_UNIX || !op_sends(op)) && !datagram_is_for_nobody(op))
+        if (socket_is_datagram(socket) && (socket->family != AF_UNIX || !op_sends(op)) && !datagram_is_for_nobody(op))
                 socket->has_name = true;
         /* It may not overtake, and it may not wait for its turn. */
         if (op_must_not_wait(op) && list_first(&queue->ops) != &op->link)
@@ -711,7 +473,7 @@ static bool op_is_done(const struct op *op) {
 
 /* Deals out what one request transferred to the ops that it served, in order. */
 static void socket_deal(struct socket *socket, struct op *first, uint64_t bytes, struct list *ended) {
-        struct queue *queue = queue_of(socket, first);
+        struct queue *queue = socket_queue(socket, first);
         uint32_t n_served = first->n_merged + 1;
         struct list *link = queue->ops.next;
 
@@ -733,7 +495,7 @@ static void socket_deal(struct socket *socket, struct op *first, uint64_t bytes,
 
 /* The request of these ops transferred nothing more: they are in the queue again. */
 static void socket_undo(struct socket *socket, struct op *first) {
-        struct list *link = queue_of(socket, first)->ops.next;
+        struct list *link = socket_queue(socket, first)->ops.next;
 
         for (uint32_t n = first->n_merged + 1; n > 0; n--, link = link->next)
                 list_entry(link, struct op, link)->state = OP_QUEUED;
@@ -757,7 +519,7 @@ static void queue_end_cancelled(struct socket *socket, struct queue *queue, stru
 static bool socket_met_refusal(struct socket *socket, struct op *op, int error) {
         struct queue *in = &socket->queues[DIRECTION_IN];
 
-        if (!is_datagram(socket) || !refusals_explain(socket, op_receives(op), error))
+        if (!socket_is_datagram(socket) || !refusals_explain(socket, op_receives(op), error))
                 return false;
         if (op_sends(op) && ++op->n_repeats > SOCKET_REPEATS_MAX)
                 return false;
@@ -794,7 +556,7 @@ static bool socket_retries(struct queue *queue, struct op *op, int32_t result) {
 }
 
 static void socket_finish_failure(struct socket *socket, struct op *op, int32_t result, struct list *ended) {
-        struct queue *queue = queue_of(socket, op);
+        struct queue *queue = socket_queue(socket, op);
         int status;
 
         socket_undo(socket, op);
@@ -807,14 +569,14 @@ static void socket_finish_failure(struct socket *socket, struct op *op, int32_t 
         status = op_step(op) == STEP_ACCEPT ? result : socket_fail(socket, queue, result);
         if (op_sends(op) && socket->error)
                 socket_end_sent(socket, ended);
-        if (is_datagram(socket))
+        if (socket_is_datagram(socket))
                 status = datagram_status(op, status);
         socket_end(socket, op, status, OVL_REASON_NONE, op_told(op, status), ended);
 }
 
 /* The end of the stream reaches all receives that the request served. */
 static void socket_finish_end_of_stream(struct socket *socket, struct op *first, struct list *ended) {
-        struct queue *queue = queue_of(socket, first);
+        struct queue *queue = socket_queue(socket, first);
         uint32_t n_served = first->n_merged + 1;
 
         if (socket->error)
@@ -834,7 +596,7 @@ static void socket_finish_connect(struct socket *socket, struct op *op, int32_t 
                 socket->connected_at = now_ns();
         if (socket->state == SOCKET_CONNECTING)
                 socket->state = result == 0 ? SOCKET_CONNECTED : SOCKET_OPEN;
-        else if (is_datagram(socket) && result == 0)
+        else if (socket_is_datagram(socket) && result == 0)
                 socket->state = SOCKET_CONNECTED;
         if (result == -ECANCELED)
                 reason = op->cancel;
@@ -857,7 +619,7 @@ static void socket_finish_transfer(struct socket *socket, struct op *op, int32_t
                 socket->bytes_received += (uint32_t) result;
         else
                 socket->bytes_sent += (uint32_t) result;
-        if (is_datagram(socket))
+        if (socket_is_datagram(socket))
                 socket_end(socket, op, datagram_finish(op, (uint32_t) result), OVL_REASON_NONE, (uint32_t) result,
                            ended);
         else if (op->message_flags & OVL_MESSAGE_PEEK)
@@ -897,21 +659,21 @@ static void socket_finish_urgent(struct socket *socket, struct op *op, int32_t e
         } else if (socket_has_option(socket, SO_OOBINLINE)) {
                 socket_end(socket, op, -EINVAL, OVL_REASON_OOB_INLINE, 0, ended);
         } else if (r == 0 || (events & (POLLHUP | POLLERR | POLLRDHUP))) {
-                socket_end(socket, op, socket_take_error(socket, queue_of(socket, op)), OVL_REASON_NONE, 0, ended);
+                socket_end(socket, op, socket_take_error(socket, socket_queue(socket, op)), OVL_REASON_NONE, 0, ended);
         }
 }
 
 /* There is something to receive, beside receives of urgent data. */
 static void socket_receive_now(struct socket *socket, struct op *op) {
         socket_save_urgent(socket);
-        queue_of(socket, op)->active = op;
+        socket_queue(socket, op)->active = op;
         op->request.kind = REQUEST_RECV;
         op->request.flags |= MSG_DONTWAIT;
         socket->engine->ops->start(socket->engine, op);
 }
 
 void socket_read(struct socket *socket, struct op *op, struct list *ended) {
-        struct queue *queue = queue_of(socket, op);
+        struct queue *queue = socket_queue(socket, op);
         unsigned reason = OVL_REASON_NONE;
         int r;
 
@@ -937,7 +699,7 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
                 polls_finish(socket, op, result, ended);
                 return;
         }
-        queue = queue_of(socket, op);
+        queue = socket_queue(socket, op);
         queue->active = NULL;
         if (op_step(op) == STEP_CONNECT) {
                 socket_finish_connect(socket, op, result, reason, ended);
@@ -958,7 +720,7 @@ void socket_finish(struct socket *socket, struct op *op, int32_t result, unsigne
                 socket_undo(socket, op);
         } else if (op->request.kind == REQUEST_POLL) {
                 socket_end(socket, op, 0, OVL_REASON_NONE, 0, ended);
-        } else if (result == 0 && op_receives(op) && !is_datagram(socket)) {
+        } else if (result == 0 && op_receives(op) && !socket_is_datagram(socket)) {
                 socket_finish_end_of_stream(socket, op, ended);
         } else {
                 socket_finish_transfer(socket, op, result, ended);
@@ -1030,7 +792,7 @@ void socket_cancel(struct socket *socket, bool (*matches)(const struct op *op, c
 
 /* A datagram socket has no end to send: it takes no more operations, whether or not it has a peer. */
 static bool socket_can_be_shut(const struct socket *socket) {
-        return socket->state == SOCKET_CONNECTED || is_datagram(socket);
+        return socket->state == SOCKET_CONNECTED || socket_is_datagram(socket);
 }
 
 int socket_shut_send(struct socket *socket) {

@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 #include <stdint.h>
+#include <sys/socket.h>
 
 #include "base/list.h"
 #include "daemon/worker/ask.h"
@@ -90,6 +91,9 @@ int socket_release(struct socket *socket);
 /* Whether it has an address, or will have one when what was posted is done. */
 bool socket_has_name(const struct socket *socket);
 
+/* Whether an option of SOL_SOCKET is on. */
+bool socket_has_option(const struct socket *socket, int option);
+
 /* Whether an op can start in the socket's present state. Returns 0, or -errno and the reason. */
 int socket_check(const struct socket *socket, const struct op *op, unsigned *ret_reason);
 
@@ -127,6 +131,23 @@ void socket_retry(struct socket *socket, uint64_t now, struct list *ended);
 
 /* When it wants to be retried, or UINT64_MAX. */
 uint64_t socket_retry_at(const struct socket *socket);
+
+static inline bool socket_is_datagram(const struct socket *socket) {
+        return socket->type == SOCK_DGRAM;
+}
+
+static inline bool socket_is_unix_datagram(const struct socket *socket) {
+        return socket_is_datagram(socket) && socket->family == AF_UNIX;
+}
+
+static inline bool socket_is_inet_datagram(const struct socket *socket) {
+        return socket_is_datagram(socket) && socket->family != AF_UNIX;
+}
+
+/* The queue in which an op waits for its turn. */
+static inline struct queue *socket_queue(struct socket *socket, const struct op *op) {
+        return &socket->queues[op_is_urgent(op) ? QUEUE_URGENT : op_form(op)->direction];
+}
 
 /* Whether nothing is queued or in flight. */
 static inline bool socket_is_idle(const struct socket *socket) {

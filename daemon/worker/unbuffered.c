@@ -39,7 +39,7 @@ static int unbuffered_filter(struct socket *socket, bool is_deaf) {
 int unbuffered_set(struct socket *socket, bool is_unbuffered) {
         int r = 0;
 
-        if (socket->type == SOCK_DGRAM && is_unbuffered && !socket->is_deaf &&
+        if (socket_is_datagram(socket) && is_unbuffered && !socket->is_deaf &&
             list_is_empty(&socket->queues[DIRECTION_IN].ops))
                 r = unbuffered_filter(socket, true);
         else if (!is_unbuffered && socket->is_deaf)
@@ -72,6 +72,6 @@ void unbuffered_listen(struct socket *socket) {
 }
 
 void unbuffered_ignore(struct socket *socket) {
-        if (socket->is_unbuffered && socket->type == SOCK_DGRAM && !socket->is_deaf)
+        if (socket->is_unbuffered && socket_is_datagram(socket) && !socket->is_deaf)
                 unbuffered_filter(socket, true);
 }
