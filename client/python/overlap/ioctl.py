@@ -71,6 +71,8 @@ class Ioctls:
         maximum: how many there is room for, 1 to 256.
         The record: result() is a list of Interface. ERANGE (OUTPUT_TOO_SMALL): `value` says how many there are.
         """
+        if maximum < 1:
+            raise error(-errno.EFAULT, Reason.OUTPUT_TOO_SMALL, f"room for {maximum} interfaces: there is 1 at least")
         post = self._ioctl(wire.Ioctl.INTERFACE_LIST, common)
         post.want(min(maximum, wire.INTERFACES_MAX) * wire.INTERFACE.size)
         return post.start()

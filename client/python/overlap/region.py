@@ -161,7 +161,7 @@ class Arena:
                         f"{length} bytes: without a region of its own an operation moves at most {BLOCK_MAX}")
         while True:
             with self._session.lock:
-                if block := self._pop(block_size, length):
+                if (block := self._pop(block_size, length)) is not None:
                     return block
             region = Region(self._session, _REGION_SIZE)
             with self._session.lock:

@@ -288,6 +288,8 @@ class Session:
         raw = name.encode()
         if not 0 < len(raw) <= wire.RESOLVE_NAME_MAX or b"\0" in raw:
             raise error(-errno.EINVAL, Reason.BAD_NAME, f"{name!r}: a name has 1 to {wire.RESOLVE_NAME_MAX} bytes")
+        if maximum < 1:
+            raise error(-errno.EINVAL, Reason.NONE, f"room for {maximum} addresses: there is 1 at least")
         post = Post(thread or self.current(), None, wire.Op.RESOLVE, routine)
         post.other = port | int(family) << 16 | int(kind) << 24
         post.send(raw)
