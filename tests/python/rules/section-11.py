@@ -5,6 +5,7 @@
 import errno
 import os
 import random
+import signal
 import socket
 import threading
 
@@ -17,11 +18,6 @@ ROUNDS = 300  # of cancels that race
 
 class Endings(section.Case):
     """How operations end that nobody let finish."""
-
-    def expect(self, operation, status, n_bytes=0):
-        """The operation has ended so."""
-        self.assertTrue(operation.wait(stage.PATIENCE_S))
-        self.assertEqual((operation.status, operation.bytes), (status, n_bytes))
 
     def expect_closed(self, operation):
         """A close has ended the operation."""
@@ -150,6 +146,120 @@ class Endings(section.Case):
         other.sendall(b"five!")
         packet = port.wait(stage.PATIENCE_S)[0]
         self.assertEqual((packet.key, packet.operation, packet.bytes), (9, to_port, 5))
+        other.close()
+
+
+    def test_shut_sending(self):
+        """11.2 what was posted leaves before the end of the stream, and further sends are refused"""
+        sends = [self.mine.send(bytes([number]) * 100000) for number in range(10)]
+        self.mine.shutdown(socket.SHUT_WR)
+        self.not_started(errno.ESHUTDOWN, self.mine.send, b"x", verdict=True)
+        self.assertEqual(self.read(1000001), b"".join(bytes([number]) * 100000 for number in range(10)))
+        for sending in sends:
+            self.expect(sending, 0, 100000)
+
+    def test_close_with_data(self):
+        """11.4 a close with data that nobody received resets the connection"""
+        self.bring(b"five!")
+        self.mine.close()
+        with self.assertRaises(ConnectionResetError):
+            self.other.recv(1)
+
+    def test_what_was_taken_arrives(self):
+        """11.7 what a send has handed over arrives after the close, and then the end of the stream"""
+        self.expect(self.mine.send(b"0123456789" * 1000), 0, 10000)
+        self.mine.close()
+        self.assertEqual(self.read(10001), b"0123456789" * 1000)
+
+    def receive_in_a_thread(self, started):
+        """What a synchronous receive of another thread fails with."""
+        with self.session.thread_open():
+            started.set()
+            with self.assertRaises(overlap.OverlapError) as caught:
+                self.mine.blocking().recv(10)
+        return caught.exception.errno, caught.exception.reason
+
+    def test_close_wakes(self):
+        """11.9 a close ends what other threads wait for, and synchronous calls"""
+        listener, _ = self.listen(self.session)
+        operations = self.mine.recv(10), self.mine.poll(verdict=True), listener.accept(verdict=True)
+        waits = [self.thread(operation.wait, stage.PATIENCE_S) for operation in operations]
+        started = threading.Event()
+        blocked = self.thread(self.receive_in_a_thread, started)
+        self.assertTrue(started.wait(stage.PATIENCE_S))
+        stage.eventually(self, lambda: self.session.n_pending() == 4)
+        self.mine.close()
+        listener.close()
+        self.assertTrue(all(wait.join() for wait in waits))
+        for operation in operations:
+            self.expect_closed(operation)
+        self.assertEqual(blocked.join(), (errno.ECANCELED, overlap.Reason.CLOSED))
+
+    def test_cancel_of_the_own(self):
+        """11.11 a thread cancels what it has posted, and nothing of others"""
+        thread = self.session.thread_open()
+        mine = [self.mine.recv(10, thread=self.session.thread, verdict=True) for _ in range(2)]
+        theirs = self.mine.recv(10, thread=thread, verdict=True)
+        self.assertEqual(self.session.thread.cancel(), 2)
+        for receive in mine:
+            self.expect(receive, -errno.ECANCELED)
+        self.assertFalse(theirs.done)
+        self.assertEqual(self.session.thread.cancel(), 0)
+        self.other.sendall(b"five!")
+        self.expect(theirs, 0, 5)
+        thread.close()
+
+    def test_an_accept_belongs_to_its_listener(self):
+        """11.14 a cancel on a prepared socket does not find the accept, closing it ends that"""
+        listener, _ = self.listen(self.session)
+        prepared = self.session.socket()
+        accept = listener.accept(into=prepared, verdict=True)
+        self.not_started(errno.ENOENT, prepared.cancel)
+        self.assertFalse(accept.done)
+        prepared.close()
+        self.expect_closed(accept)
+        accept = listener.accept(into=self.session.socket(), verdict=True)
+        self.assertEqual(listener.cancel(), 1)
+        self.expect(accept, -errno.ECANCELED)
+        self.assertEqual(accept.reason, overlap.Reason.CANCELLED)
+
+    def live_and_die(self, parent):
+        """A process that has a session, a connection, and a part in another's socket."""
+        session = overlap.Session(self.daemon.path, level=self.level)
+        parent.sendall(session.number.to_bytes(8, "little"))
+        joined = session.join(parent.recv(4096))
+        mine, other = self.connect(session)
+        mine.recv(10, verdict=True)
+        joined.recv(10, verdict=True)
+        socket.send_fds(parent, [b"!"], [other.fileno()])
+        signal.pause()
+
+    def test_the_end_of_a_process(self):
+        """11.19 when a process ends all that it had ends with it, and what others hold with it goes on"""
+        guest = self.open()
+        shared, other = self.connect(guest)
+        ours, theirs = socket.socketpair()
+        child = os.fork()
+        if child == 0:
+            try:
+                self.live_and_die(theirs)
+            finally:
+                os._exit(1)
+        theirs.close()
+        ours.settimeout(stage.PATIENCE_S)
+        ours.sendall(shared.share(int.from_bytes(ours.recv(8), "little")))
+        said, fds, _, _ = socket.recv_fds(ours, 1, 1)
+        self.assertEqual(said, b"!")
+        receive = shared.recv(10, verdict=True)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        ours.close()
+        with socket.socket(fileno=fds[0]) as end:
+            end.settimeout(stage.PATIENCE_S)
+            self.assertEqual(end.recv(1), b"")
+        other.sendall(b"five!")
+        self.expect(receive, 0, 5)
+        self.assertEqual(guest.status()["sessions"], 2)
         other.close()
 
 
