@@ -148,6 +148,8 @@ static void section_14_datagrams_are_lost(void **state) {
 static void section_14_data_waits(void **state) {
         struct ovl_overlapped receiving = { 0 };
         struct section section;
+        uint64_t socket_id;
+        int fd;
 
         section_start(&section);
         assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, NULL), OVL_PENDING);
@@ -158,6 +160,17 @@ static void section_14_data_waits(void **state) {
         assert_int_equal(section_recv(&section, 0, OVL_WANT_VERDICT, &receiving, NULL), 0);
         client_expect(&section.client, &receiving, 0, 5);
         assert_memory_equal(section.client.memory, "five.", 5);
+        /* Nor is a datagram lost. */
+        socket_id = section_14_datagrams(&section.client, &fd);
+        assert_int_equal(
+                client_recv(&section.client, socket_id, section.client.memory, 10, OVL_WANT_VERDICT, &receiving),
+                OVL_PENDING);
+        peer_write(fd, "1", 1);
+        client_expect(&section.client, &receiving, 0, 1);
+        peer_write(fd, "22", 2);
+        assert_ok(client_recv(&section.client, socket_id, section.client.memory, 10, 0, &receiving));
+        client_expect(&section.client, &receiving, 0, 2);
+        close(fd);
         section_stop(&section);
 }
 
