@@ -115,5 +115,28 @@ class Posting(section.Case):
         self.assertEqual(mine.recv(10, waitall=True), b"four")
 
 
+    def test_data_is_there_already(self):
+        """1.4 where data is there already a post without a verdict is pending all the same, and ends once"""
+        self.bring(b"five!")
+        receive = self.mine.recv(10, routine=self.ran, user="once")
+        self.expect(receive, 0, 5)
+        self.assertTrue(self.session.thread.sleep(stage.PATIENCE_S))
+        self.assertFalse(self.session.thread.sleep(section.NOTHING_S))
+        self.assertEqual(self.order, ["once"])
+
+    def test_the_list_is_captured(self):
+        """1.8 the list of buffers is captured by the call, what it names is lent"""
+        if self.level == 0:
+            self.skipTest("at level 0 there are no regions, and so no lists of buffers")
+        region = self.session.region(4096)
+        buffers = [region.buffer(0, 2), region.buffer(8, 8)]
+        receive = self.mine.recv(buffers, waitall=True, verdict=True)
+        buffers[:] = [region.buffer(32, 10)]
+        self.other.sendall(b"0123456789")
+        self.expect(receive, 0, 10)
+        self.assertEqual((bytes(region.view[:2]), bytes(region.view[8:16])), (b"01", b"23456789"))
+        region.close()
+
+
 if __name__ == "__main__":
     stage.main()

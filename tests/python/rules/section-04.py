@@ -3,6 +3,7 @@
 """Section 4 of docs/SEMANTICS.md: completion routines and APCs. TAP."""
 
 import errno
+import inspect
 import socket
 import threading
 
@@ -144,6 +145,61 @@ class Routines(section.Case):
         except ProcessLookupError:
             return True
         return False
+
+
+    def test_what_a_routine_is_told(self):
+        """4.2 4.12 a routine is given its operation with the result, which others can have looked at before"""
+        given = []
+
+        def routine(operation):
+            given.append((operation.user, operation.status, operation.bytes, operation.data))
+
+        first = self.mine.recv(10, routine=routine, user=1, verdict=True)
+        second = self.mine.recv(10, routine=routine, user=2, verdict=True)
+        self.assertTrue(second.cancel())
+        self.assertFalse(first.wait(0))
+        self.other.sendall(b"five!")
+        self.assertTrue(first.wait(stage.PATIENCE_S))
+        self.assertEqual((first.result(), first.data, given), (5, b"five!", []))
+        while len(given) < 2:
+            self.assertTrue(self.session.thread.sleep(stage.PATIENCE_S))
+        self.assertEqual(given, [(2, -errno.ECANCELED, 0, b""), (1, 0, 5, b"five!")])
+
+    def test_a_server_of_routines(self):
+        """4.8 a routine may post, also where that is done at once, and the stack does not grow"""
+        rounds, depths = 300, set()
+
+        def echo(receive):
+            depths.add(len(inspect.stack()))
+            if receive.data:
+                receive.socket.send(receive.data)
+                receive.socket.recv(100, routine=echo, verdict=True)
+
+        def feed():
+            for number in range(rounds):
+                self.other.sendall(b"%07d\n" % number)
+            self.other.shutdown(socket.SHUT_WR)
+            return self.read(8 * rounds)
+
+        feeding = self.thread(feed)
+        last = self.mine.recv(100, routine=echo)
+        while feeding.is_alive():
+            self.session.thread.sleep(section.NOTHING_S)
+        self.assertEqual(feeding.join(), b"".join(b"%07d\n" % number for number in range(rounds)))
+        self.assertTrue(last.done)
+        self.assertEqual(len(depths), 1)
+
+    def test_each_has_its_own(self):
+        """4.9 each operation runs its own routine once, in the order in which they ended"""
+        order = []
+        receives = [self.mine.recv(1, routine=lambda operation, number=number: order.append(number), verdict=True)
+                    for number in range(20)]
+        self.assertTrue(receives[11].cancel())
+        self.other.sendall(bytes(19))
+        while len(order) < 20:
+            self.assertTrue(self.session.thread.sleep(stage.PATIENCE_S))
+        self.assertEqual(order, [11] + [number for number in range(20) if number != 11])
+        self.assertFalse(self.session.thread.sleep(section.NOTHING_S))
 
 
 if __name__ == "__main__":

@@ -73,5 +73,22 @@ class Waits(section.Case):
         self.assertEqual(self.order, [1])
 
 
+    def test_calls_within_apcs(self):
+        """5.9 a blocking call in an APC that runs within another is one more operation, and a wait within a wait"""
+        mine = self.mine.blocking(stage.PATIENCE_S)
+
+        def inner():
+            self.other.sendall(b"123")
+            self.order.append(("inner", mine.recv(1)))
+
+        def outer():
+            self.session.thread.queue_apc(inner)
+            self.order.append(("outer", mine.recv(1)))
+
+        self.session.thread.queue_apc(outer)
+        self.order.append(("all", mine.recv(1)))
+        self.assertEqual(self.order, [("inner", b"3"), ("outer", b"2"), ("all", b"1")])
+
+
 if __name__ == "__main__":
     stage.main()

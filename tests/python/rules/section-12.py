@@ -111,5 +111,28 @@ class Ports(section.Case):
         self.assertTrue(self.session.thread.sleep(0))
 
 
+    def test_the_last_waits_first(self):
+        """12.6 packets come in order, and of those that wait who came last is served first"""
+        port = self.session.port_open()
+        self.addCleanup(port.close)
+        waiting, tasks = threading.Semaphore(0), []
+
+        def wait():
+            waiting.release()
+            return port.wait(stage.PATIENCE_S)[0].key
+
+        for number in range(3):
+            tasks.append(self.thread(wait))
+            self.assertTrue(waiting.acquire(timeout=stage.PATIENCE_S))
+            stage.eventually(self, lambda number=number: self.n_waiting() == number + 1)
+        for key in range(3):
+            port.post(key)
+        self.assertEqual([task.join() for task in tasks], [2, 1, 0])
+
+    def n_waiting(self):
+        """How many threads wait for something of the session."""
+        return len(self.session.lobby._waiters)  # pylint: disable=protected-access
+
+
 if __name__ == "__main__":
     stage.main()
