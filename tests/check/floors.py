@@ -24,6 +24,8 @@ MAY_INCLUDE = {
     "base": ["base"],
     "proto": ["base", "proto"],
     "client": ["base", "proto", "client"],
+    # The tools are programs of users, which happen to live here.
+    "client/nc": ["base", "client/c/overlap.h", "client/nc"],
     "daemon/monitor": ["base", "proto", "daemon/link.h", "daemon/monitor", "daemon/resolver/query.h"],
     "daemon/resolver": ["base", "proto", "daemon/resolver"],
     "daemon/worker": ["base", "proto", "daemon/link.h", "daemon/worker"],
