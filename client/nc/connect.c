@@ -49,7 +49,7 @@ static void connect_dialled(struct dial *dial, int status) {
         connect_manner(door->options, connect->input, &manner);
         if (relay_start(&connect->relay, &door->loop, &door->pool, &manner, connect->input, connect->output,
                         dial->socket, connect_ended) < 0)
-                loop_stop(&door->loop, door_tell_refused(door, "lend memory for", &dial->address));
+                loop_stop(&door->loop, door_tell_refused(door, "lend memory", "for", &dial->address));
 }
 
 void connect_start(struct connect *connect, struct door *door, struct local *input, struct local *output) {

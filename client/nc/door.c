@@ -14,6 +14,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "client/c/overlap.h"
 #include "client/nc/report.h"
@@ -97,13 +98,17 @@ int door_find(struct door *door, const char *host, int family, uint16_t port, st
         return 0;
 }
 
-int door_tell_refused(struct door *door, const char *what, const struct address *address) {
+int door_tell_refused(struct door *door, const char *what, const char *at, const struct address *address) {
         const struct ovl_error *error = ovl_thread_error(door->thread);
         char text[ADDRESS_TEXT_SIZE];
 
         if (error->status == -ECONNABORTED && loop_is_lost(&door->loop))
                 return REPORT_LOST;
-        report("cannot %s %s: %s", what, address_format(address, text), loop_error_text(&door->loop));
+        address_format(address, text);
+        if (strstr(loop_error_text(&door->loop), text))
+                report("cannot %s: %s", what, loop_error_text(&door->loop));
+        else
+                report("cannot %s %s %s: %s", what, at, text, loop_error_text(&door->loop));
         return REPORT_FAILED;
 }
 

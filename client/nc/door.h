@@ -48,11 +48,12 @@ int door_tell_not_found(struct door *door, const char *host, int family, int sta
 /*
  * Says that a request on the thread failed.
  *
- * what: what was to be done, as in "cannot WHAT: ...".
+ * what:    what was to be done, as in "cannot WHAT AT ADDRESS: why".
+ * address: left out where the text names it.
  *
  * Returns the exit status.
  */
-int door_tell_refused(struct door *door, const char *what, const struct address *address);
+int door_tell_refused(struct door *door, const char *what, const char *at, const struct address *address);
 
 /* Opens a socket of a family and binds it to the source, if there is one. Returns 0 or -errno. */
 int door_socket(struct door *door, int family, uint64_t *ret_socket);

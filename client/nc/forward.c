@@ -82,7 +82,7 @@ static void connection_dialled(struct dial *dial, int status) {
         if (status == REPORT_DONE &&
             relay_start(&connection->relay, &door->loop, &door->pool, &manner, &connection->input, &connection->output,
                         dial->socket, connection_ended) < 0) {
-                door_tell_refused(door, "lend memory for", &dial->address);
+                door_tell_refused(door, "lend memory", "for", &dial->address);
                 ovl_socket_close(door->thread, dial->socket);
                 status = REPORT_FAILED;
         }

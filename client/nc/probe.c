@@ -96,7 +96,7 @@ static void probe_dialled(struct dial *dial, int status) {
                 probe_next(probe);
         } else if (probe->door->options->type == SOCK_DGRAM) {
                 if (probe_ask(probe) < 0)
-                        loop_stop(&probe->door->loop, door_tell_refused(probe->door, "probe", &dial->address));
+                        loop_stop(&probe->door->loop, door_tell_refused(probe->door, "probe", "at", &dial->address));
         } else {
                 ovl_socket_close(probe->door->thread, dial->socket);
                 probe_tell(probe, 0, 0, "");

@@ -40,6 +40,7 @@ void relay_close(struct relay *relay, int status) {
                 return;
         relay->is_closing = true;
         relay->status = status;
+        relay->is_unheard = relay->down.is_dropped;
         loop_clear(&relay->begin);
         loop_clear(&relay->idle);
         loop_clear(&relay->quit);

@@ -34,7 +34,8 @@ struct relay {
         uint64_t active_ns;
         bool is_up_done, is_down_done;
         bool is_closing;
-        int status; /* 0 or -errno */
+        bool is_unheard; /* nobody read the output any more */
+        int status;      /* 0 or -errno */
         void (*ended)(struct relay *relay);
 };
 

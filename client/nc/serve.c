@@ -22,7 +22,7 @@ static void serve_accept(struct serve *serve);
 
 static void serve_ended(struct relay *relay) {
         struct serve *serve = list_entry(relay, struct serve, relay);
-        bool is_unheard = relay->down.is_dropped && serve->output->fd >= 0 && relay->status == 0;
+        bool is_unheard = relay->is_unheard && serve->output->fd >= 0 && relay->status == 0;
 
         /* A connection that broke was told of; the next one is another. What goes nowhere is not worth waiting for. */
         if (serve->door->options->is_kept && serve->socket && !serve->door->loop.is_lost && !is_unheard)
@@ -39,7 +39,7 @@ static int serve_relay(struct serve *serve, uint64_t socket) {
         connect_manner(door->options, serve->input, &manner);
         if (relay_start(&serve->relay, &door->loop, &door->pool, &manner, serve->input, serve->output, socket,
                         serve_ended) < 0)
-                return door_tell_refused(door, "lend memory to serve at", &serve->address);
+                return door_tell_refused(door, "lend memory", "at", &serve->address);
         return 0;
 }
 
@@ -85,7 +85,7 @@ static void serve_accept(struct serve *serve) {
 
         serve->accept.user = serve;
         if (ovl_accept(door->thread, serve->socket, 0, &serve->accept, serve_accepted) < 0)
-                loop_stop(&door->loop, door_tell_refused(door, "accept at", &serve->address));
+                loop_stop(&door->loop, door_tell_refused(door, "accept", "at", &serve->address));
 }
 
 /* Where to wait. Returns 0, or an exit status after it was said what is wrong. */
@@ -135,7 +135,7 @@ int serve_start(struct serve *serve, struct door *door, struct local *input, str
         if (r != 0)
                 return r;
         if (serve_bind(serve) < 0)
-                return door_tell_refused(door, "listen at", &serve->address);
+                return door_tell_refused(door, "listen", "at", &serve->address);
         if (door->options->is_verbose)
                 report("listening at %s", address_format(&serve->address, text));
         if (door->options->type == SOCK_DGRAM)
