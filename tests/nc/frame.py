@@ -193,6 +193,8 @@ class Case(stage.Case):
         prefix = ["unshare", "--mount", "sh", "-c", 'mount -t tmpfs none /proc && exec "$@"', "sh"]
         if subprocess.run([*prefix, "true"], stderr=subprocess.DEVNULL, check=False).returncode != 0:
             self.skipTest("needs root, to hide /proc")
+        if stage.SLOWNESS > 1:
+            self.skipTest("sanitizers need /proc")
         return {"prefix": prefix, "env": {"LD_LIBRARY_PATH": os.path.join(os.path.dirname(NC), "../c")}}
 
     def stall(self, write):

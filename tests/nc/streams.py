@@ -296,7 +296,7 @@ class Lost(frame.Case):
         self.kill_worker()
         self.says(program, "lost")
         self.assertIsNone(program.process.poll())
-        self.assertGreaterEqual(len(program.read()), 65536 + 200000)  # the pipe, and what was in hand
+        self.assertGreater(len(program.read()), 65536)  # that was in the pipe; the rest was in hand
         program.wait(LOST)
 
     def test_it_is_not_there(self):
