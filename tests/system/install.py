@@ -45,9 +45,12 @@ def install(source, place):
 
 def check_files(root):
     for name in ("usr/bin/overlapd", "usr/lib/liboverlap.so", "usr/lib/liboverlap.so.0", "usr/include/overlap.h",
-                 "usr/lib/pkgconfig/overlap.pc"):
+                 "usr/lib/pkgconfig/overlap.pc", "usr/bin/overlap-nc", "usr/share/bash-completion/completions/overlap-nc"):
         if not (root / name).exists():
             yield f"{name} was not installed"
+    for page in ("man1/overlap-nc.1", "man5/overlapd.conf.5", "man7/overlap.7", "man8/overlapd.8"):
+        if shutil.which("scdoc") and not (root / "usr/share/man" / page).exists():
+            yield f"the manual page {page} was not installed"
 
 
 def check_python(root):
@@ -67,7 +70,8 @@ def check_library(root):
     if "soname: [liboverlap.so.0]" not in dynamic:
         yield "liboverlap.so has no SONAME liboverlap.so.0"
     if re.search(r"R(UN)?PATH", dynamic) or re.search(r"R(UN)?PATH", run(["readelf", "--dynamic",
-                                                                       root / "usr/bin/overlapd"])):
+                                                                       root / "usr/bin/overlapd",
+                                                                       root / "usr/bin/overlap-nc"])):
         yield "what was installed looks for libraries in the folder where it was built"
 
 
