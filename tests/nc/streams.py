@@ -6,6 +6,7 @@ import errno
 import os
 import pty
 import socket
+import time
 import tty
 
 import frame
@@ -216,6 +217,71 @@ class Pressure(frame.Case):
         self.assertEqual(frame.digest(reading.join()), frame.digest(data))
         writing.join()
         program.wait()
+
+
+class Sleep(frame.Case):
+    """While nothing can move, nothing runs: a descriptor that stays ready for what is not wanted would keep it running."""
+
+    def sleeps(self, program):
+        def ticks():
+            with open(f"/proc/{program.process.pid}/stat", encoding="ascii") as file:
+                fields = file.read().rsplit(")", 1)[1].split()
+            return int(fields[11]) + int(fields[12])
+
+        before = ticks()
+        time.sleep(0.6)
+        self.assertIsNone(program.process.poll(), program.said())
+        self.assertLess(ticks() - before, 6, "it runs, though there is nothing to do")
+
+    def test_nothing_comes(self):
+        program, _ = self.connected()
+        self.sleeps(program)
+
+    def test_the_input_has_ended(self):
+        program, _ = self.connected()
+        program.stdin.close()
+        self.sleeps(program)
+
+    def test_the_peer_has_ended(self):
+        program, peer = self.connected()
+        peer.shutdown(socket.SHUT_WR)
+        self.assertEqual(program.read(), b"")
+        self.sleeps(program)
+
+    def test_nobody_reads_the_output(self):
+        program, _ = self.connected()
+        program.stdout.close()
+        self.sleeps(program)
+
+    def test_the_output_is_full(self):
+        program, peer = self.connected()
+        peer.settimeout(0.5)
+        self.stall(peer.send)
+        self.sleeps(program)
+
+    def test_the_peer_is_full_and_the_input_has_ended(self):
+        program, _ = self.connected()
+        self.stall(frame.patient_writer(program.stdin))
+        self.sleeps(program)
+        program.stdin.close()
+        self.sleeps(program)
+
+    def test_one_end_of_a_socket_pair_is_shut(self):
+        here, inside = socket.socketpair()
+        with here:
+            with inside:
+                program, peer = self.connected(stdin=inside, stdout=inside)
+            here.shutdown(socket.SHUT_WR)
+            self.sleeps(program)
+            peer.shutdown(socket.SHUT_WR)
+            program.wait()
+
+    def test_waiting_for_somebody(self):
+        listening = self.nc("-v", "-l", "127.0.0.1", 0)
+        local = self.nc("-v", "--local", "0", "127.0.0.1", 1)
+        for program in (listening, local):
+            self.listening(program)
+            self.sleeps(program)
 
 
 class Standard(frame.Case):
