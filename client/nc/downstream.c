@@ -4,8 +4,8 @@
  * From a socket to an output of this process. Several receives are always posted, so that the next one fills while the
  * last one is written.
  *
- * Invariant: bytes are written in the order in which their receives were posted, whatever their routines do; a receive
- * is posted again only when its bytes were written, so an output that is slow stops the peer, and memory is bounded.
+ * Invariant: bytes are written in the order in which their receives were posted, which is also that of their routines;
+ * a receive is posted again only when its bytes were written, so a slow output stops the peer, and memory is bounded.
  *
  *   slot: free -> posted   while the stream goes on
  *         posted -> full   its routine; at the end of the stream, or after an error, it is full of nothing

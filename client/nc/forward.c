@@ -6,7 +6,8 @@
  *
  * Invariant: both ends of every connection are passed on, each for itself; no connection has more than one piece of the
  * pool in flight; and there are no more than the pool has pieces: while all are taken nobody is accepted, and whoever
- * comes waits in the kernel's queue.
+ * comes waits in the kernel's queue. The same where descriptors or memory are used up: then it serves fewer from then
+ * on.
  *
  *   a connection: accepted -> dialling -> relaying -> freed    the host is reached; both directions have ended
  *                             dialling -> freed                it is not: the local connection is closed
@@ -38,7 +39,7 @@
 #define FORWARD_INLINE_MAX 24u                                  /* at the level "inline" all operations share 16 MiB */
 #define FORWARD_CREDITS (UPSTREAM_SLOTS + DOWNSTREAM_SLOTS + 1) /* of one connection */
 
-struct connection {
+struct forward_connection {
         struct list link;
         struct forward *forward;
         struct local input, output;
@@ -52,7 +53,7 @@ static void forward_watch(struct forward *forward) {
         forward->listener.events = has_room ? POLLIN : 0;
 }
 
-static void connection_free(struct connection *connection) {
+static void forward_free(struct forward_connection *connection) {
         struct forward *forward = connection->forward;
 
         list_unlink(&connection->link);
@@ -63,12 +64,12 @@ static void connection_free(struct connection *connection) {
         free(connection);
 }
 
-static void connection_ended(struct relay *relay) {
-        connection_free(list_entry(relay, struct connection, relay));
+static void forward_ended(struct relay *relay) {
+        forward_free(list_entry(relay, struct forward_connection, relay));
 }
 
-static void connection_dialled(struct dial *dial, int status) {
-        struct connection *connection = list_entry(dial, struct connection, dial);
+static void forward_dialled(struct dial *dial, int status) {
+        struct forward_connection *connection = list_entry(dial, struct forward_connection, dial);
         struct door *door = connection->forward->door;
         const struct relay_manner manner = {
                 .is_shut = true,
@@ -81,25 +82,41 @@ static void connection_dialled(struct dial *dial, int status) {
                 report("connected to %s", address_format(&dial->address, text));
         if (status == REPORT_DONE &&
             relay_start(&connection->relay, &door->loop, &door->pool, &manner, &connection->input, &connection->output,
-                        dial->socket, connection_ended) < 0) {
+                        dial->socket, forward_ended) < 0) {
                 door_tell_refused(door, "lend memory", "for", &dial->address);
                 ovl_socket_close(door->thread, dial->socket);
                 status = REPORT_FAILED;
         }
         if (status != REPORT_DONE)
-                connection_free(connection);
+                forward_free(connection);
+}
+
+/* Nobody can be accepted for want of something, which comes back when a connection ends. */
+static void forward_postpone(struct forward *forward, const char *why) {
+        if (forward->n_connections == 0) {
+                report("cannot accept local connections: %s", why);
+                loop_stop(&forward->door->loop, REPORT_FAILED);
+                return;
+        }
+        report("cannot serve more than %u connections at a time, others wait: %s", forward->n_connections, why);
+        forward->max_connections = forward->n_connections;
+        forward_watch(forward);
 }
 
 static void forward_accept(struct source *source, short events) {
         struct forward *forward = list_entry(source, struct forward, listener);
-        _cleanup_fd_ int fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
-        struct connection *connection;
+        struct forward_connection *connection;
+        _cleanup_fd_ int fd = -1;
 
+        if (pool_reserve(&forward->door->pool, forward->n_connections + 1) < 0) {
+                if (!loop_is_lost(&forward->door->loop))
+                        forward_postpone(forward, loop_error_text(&forward->door->loop));
+                return;
+        }
+        fd = accept4(source->fd, NULL, NULL, SOCK_CLOEXEC);
         if (fd < 0) {
-                if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED) {
-                        report("cannot accept local connections: %s", strerrordesc_np(errno));
-                        loop_stop(&forward->door->loop, REPORT_FAILED);
-                }
+                if (errno != EAGAIN && errno != EINTR && errno != ECONNABORTED)
+                        forward_postpone(forward, strerrordesc_np(errno));
                 return;
         }
         connection = calloc(1, sizeof(*connection));
@@ -113,7 +130,7 @@ static void forward_accept(struct source *source, short events) {
         local_open_connection(&connection->input, &connection->output, fd_take(&fd));
         forward->n_connections++;
         forward_watch(forward);
-        dial_start(&connection->dial, forward->door, forward->door->options->port, connection_dialled);
+        dial_start(&connection->dial, forward->door, forward->door->options->port, forward_dialled);
 }
 
 static void forward_signal(struct source *source, short events) {
@@ -248,7 +265,7 @@ void forward_stop(struct forward *forward) {
             about.st_ino == forward->inode)
                 unlink(name->sun_path);
         list_for_each_safe(link, &forward->connections)
-                connection_free(list_entry(link, struct connection, link));
+                forward_free(list_entry(link, struct forward_connection, link));
         fd_close(forward->listener.fd);
         fd_close(forward->signals.fd);
 }

@@ -45,6 +45,21 @@ static int pool_grow(struct pool *pool) {
         return 0;
 }
 
+int pool_reserve(struct pool *pool, unsigned n) {
+        unsigned n_pieces = 0;
+        int r;
+
+        for (unsigned i = 0; i < pool->n_regions; i++)
+                n_pieces += pool->regions[i].n_pieces;
+        while (n_pieces < n) {
+                r = pool_grow(pool);
+                if (r < 0)
+                        return r;
+                n_pieces += pool->regions[pool->n_regions - 1].n_pieces;
+        }
+        return 0;
+}
+
 int pool_take(struct pool *pool, void **ret_piece) {
         int r;
 

@@ -37,6 +37,13 @@ void pool_deinit(struct pool *pool);
  */
 int pool_take(struct pool *pool, void **ret_piece);
 
+/*
+ * Sees to it that so many pieces can be taken at the same time.
+ *
+ * Returns as pool_take().
+ */
+int pool_reserve(struct pool *pool, unsigned n);
+
 /* Gives a piece back; NULL is fine. */
 void pool_give(struct pool *pool, void *piece);
 

@@ -65,11 +65,10 @@ static void relay_tell(struct relay *relay, int status, unsigned reason, const c
 static void relay_check_failures(struct relay *relay) {
         struct downstream *down = &relay->down;
         struct upstream *up = &relay->up;
-        bool is_gone = up->status == -EPIPE || up->status == -ECONNRESET;
 
         if (!up->failed && !down->failed)
                 return;
-        if (up->failed && !is_gone)
+        if (up->failed && !up->is_peer_gone)
                 downstream_end(down);
         if (!down->is_ended || (down->n_full > 0 && !down->is_dropped))
                 return;

@@ -23,9 +23,10 @@ static void serve_accept(struct serve *serve);
 static void serve_ended(struct relay *relay) {
         struct serve *serve = list_entry(relay, struct serve, relay);
         bool is_unheard = relay->is_unheard && serve->output->fd >= 0 && relay->status == 0;
+        bool has_next = serve->door->options->is_kept && serve->door->options->type == SOCK_STREAM;
 
         /* A connection that broke was told of; the next one is another. What goes nowhere is not worth waiting for. */
-        if (serve->door->options->is_kept && serve->socket && !serve->door->loop.is_lost && !is_unheard)
+        if (has_next && !serve->door->loop.is_lost && !is_unheard)
                 serve_accept(serve);
         else
                 loop_stop(relay->loop, connect_exit(relay));

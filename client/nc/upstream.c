@@ -37,8 +37,10 @@ static void upstream_sent(struct ovl_thread *thread, struct ovl_overlapped *op) 
                 if (&upstream->slots[i].op == op)
                         upstream->slots[i].is_busy = false;
         upstream->n_pending--;
-        if (op->status < 0)
+        if (op->status < 0) {
                 upstream_fail(upstream, op->status, op->reason, "sending");
+                upstream->is_peer_gone = op->status == -EPIPE || op->status == -ECONNRESET;
+        }
         upstream_update(upstream);
         upstream->moved(upstream->user);
 }

@@ -35,6 +35,7 @@ struct upstream {
         int status;       /* why it ended early: -errno */
         unsigned reason;
         const char *failed; /* at what */
+        bool is_peer_gone;  /* that is why: it may have said something before it went */
         void (*moved)(void *user);
         void *user;
 };

@@ -136,6 +136,12 @@ class Datagrams(frame.Case):
         self.assertEqual(server.recvfrom(100)[0], b"hello?")
         program.wait()
 
+    def test_w_ends_it_though_it_hears_everybody(self):
+        program = self.nc("-v", "-k", "-w", 1, "-u", "-l", "127.0.0.1", 0)
+        self._senders(self.port_of(program), 1)[0].send(b"once")
+        self.assertEqual(program.read_exactly(4), b"once")
+        program.wait()
+
     def _senders(self, port, n):
         senders = [socket.socket(socket.AF_INET, socket.SOCK_DGRAM) for _ in range(n)]
         for sender in senders:

@@ -3,6 +3,7 @@
 """overlap-nc --local: a socket here, through which programs reach a host there. TAP."""
 
 import os
+import resource
 import signal
 import socket
 import stat
@@ -103,6 +104,35 @@ class Local(frame.Case):
         client.sendall(data)
         client.close()
         self.assertEqual(frame.digest(frame.read_all(peer)), frame.digest(data))
+
+    def test_a_client_that_breaks_off(self):
+        listener, port = self.server()
+        program, where = self.carrier("0", port)
+        client = self.reach(("127.0.0.1", int(where.rsplit(":", 1)[1])))
+        client.sendall(b"x")
+        peer = self.accept(listener)
+        self.assertEqual(peer.recv(1), b"x")
+        frame.reset(client)
+        self.assertEqual(frame.read_all(peer), b"")  # though it goes on itself
+        self.assertIsNone(program.process.poll())
+
+    def test_no_descriptors_are_left(self):
+        """Who comes then waits until somebody has gone."""
+        listener, port = self.server()
+        path = self.folder() + "/s"
+        program, _ = self.carrier(path, port)
+        used = [int(name) for name in os.listdir(f"/proc/{program.process.pid}/fd")]
+        resource.prlimit(program.process.pid, resource.RLIMIT_NOFILE, (max(used) + 3, max(used) + 3))
+        clients = [self.come(path) for _ in range(6)]
+        for index, client in enumerate(clients):
+            client.sendall(b"%d" % index)
+        for _ in range(6):
+            peer = self.accept(listener)
+            client = clients[int(peer.recv(1))]
+            peer.close()
+            self.assertEqual(frame.read_all(client), b"")
+            client.close()
+        self.assertIn("others wait: Too many open files", program.said())
 
     def test_a_peer_that_breaks_off(self):
         listener, port = self.server()
