@@ -57,12 +57,16 @@ class Bytes(frame.Case):
         with here:
             with inside:
                 program, peer = self.connected("-N", stdin=inside, stdout=inside)
-            here.sendall(b"there")
+            for index in range(3):  # neither direction waits for the other
+                here.sendall(b"there %d" % index)
+                self.assertEqual(peer.recv(100), b"there %d" % index)
+                peer.sendall(b"and back %d" % index)
+                self.assertEqual(here.recv(100), b"and back %d" % index)
+            peer.shutdown(socket.SHUT_WR)
+            self.assertEqual(frame.read_all(here), b"")  # the end comes through while the other direction goes on
+            here.sendall(b"the rest")
             here.shutdown(socket.SHUT_WR)
-            self.assertEqual(frame.read_all(peer), b"there")
-            peer.sendall(b"and back")
-            peer.close()
-            self.assertEqual(frame.read_all(here), b"and back")
+            self.assertEqual(frame.read_all(peer), b"the rest")
             program.wait()
 
 
