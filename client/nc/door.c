@@ -15,6 +15,7 @@
 #include <netinet/in.h>
 #include <stdio.h>
 #include <string.h>
+#include <systemd/sd-daemon.h>
 
 #include "client/c/overlap.h"
 #include "client/nc/report.h"
@@ -110,6 +111,15 @@ int door_tell_refused(struct door *door, const char *what, const char *at, const
         else
                 report("cannot %s %s %s: %s", what, at, text, loop_error_text(&door->loop));
         return REPORT_FAILED;
+}
+
+void door_tell_ready(struct door *door, const struct address *address) {
+        char text[ADDRESS_TEXT_SIZE];
+
+        address_format(address, text);
+        if (door->options->is_verbose)
+                report("listening at %s", text);
+        sd_notifyf(0, "READY=1\nSTATUS=Listening at %s", text);
 }
 
 /* Datagrams of a Unix socket without a name could not be answered: an address of nothing but a family asks for one. */

@@ -55,6 +55,9 @@ int door_tell_not_found(struct door *door, const char *host, int family, int sta
  */
 int door_tell_refused(struct door *door, const char *what, const char *at, const struct address *address);
 
+/* Says that somebody can connect from now on, and where: with -v, and to the service manager if it started this. */
+void door_tell_ready(struct door *door, const struct address *address);
+
 /* Opens a socket of a family and binds it to the source, if there is one. Returns 0 or -errno. */
 int door_socket(struct door *door, int family, uint64_t *ret_socket);
 

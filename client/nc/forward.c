@@ -252,8 +252,7 @@ int forward_start(struct forward *forward, struct door *door) {
                        r == -EADDRINUSE ? ": somebody listens there, or a file that is no socket is in its place" : "");
                 return REPORT_FAILED;
         }
-        if (door->options->is_verbose)
-                report("listening at %s", address_format(&forward->address, text));
+        door_tell_ready(door, &forward->address);
         return 0;
 }
 

@@ -128,7 +128,6 @@ static int serve_bind(struct serve *serve) {
 }
 
 int serve_start(struct serve *serve, struct door *door, struct local *input, struct local *output) {
-        char text[ADDRESS_TEXT_SIZE];
         int r;
 
         *serve = (struct serve){ .door = door, .input = input, .output = output };
@@ -137,8 +136,7 @@ int serve_start(struct serve *serve, struct door *door, struct local *input, str
                 return r;
         if (serve_bind(serve) < 0)
                 return door_tell_refused(door, "listen", "at", &serve->address);
-        if (door->options->is_verbose)
-                report("listening at %s", address_format(&serve->address, text));
+        door_tell_ready(door, &serve->address);
         if (door->options->type == SOCK_DGRAM)
                 return serve_relay(serve, serve->socket);
         serve_accept(serve);

@@ -170,6 +170,19 @@ class Local(frame.Case):
             program.wait(DONE)
             self.assertFalse(os.path.exists(path))
 
+    def test_the_service_manager_is_told(self):
+        folder = self.folder()
+        manager = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self.addCleanup(manager.close)
+        manager.settimeout(frame.PATIENCE_S)
+        manager.bind(f"{folder}/notify")
+        environment = {"NOTIFY_SOCKET": f"{folder}/notify"}
+        self.nc("--local", f"{folder}/s", "127.0.0.1", 1, env=environment)
+        self.assertEqual(manager.recv(1000), f"READY=1\nSTATUS=Listening at {folder}/s".encode())
+        self.come(f"{folder}/s")
+        self.nc("-l", "127.0.0.1", 0, env=environment)
+        self.assertTrue(manager.recv(1000).startswith(b"READY=1\nSTATUS=Listening at 127.0.0.1:"))
+
     def test_what_is_in_its_place(self):
         path = self.folder() + "/s"
         program, _ = self.carrier(path, 1)
