@@ -42,7 +42,7 @@
 #include "base/cleanup.h"
 #include "base/time.h"
 #include "daemon/monitor/events.h"
-#include "daemon/monitor/policy.h"
+#include "daemon/monitor/grant.h"
 #include "proto/address.h"
 
 #define CONNECTOR_RETRY_NS (10 * NS_PER_MS)

@@ -28,7 +28,7 @@
 #include <sys/epoll.h>
 
 #include "base/cleanup.h"
-#include "daemon/monitor/policy.h"
+#include "daemon/monitor/grant.h"
 #include "proto/address.h"
 
 #define LOOKOUT_GROUPS (RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)

@@ -38,10 +38,10 @@
 #include "base/time.h"
 #include "daemon/monitor/crew.h"
 #include "daemon/monitor/events.h"
+#include "daemon/monitor/grant.h"
 #include "daemon/monitor/journal.h"
 #include "daemon/monitor/listener.h"
 #include "daemon/monitor/lobby.h"
-#include "daemon/monitor/policy.h"
 #include "daemon/monitor/shards.h"
 #include "daemon/monitor/spawn.h"
 

@@ -31,7 +31,7 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
-#include "daemon/monitor/policy.h"
+#include "daemon/monitor/grant.h"
 #include "daemon/monitor/spawn.h"
 #include "daemon/resolver/query.h"
 #include "proto/address.h"
