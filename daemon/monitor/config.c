@@ -31,8 +31,9 @@ static void config_fclose(FILE *file) {
 DEFINE_CLEANUP(FILE *, config_fclose)
 
 void config_init(struct config *config) {
-        *config =
-                (struct config){ .socket = CONFIG_SOCKET, .engine = "auto", .n_workers = 1, .poll_us = CONFIG_POLL_US };
+        *config = (struct config){
+                .socket = CONFIG_SOCKET, .engine = "auto", .policy = "system", .n_workers = 1, .poll_us = CONFIG_POLL_US
+        };
         config->log = journal_default_target();
 }
 
@@ -86,6 +87,15 @@ static int config_set_log(struct config *config, const char *value, const char *
         return 0;
 }
 
+static int config_set_policy(struct config *config, const char *value, const char **ret_allowed) {
+        *ret_allowed = "system, own, or the absolute path of a directory, of at most 255 bytes";
+        if ((value[0] != '/' && strcmp(value, "system") != 0 && strcmp(value, "own") != 0) ||
+            strlen(value) > CONFIG_POLICY_MAX)
+                return -EINVAL;
+        strcpy(config->policy, value);
+        return 0;
+}
+
 int config_set(struct config *config, enum config_key key, const char *value, const char **ret_allowed) {
         int r = -EINVAL;
 
@@ -105,6 +115,9 @@ int config_set(struct config *config, enum config_key key, const char *value, co
         case CONFIG_KEY_POLL:
                 r = config_set_poll(config, value, ret_allowed);
                 break;
+        case CONFIG_KEY_POLICY:
+                r = config_set_policy(config, value, ret_allowed);
+                break;
         case CONFIG_N_KEYS:
                 break;
         }
@@ -115,7 +128,8 @@ int config_set(struct config *config, enum config_key key, const char *value, co
 }
 
 static void config_take(struct ini_file *file, const char *section, const char *name, const char *value) {
-        static const char *const names[CONFIG_N_KEYS] = { "Socket", "Engine", "Workers", "Log", "PollMicroseconds" };
+        static const char *const names[CONFIG_N_KEYS] = { "Socket", "Engine",           "Workers",
+                                                          "Log",    "PollMicroseconds", "Policy" };
         struct config_parse *parse = file->data;
         const char *allowed;
 
@@ -135,8 +149,9 @@ static void config_take(struct ini_file *file, const char *section, const char *
                         ini_file_error(file, "%s=%s: must be %s", name, value, allowed);
                 return;
         }
-        ini_file_error(file, "%s=%s: unknown key; known are Socket=, Engine=, Workers=, Log=, PollMicroseconds=", name,
-                       value);
+        ini_file_error(file,
+                       "%s=%s: unknown key; known are Socket=, Engine=, Workers=, Log=, PollMicroseconds=, Policy=",
+                       name, value);
 }
 
 static int config_parse_file(struct config *config, const char *path, FILE *errors) {

@@ -14,6 +14,7 @@
 #define CONFIG_POLL_US 50u
 #define CONFIG_POLL_US_MAX 1000u
 #define CONFIG_SOCKET_PATH_MAX 107u
+#define CONFIG_POLICY_MAX 255u
 
 enum config_key {
         CONFIG_KEY_SOCKET,
@@ -21,6 +22,7 @@ enum config_key {
         CONFIG_KEY_WORKERS,
         CONFIG_KEY_LOG,
         CONFIG_KEY_POLL,
+        CONFIG_KEY_POLICY,
         CONFIG_N_KEYS,
 };
 
@@ -30,6 +32,7 @@ struct config {
         char engine[16];
         unsigned n_workers;
         unsigned poll_us; /* how long workers look for work before they sleep, while it pays; 0: never */
+        char policy[CONFIG_POLICY_MAX + 1]; /* where rules are: "system", "own", or a directory */
         enum journal_target log;
 };
 

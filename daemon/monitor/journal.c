@@ -84,6 +84,8 @@ static void journal_add_fields(struct journal_packet *packet, const struct journ
                 journal_add(packet, "OVERLAPD_ERRNO=%d", fields->error < 0 ? -fields->error : fields->error);
         if (fields->remote)
                 journal_add(packet, "REMOTE=%s", fields->remote);
+        if (fields->rule)
+                journal_add(packet, "RULE=%s", fields->rule);
 }
 
 static int journal_send(int priority, const struct journal_fields *fields, const char *line) {

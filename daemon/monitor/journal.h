@@ -42,6 +42,7 @@ struct journal_fields {
         const char *client_unit;
         int error;          /* -errno */
         const char *remote; /* the network address that it is about */
+        const char *rule;   /* of the policy, that decided */
 };
 
 /* Returns the place where lines go unless somebody asks: the journal when stderr leads there, else stderr. */

@@ -180,6 +180,7 @@ static void worker_add_peer(struct worker *worker, int take_fd, const struct lin
                 ask_report(&worker->resources.ask, &report);
                 return;
         }
+        peer->rules = rules_ref(&worker->resources.rules, identity->ruling);
         peer->deadline_ns =
                 now + (now - worker->started_ns < WORKER_FRESH_NS ? WORKER_HELLO_FRESH_NS : WORKER_HELLO_NS);
         list_push_back(&worker->peers, &peer->link);
@@ -404,6 +405,12 @@ static void worker_serve_link(struct worker *worker) {
                         break;
                 case LINK_ANSWER:
                         worker_answer(worker, ticket, &message, fd);
+                        break;
+                case LINK_RULING:
+                        rules_take(&worker->resources.rules, &message, fd);
+                        break;
+                case LINK_FACTS:
+                        rules_take_facts(&worker->resources.rules, fd);
                         break;
                 case LINK_ARMED:
                         fd_close(fd);
