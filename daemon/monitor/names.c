@@ -64,6 +64,15 @@ static int names_refuse(struct outbox *outbox, uint64_t ticket, int status, uint
         return outbox ? outbox_refuse(outbox, ticket, status, reason) : 0;
 }
 
+static int names_deny(struct outbox *outbox, uint64_t ticket, const char *why) {
+        struct link_message answer = {
+                .kind = LINK_ANSWER, .ticket = ticket, .status = -EACCES, .reason = OVL_REASON_DENIED
+        };
+
+        snprintf(answer.text, sizeof(answer.text), "%s", why);
+        return outbox_answer(outbox, &answer, -1);
+}
+
 static int names_give(struct outbox *outbox, uint64_t ticket, const struct ovl_address *addresses, uint32_t n) {
         struct link_message answer = { .kind = LINK_ANSWER, .ticket = ticket, .body.found.n_addresses = n };
         int r;
@@ -371,7 +380,7 @@ int names_ask(struct names *names, struct outbox *outbox, const struct link_mess
                 return n > 0 ? names_give(outbox, message->ticket, &address, n)
                              : names_refuse(outbox, message->ticket, -ENOENT, OVL_REASON_NAME_NOT_FOUND);
         if (!names_may_ask(names, &query, client, why))
-                return names_refuse(outbox, message->ticket, -EACCES, OVL_REASON_DENIED);
+                return names_deny(outbox, message->ticket, why);
         return names_enqueue(names, outbox, message->ticket, client->uid, &query);
 }
 

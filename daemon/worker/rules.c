@@ -171,7 +171,9 @@ static void rules_tell(struct rules_entry *entry, struct ask *ask, uint64_t sess
         ask_report(ask, &report);
 }
 
-bool rules_allow_send(struct rules_entry *entry, struct ask *ask, uint64_t session, const struct ovl_address *address) {
+bool rules_allow_send(struct rules_entry *entry, struct ask *ask, uint64_t session, const struct ovl_address *address,
+                      char why[LINK_TEXT_SIZE]) {
+        char text[RULING_TEXT_SIZE];
         struct ruling_question question = { .act = RULING_SENDTO, .protocol = RULING_UDP, .address = address };
         struct ruling_verdict verdict;
 
@@ -181,9 +183,12 @@ bool rules_allow_send(struct rules_entry *entry, struct ask *ask, uint64_t sessi
                 question.protocol = RULING_UNIX;
         question.now_s = now_ns() / NS_PER_S;
         verdict = rules_decide(entry, &question);
-        if (!verdict.is_allowed)
-                rules_tell(entry, ask, session, address, &verdict);
-        return verdict.is_allowed;
+        if (verdict.is_allowed)
+                return true;
+        rules_describe(entry, &verdict, text);
+        snprintf(why, LINK_TEXT_SIZE, "the policy does not allow this: %s", text);
+        rules_tell(entry, ask, session, address, &verdict);
+        return false;
 }
 
 bool rules_allow_export(const struct rules_entry *entry, char why[RULING_TEXT_SIZE]) {

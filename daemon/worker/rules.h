@@ -49,8 +49,12 @@ struct rules_entry *rules_ref(struct rules *rules, uint64_t number);
 struct rules_entry *rules_ref_again(struct rules_entry *entry);
 struct rules_entry *rules_unref(struct rules_entry *entry);
 
-/* Whether a session may send to an address. The monitor is told of a refusal, now and then. Allocates nothing. */
-bool rules_allow_send(struct rules_entry *entry, struct ask *ask, uint64_t session, const struct ovl_address *address);
+/*
+ * Whether a session may send to an address; if not, why. The monitor is told of a refusal, now and then. Allocates
+ * nothing.
+ */
+bool rules_allow_send(struct rules_entry *entry, struct ask *ask, uint64_t session, const struct ovl_address *address,
+                      char why[LINK_TEXT_SIZE]);
 
 /* Whether a session may export sockets; if not, why. */
 bool rules_allow_export(const struct rules_entry *entry, char why[RULING_TEXT_SIZE]);

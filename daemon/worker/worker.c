@@ -372,7 +372,19 @@ static bool worker_bury_peer(struct worker *worker, struct peer *peer) {
 
 /* --- The turn --------------------------------------------------------------------------------------------------- */
 
+/* Why, if it is the policy that says no: the record will not say. */
+static void worker_note_denial(struct ticket *ticket, const struct link_message *message) {
+        struct session *session;
+
+        if (message->reason != OVL_REASON_DENIED || (ticket->owner != TICKET_OP && ticket->owner != TICKET_RESOLVE))
+                return;
+        session = list_entry(ticket, struct op, ticket)->session;
+        if (session)
+                snprintf(session->denied, sizeof(session->denied), "%s", message->text);
+}
+
 static void worker_answer(struct worker *worker, struct ticket *ticket, const struct link_message *message, int fd) {
+        worker_note_denial(ticket, message);
         if (ticket->owner == TICKET_OP) {
                 struct op *op = list_entry(ticket, struct op, ticket);
 

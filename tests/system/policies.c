@@ -73,6 +73,8 @@ static int policies_connect(struct client *client, int type, const char *text, u
                               &connecting, NULL));
         status = client_await(client, &connecting);
         assert_true((status == -EACCES) == (connecting.reason == OVL_REASON_DENIED));
+        if (status == -EACCES)
+                assert_int_equal(ovl_thread_denied(client->thread), -EACCES);
         assert_ok(ovl_socket_close(client->thread, socket));
         return status;
 }
@@ -137,6 +139,7 @@ static void policies_nothing_without_a_rule(void **state) {
         uint64_t socket;
 
         policies_start(&client, "");
+        assert_int_equal(ovl_thread_denied(client.thread), -ENODATA);
         daemon_wait_log(&client.estate.daemon, "so nobody may use the network");
         assert_int_equal(policies_connect(&client, SOCK_STREAM, "127.0.0.1", port), -EACCES);
         assert_int_equal(policies_connect(&client, SOCK_DGRAM, "127.0.0.1", port), -EACCES);
@@ -168,12 +171,16 @@ static void policies_rules_decide(void **state) {
         policies_start(&client, text);
         assert_int_equal(policies_connect(&client, SOCK_STREAM, "127.0.0.1", open_port), 0);
         assert_int_equal(policies_connect(&client, SOCK_STREAM, "127.0.0.1", closed_port), -EACCES);
+        snprintf(text, sizeof(text), "the policy does not allow this: %s:1: [deny closed]",
+                 policies_path("rules.conf"));
+        policies_expect_text(&client, text);
         snprintf(text, sizeof(text), "127.0.0.1:%u: the policy does not allow this: %s:1: [deny closed]", closed_port,
                  policies_path("rules.conf"));
         daemon_wait_log(&client.estate.daemon, text);
         assert_int_equal(policies_send(&client, "127.0.0.1", datagram_port), 0);
         assert_int_equal(recv(fds[2], bytes, sizeof(bytes), 0), 3);
         assert_int_equal(policies_send(&client, "127.0.0.1", closed_port), -EACCES);
+        policies_expect_text(&client, "[deny closed]");
         snprintf(text, sizeof(text), "send to 127.0.0.1:%u: the policy does not allow this: %s:1: [deny closed]",
                  closed_port, policies_path("rules.conf"));
         daemon_wait_log(&client.estate.daemon, text);
@@ -298,6 +305,8 @@ static void policies_names_stand_for_what_was_found(void **state) {
         assert_int_equal(policies_connect(&client, SOCK_STREAM, "192.0.2.4", 5433), -EACCES);
         assert_int_equal(policies_connect(&client, SOCK_STREAM, "192.0.2.5", 5432), -EACCES);
         assert_int_equal(policies_resolve(&client, "other.test"), -EACCES);
+        assert_int_equal(ovl_thread_denied(client.thread), -EACCES);
+        policies_expect_text(&client, "ovl_thread_denied: the policy does not allow this: no rule allows it");
         daemon_wait_log(&client.estate.daemon, "resolve other.test: the policy does not allow this: no rule allows it");
         /* A name that turns out to be this machine opens nothing on it. */
         assert_int_equal(policies_resolve(&client, "evil.test"), 0);
