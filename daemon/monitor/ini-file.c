@@ -51,7 +51,7 @@ static int ini_file_trusts(const char *path, const struct stat *status, enum ini
         }
         if (trust == INI_FILE_TRUST_ALL)
                 return 0;
-        if (status->st_uid != 0 && status->st_uid != geteuid()) {
+        if (status->st_uid != 0 && (trust == INI_FILE_TRUST_ROOT || status->st_uid != geteuid())) {
                 fprintf(errors, "%s: it belongs to user %u, who can write it: run chown root\n", path,
                         (unsigned) status->st_uid);
                 return -EPERM;

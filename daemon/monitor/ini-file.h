@@ -13,6 +13,7 @@
 /* Whose bits of the mode let a file be read. */
 enum ini_file_trust {
         INI_FILE_TRUST_ALL,   /* not everybody may write it */
+        INI_FILE_TRUST_ROOT,  /* nobody but root may */
         INI_FILE_TRUST_OWNER, /* nobody but root and the daemon's own user may */
 };
 

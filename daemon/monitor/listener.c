@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -32,6 +33,7 @@
 #include <systemd/sd-login.h>
 
 #include "base/cleanup.h"
+#include "base/kernel-compat.h"
 #include "proto/channel.h"
 #include "proto/layout.h"
 #include "proto/message.h"
@@ -239,6 +241,29 @@ static int listener_identify_groups(int fd, struct listener_peer *peer) {
         return 0;
 }
 
+/*
+ * Unit and control group are read from the process of that number. Whoever connects, hands the connection on and ends
+ * could have them read from another process that got his number since then: they count only if he lives, still. Before
+ * Linux 6.5 that cannot be told.
+ */
+static void listener_identify_group(int fd, struct listener_peer *peer) {
+        struct pollfd process = { .fd = -1, .events = POLLIN };
+        _cleanup_fd_ int process_fd = -1;
+        socklen_t len = sizeof(process_fd);
+        bool is_told;
+
+        is_told = getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process_fd, &len) == 0 || errno != ENOPROTOOPT;
+        if (sd_peer_get_unit(fd, &peer->unit) < 0)
+                peer->unit = NULL;
+        if (sd_peer_get_cgroup(fd, &peer->cgroup) < 0)
+                peer->cgroup = NULL;
+        process.fd = process_fd;
+        if (!is_told || (process_fd >= 0 && poll(&process, 1, 0) == 0))
+                return;
+        free(take_ptr(peer->unit));
+        free(take_ptr(peer->cgroup));
+}
+
 static int listener_identify(const struct listener *listener, int fd, struct listener_peer *peer) {
         struct ucred credentials;
         socklen_t len = sizeof(credentials);
@@ -249,10 +274,7 @@ static int listener_identify(const struct listener *listener, int fd, struct lis
         peer->pid = credentials.pid;
         peer->uid = credentials.uid;
         peer->gid = credentials.gid;
-        if (sd_peer_get_unit(fd, &peer->unit) < 0)
-                peer->unit = NULL;
-        if (sd_peer_get_cgroup(fd, &peer->cgroup) < 0)
-                peer->cgroup = NULL;
+        listener_identify_group(fd, peer);
         peer->is_elsewhere = netns == 0 || netns != listener->netns;
         return listener_identify_groups(fd, peer);
 }

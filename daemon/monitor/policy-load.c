@@ -56,6 +56,7 @@ struct load {
         FILE *errors; /* borrowed */
         struct load_file *files;
         size_t n_files;
+        enum ini_file_trust trust;
         size_t weight;           /* of all rules */
         bool has_rule;           /* the section that is being read is a rule */
         unsigned section_line;   /* of that */
@@ -628,7 +629,7 @@ static int load_list(struct load *load, const char *directory) {
 
         if (access(directory, F_OK) < 0 && errno == ENOENT)
                 return 0;
-        fd = ini_file_open(directory, INI_FILE_TRUST_OWNER, true, load->errors);
+        fd = ini_file_open(directory, load->trust, true, load->errors);
         if (fd < 0)
                 return fd;
         listing = fdopendir(fd);
@@ -675,7 +676,7 @@ static int load_read(struct load *load, const struct load_file *from) {
                 return -ENAMETOOLONG;
         if (load_is_mask(path))
                 return 0;
-        fd = ini_file_open(path, INI_FILE_TRUST_OWNER, false, load->errors);
+        fd = ini_file_open(path, load->trust, false, load->errors);
         if (fd < 0)
                 return fd;
         load->has_rule = false;
@@ -720,6 +721,7 @@ int policy_load(const char *const *directories, struct policy **ret_policy, char
         if (!errors)
                 return -ENOMEM;
         load.errors = errors;
+        load.trust = directories == policy_system_directories ? INI_FILE_TRUST_ROOT : INI_FILE_TRUST_OWNER;
         r = policy_new(&load.policy);
         if (r >= 0)
                 r = load_all(&load, directories);
