@@ -155,21 +155,25 @@ static int connector_answer(struct connector *connector, uint64_t ticket, const 
         return r;
 }
 
-static void connector_log(struct connector *connector, const struct connector_client *client,
-                          const struct ovl_address *address, const struct connector_result *result) {
-        char remote[ADDRESS_TEXT_SIZE];
-        struct journal_fields fields = {
+struct journal_fields connector_describe(const struct connector_client *client, int error) {
+        return (struct journal_fields){
                 .message_id = EVENT_REQUEST_REFUSED,
                 .session = client->session,
                 .has_client = client->is_known,
                 .client_pid = client->pid,
                 .client_uid = client->uid,
                 .client_unit = client->unit,
-                .error = result->status,
-                .remote = address ? address_format(address, remote) : NULL,
-                .rule = result->is_about_rule ? strchr(result->text, ':') + 2 : NULL,
+                .error = error,
         };
+}
 
+static void connector_log(struct connector *connector, const struct connector_client *client,
+                          const struct ovl_address *address, const struct connector_result *result) {
+        char remote[ADDRESS_TEXT_SIZE];
+        struct journal_fields fields = connector_describe(client, result->status);
+
+        fields.remote = address ? address_format(address, remote) : NULL;
+        fields.rule = result->is_about_rule ? strchr(result->text, ':') + 2 : NULL;
         if (result->status < 0 && result->status != -ECANCELED)
                 journal_write(connector->journal, result->reason == OVL_REASON_DENIED ? LOG_NOTICE : LOG_INFO, &fields,
                               "%s%s%s", result->is_about_rule ? remote : "", result->is_about_rule ? ": " : "",
@@ -181,12 +185,18 @@ static bool connector_asks_policy(struct connector *connector, enum ruling_act a
                                   struct connector_result *result) {
         struct ruling_question question = { .act = act, .address = address };
         char why[RULINGS_WHY_SIZE];
+        bool is_allowed;
 
         if (address->family == OVL_FAMILY_UNIX)
                 question.protocol = RULING_UNIX;
         else
                 question.protocol = type == SOCK_DGRAM ? RULING_UDP : RULING_TCP;
-        if (rulings_allow(connector->rulings, client->rulings, &question, why))
+        is_allowed = rulings_allow(connector->rulings, client->rulings, &question, why);
+
+        /* The worker knows what the answer was given by before its client does. */
+        if (connector->rulings->facts.has_news)
+                rulings_tell_facts(connector->rulings, connector->outbox);
+        if (is_allowed)
                 return true;
         connector_set(result, -EACCES, OVL_REASON_DENIED, "%s", why);
         result->is_about_rule = true;

@@ -55,6 +55,9 @@ bool connector_wants(uint32_t kind);
 int connector_handle(struct connector *connector, const struct link_message *message, int fd,
                      const struct connector_client *client, const char **ret_problem);
 
+/* What a journal line about a request that was refused says of its client. */
+struct journal_fields connector_describe(const struct connector_client *client, int error);
+
 /* Closes a descriptor that a worker sent, without lingering. Returns -1. */
 int connector_close(int fd);
 

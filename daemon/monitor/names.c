@@ -32,7 +32,6 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
-#include "daemon/monitor/events.h"
 #include "daemon/monitor/spawn.h"
 #include "daemon/resolver/query.h"
 #include "proto/address.h"
@@ -343,16 +342,7 @@ static bool names_may_ask(struct names *names, const struct resolver_query *quer
                           const struct connector_client *client, char why[RULINGS_WHY_SIZE]) {
         char name[sizeof(query->name) + 1];
         struct ruling_question question = { .act = RULING_RESOLVE, .name = name };
-        struct journal_fields fields = {
-                .message_id = EVENT_REQUEST_REFUSED,
-                .session = client->session,
-                .has_client = client->is_known,
-                .client_pid = client->pid,
-                .client_uid = client->uid,
-                .client_unit = client->unit,
-                .error = -EACCES,
-                .remote = name,
-        };
+        struct journal_fields fields = connector_describe(client, -EACCES);
         size_t len = strnlen(query->name, sizeof(query->name));
 
         for (size_t i = 0; i < len; i++)
@@ -360,6 +350,7 @@ static bool names_may_ask(struct names *names, const struct resolver_query *quer
         name[len > 0 && name[len - 1] == '.' ? len - 1 : len] = '\0';
         if (rulings_allow(names->rulings, client->rulings, &question, why))
                 return true;
+        fields.remote = name;
         fields.rule = strchr(why, ':') + 2;
         journal_write(names->journal, LOG_NOTICE, &fields, "resolve %s: %s", name, why);
         return false;
