@@ -90,7 +90,8 @@ int facts_publish(struct facts *facts) {
                 memcpy(known + 1, facts->own, own_len);
         if (found_len > 0)
                 memcpy(found, facts->found, found_len);
-        qsort(found, facts->n_found, sizeof(*found), facts_compare_found);
+        if (facts->n_found > 0)
+                qsort(found, facts->n_found, sizeof(*found), facts_compare_found);
         fd = facts_seal(known, len, "overlapd-facts");
         if (fd < 0)
                 return fd;
@@ -189,7 +190,8 @@ static int facts_compare_own(const void *left, const void *right) {
 static void facts_join_own(struct facts *facts) {
         size_t n = 0;
 
-        qsort(facts->own, facts->n_own, sizeof(*facts->own), facts_compare_own);
+        if (facts->n_own > 0)
+                qsort(facts->own, facts->n_own, sizeof(*facts->own), facts_compare_own);
         for (size_t i = 0; i < facts->n_own; i++) {
                 struct ruling_own *before = n > 0 ? &facts->own[n - 1] : NULL;
 

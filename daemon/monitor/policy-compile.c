@@ -252,7 +252,8 @@ static size_t compile_bounds(const struct compile_atom *atoms, size_t n, uint32_
                 bounds[n_bounds++] = atoms[i].first_port;
                 bounds[n_bounds++] = atoms[i].last_port + 1u;
         }
-        qsort(bounds, n_bounds, sizeof(*bounds), compile_compare_numbers);
+        if (n_bounds > 0)
+                qsort(bounds, n_bounds, sizeof(*bounds), compile_compare_numbers);
         for (size_t i = 0; i < n_bounds; i++)
                 if (n_left == 0 || bounds[n_left - 1] != bounds[i])
                         bounds[n_left++] = bounds[i];
@@ -427,7 +428,8 @@ static int compile_table(struct compile *compile, enum ruling_table_kind kind, b
                                                  .prefix_len = COMPILE_MAPPED_LEN,
                                                  .is_empty = true };
         }
-        qsort(compile->atoms, compile->n_atoms, sizeof(*compile->atoms), compile_compare_atoms);
+        if (compile->n_atoms > 0)
+                qsort(compile->atoms, compile->n_atoms, sizeof(*compile->atoms), compile_compare_atoms);
         nodes = calloc(compile->n_atoms + 1, sizeof(*nodes));
         found = calloc(compile->n_atoms + 1, sizeof(*found));
         ranges = calloc(2 * compile->n_atoms + 1, sizeof(*ranges));
@@ -473,7 +475,8 @@ static int compile_words(struct compile *compile, struct ruling_list *ret_words)
 
         if (!words)
                 return -ENOMEM;
-        qsort(compile->words, compile->n_words, sizeof(*compile->words), compile_compare_words);
+        if (compile->n_words > 0)
+                qsort(compile->words, compile->n_words, sizeof(*compile->words), compile_compare_words);
         for (size_t i = 0; i < compile->n_words; i++) {
                 const struct compile_word *word = &compile->words[i];
 

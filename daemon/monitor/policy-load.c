@@ -345,7 +345,8 @@ static int load_all(struct load *load, const char *const *directories) {
                 if (r < 0)
                         return r;
         }
-        qsort(load->files, load->n_files, sizeof(*load->files), load_compare_files);
+        if (load->n_files > 0)
+                qsort(load->files, load->n_files, sizeof(*load->files), load_compare_files);
         for (size_t i = 0; i < load->n_files; i++) {
                 r = load_read(load, &load->files[i]);
                 if (r < 0)
