@@ -21,6 +21,8 @@ enum link_kind {
         LINK_ANSWER, /* the end of the request with this ticket: status, reason, text; fd where a socket was opened */
         LINK_STOP,   /* finish: no more work is taken, records are sent, the worker exits */
         LINK_ARMED,  /* the request with this ticket waits for a change from here on */
+        LINK_RULING, /* body.ruling; fd: a struct ruling, unless everything is allowed */
+        LINK_FACTS,  /* fd: a struct ruling_facts */
 
         /* worker to monitor */
         LINK_READY,          /* the worker is locked down and serves; text: engine; body.ready */
@@ -32,19 +34,19 @@ enum link_kind {
         LINK_CONNECT,        /* fd; body.name; answered when the connection is made, refused or cancelled */
         LINK_CANCEL, /* ticket of a connect, resolve or look, which itself is answered, -ECANCELED unless it was done */
         LINK_RESOLVE, /* text: the name; body.resolve; answered with body.found, fd: memory that begins with them */
+        LINK_DENIED,  /* body.denied; text: the rule. The worker itself has refused to send there */
         LINK_LOOK,    /* body.look; answered with body.seen, fd: memory that begins with a list; or after a change */
 };
 
 struct link_peer {
         uint64_t channel; /* the monitor's number for the connection, used in what the worker reports of it */
         uint64_t shard;   /* connections with the same shard may share a session */
+        uint64_t ruling;  /* the number of the ruling about it, which the worker has been sent */
         uint32_t uid;
         uint32_t gid;
         int32_t pid;
-        uint8_t may_use_unix;   /* the policy: it may name Unix sockets, and bring its own */
+        uint8_t may_bring_unix; /* it is of the daemon's own user, and may bring Unix sockets of its own */
         uint8_t may_not_open;   /* the user has all the sessions that it may have: the connection may only join one */
-        uint8_t may_not_adopt;  /* the policy: sockets stay outside */
-        uint8_t may_not_export; /* the policy: sockets stay inside */
 };
 
 struct link_message {
@@ -93,6 +95,16 @@ struct link_message {
                         struct ovl_address address; /* likewise */
                         uint32_t n_interfaces; /* INTERFACE_LIST: struct ovl_interface, at most OVL_INTERFACES_MAX */
                 } seen;
+                struct {
+                        uint64_t number;
+                        uint8_t is_new;  /* a connection that it is about follows; else it takes the place of one */
+                        uint8_t is_open; /* everything is allowed */
+                } ruling;
+                struct {
+                        uint64_t session;
+                        uint32_t n_more; /* refusals of the same client that were not told of */
+                        struct ovl_address address;
+                } denied;
                 struct {
                         char reason[LINK_TEXT_SIZE]; /* why this engine was chosen */
                         uint8_t is_second_choice;    /* the first was refused */

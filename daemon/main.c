@@ -25,6 +25,7 @@
 #include "base/cleanup.h"
 #include "daemon/monitor/config.h"
 #include "daemon/monitor/monitor.h"
+#include "daemon/monitor/policy-load.h"
 #include "daemon/monitor/spawn.h"
 #include "daemon/resolver/resolver.h"
 #include "daemon/worker/worker.h"
@@ -37,6 +38,7 @@ enum main_option {
         MAIN_WORKERS,
         MAIN_LOG,
         MAIN_POLL,
+        MAIN_POLICY,
         MAIN_CONFIG,
         MAIN_CHECK_CONFIG,
         MAIN_PRIVATE,
@@ -73,6 +75,10 @@ static void main_print_help(void) {
                "  --log TARGET        journal or stderr (the journal, where stderr leads there)\n"
                "  --poll-us N         microseconds that a worker looks for work before it sleeps, while that pays,\n"
                "                      0 to 1000 (50)\n"
+               "  --policy POLICY     whose rules hold: system (those of the machine), a directory of rules, or own: "
+               "the\n"
+               "                      user who runs overlapd may do what it could do itself (system, or own where\n"
+               "                      --socket or --private is given)\n"
                "  --config FILE       settings (%s, if it is there)\n"
                "  --check-config      read the settings, say OK or what is wrong, and exit with 0 or 1\n"
                "  --private           run COMMAND with a daemon of its own, without root: OVERLAPD_SOCKET tells it "
@@ -163,6 +169,8 @@ static int main_take_option(struct main_arguments *arguments, int option) {
                 return main_take_value(arguments, CONFIG_KEY_LOG, "log");
         case MAIN_POLL:
                 return main_take_value(arguments, CONFIG_KEY_POLL, "poll-us");
+        case MAIN_POLICY:
+                return main_take_value(arguments, CONFIG_KEY_POLICY, "policy");
         case MAIN_CONFIG:
                 arguments->config_path = optarg;
                 return 0;
@@ -215,6 +223,7 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments) {
                 { "workers", required_argument, NULL, MAIN_WORKERS },
                 { "log", required_argument, NULL, MAIN_LOG },
                 { "poll-us", required_argument, NULL, MAIN_POLL },
+                { "policy", required_argument, NULL, MAIN_POLICY },
                 { "config", required_argument, NULL, MAIN_CONFIG },
                 { "check-config", no_argument, NULL, MAIN_CHECK_CONFIG },
                 { "private", no_argument, NULL, MAIN_PRIVATE },
@@ -233,9 +242,10 @@ static int main_parse(int argc, char **argv, struct main_arguments *arguments) {
                 if (option == ':')
                         return main_complain("%s needs a value", argv[optind - 1]);
                 if (option == '?')
-                        return main_complain("unknown option '%s'; allowed are --socket, --engine, --workers, --log, "
-                                             "--poll-us, --config, --check-config, --private, --version, --help",
-                                             argv[optind - 1]);
+                        return main_complain(
+                                "unknown option '%s'; allowed are --socket, --engine, --workers, --log, "
+                                "--poll-us, --policy, --config, --check-config, --private, --version, --help",
+                                argv[optind - 1]);
                 r = main_take_option(arguments, option);
                 if (r != 0)
                         return r;
@@ -268,6 +278,9 @@ static int main_load(const struct main_arguments *arguments, struct config *conf
                         return r;
                 }
         }
+        /* Who starts it by hand, somewhere else, starts it for himself. */
+        if (!config->is_set[CONFIG_KEY_POLICY] && (arguments->is_private || arguments->values[CONFIG_KEY_SOCKET]))
+                strcpy(config->policy, "own");
         for (int key = 0; key < CONFIG_N_KEYS; key++) {
                 if (!arguments->values[key])
                         continue;
@@ -313,7 +326,35 @@ static int main_run_worker(const struct main_arguments *arguments) {
         return worker_run(&options);
 }
 
+/* The directories that the setting names. */
+static struct rulings_source main_policy(const struct config *config, const char *directories[2]) {
+        struct rulings_source source = { .directories = directories, .is_own = strcmp(config->policy, "own") == 0 };
+
+        directories[0] = directories[1] = NULL;
+        if (config->policy[0] == '/')
+                directories[0] = config->policy;
+        else if (!source.is_own)
+                source.directories = policy_system_directories;
+        return source;
+}
+
+/* Reads the rules as a start would. */
+static int main_check_policy(const struct rulings_source *source) {
+        _cleanup_free_ char *errors = NULL;
+        struct policy *policy;
+        int r;
+
+        r = policy_load(source->directories, &policy, &errors);
+        if (r < 0) {
+                fprintf(stderr, "%s", errors ? errors : "overlapd: no memory to read the policy\n");
+                return r;
+        }
+        policy_free(policy);
+        return 0;
+}
+
 static int main_run_monitor(const struct main_arguments *arguments) {
+        const char *directories[2];
         struct monitor_options options = {
                 .config_path = main_config_path(arguments),
                 .is_config_required = arguments->config_path,
@@ -325,7 +366,10 @@ static int main_run_monitor(const struct main_arguments *arguments) {
 
         if (main_load(arguments, &options.config) < 0)
                 return 1;
+        options.policy = main_policy(&options.config, directories);
         if (arguments->is_check) {
+                if (main_check_policy(&options.policy) < 0)
+                        return 1;
                 puts("OK");
                 return 0;
         }

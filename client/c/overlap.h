@@ -132,6 +132,17 @@ struct ovl_session_info {
 /* Never fails. */
 OVL_API void ovl_session_info(const struct ovl_session *session, struct ovl_session_info *ret_info);
 
+/*
+ * Asks why the policy refused an operation: that of the thread's session which it refused last. A record says only
+ * OVL_REASON_DENIED; calls that wait for their operation or its verdict ask by themselves.
+ *
+ * thread: by its owner.
+ *
+ * Returns -EACCES, and ovl_thread_error() names the rule with its file and line; -ENODATA when none was refused; or
+ * another -errno.
+ */
+OVL_API int ovl_thread_denied(struct ovl_thread *thread);
+
 /* Counters of the daemon's worker that serves this session (not of this session alone). */
 struct ovl_status {
         uint32_t worker_pid;

@@ -37,6 +37,7 @@
 #include "client/c/pending.h"
 #include "client/c/post-frame.h"
 #include "client/c/region.h"
+#include "client/c/request.h"
 #include "client/c/session.h"
 #include "client/c/socket.h"
 #include "client/c/thread.h"
@@ -327,6 +328,17 @@ static void post_await_settled(struct ovl_thread *thread, uint64_t ordinal) {
         session_unlock(session);
 }
 
+/* What was refused by the policy is told with its rule, for which the daemon is asked. Returns the status. */
+static int post_explain_denied(struct ovl_thread *thread, const char *call, int status) {
+        const struct ovl_error error = thread->error;
+
+        if (status != -EACCES || error.reason != OVL_REASON_DENIED)
+                return status;
+        if (request_denied(thread, call) != -EACCES)
+                thread->error = error;
+        return status;
+}
+
 /* Waits for the verdict. Returns 0 (done and indicated), OVL_PENDING, or the refusal. */
 static int post_await(struct ovl_thread *thread, const struct post *post, uint64_t ordinal) {
         struct ovl_session *session = thread->session;
@@ -356,7 +368,7 @@ static int post_await(struct ovl_thread *thread, const struct post *post, uint64
                 break;
         }
         session_unlock(session);
-        return r;
+        return r < 0 ? post_explain_denied(thread, post->call, r) : r;
 }
 
 /* --- The way of a post ------------------------------------------------------------------------------------------ */
@@ -427,8 +439,9 @@ static int post_explain(struct ovl_thread *thread, const struct post *post, int 
                 why = "it was not done within the socket's timeout, and was cancelled";
         else
                 why = reason_text(post->overlapped->reason);
-        return error_set(&thread->error, status, post->overlapped->reason, "%s: socket 0x%llx: %s (%s)", post->call,
-                         (unsigned long long) post->entry.socket, why, strerrordesc_np(-status) ?: "an unknown error");
+        error_set(&thread->error, status, post->overlapped->reason, "%s: socket 0x%llx: %s (%s)", post->call,
+                  (unsigned long long) post->entry.socket, why, strerrordesc_np(-status) ?: "an unknown error");
+        return post_explain_denied(thread, post->call, status);
 }
 
 /* The operation has ended. What was moved before a cancel counts: it is not lost. */

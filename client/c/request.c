@@ -92,6 +92,20 @@ int request_make(struct ovl_thread *thread, Overlapd__Request *request, int with
         return 0;
 }
 
+int request_denied(struct ovl_thread *thread, const char *call) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Denied denied = OVERLAPD__DENIED__INIT;
+        Overlapd__Reply *reply;
+
+        request.what_case = OVERLAPD__REQUEST__WHAT_DENIED;
+        request.denied = &denied;
+        return request_make(thread, &request, -1, OVERLAPD__REPLY__WHAT__NOT_SET, call, &reply);
+}
+
+OVL_API int ovl_thread_denied(struct ovl_thread *thread) {
+        return request_denied(thread, "ovl_thread_denied");
+}
+
 OVL_API int ovl_status(struct ovl_thread *thread, struct ovl_status *ret_status) {
         Overlapd__Request request = OVERLAPD__REQUEST__INIT;
         Overlapd__Status status = OVERLAPD__STATUS__INIT;

@@ -20,6 +20,12 @@
 int request_make(struct ovl_thread *thread, Overlapd__Request *request, int with_fd, Overlapd__Reply__WhatCase answer,
                  const char *call, Overlapd__Reply **ret_reply);
 
+/*
+ * Asks why the policy refused an operation of the session last. Returns -EACCES with DENIED and its rule in the
+ * thread's error, or another -errno.
+ */
+int request_denied(struct ovl_thread *thread, const char *call);
+
 /* Fills error from a reply that refuses. Returns its status, which is never 0 or positive. */
 int request_refused(const Overlapd__Reply *reply, const char *call, struct ovl_error *error);
 

@@ -10,11 +10,11 @@
 
 #define CONFIG_PATH "/etc/overlapd/overlapd.conf"
 #define CONFIG_SOCKET "/run/overlapd/overlapd.sock"
-#define CONFIG_FILE_SIZE_MAX (1u << 20)
 #define CONFIG_WORKERS_MAX 64u
 #define CONFIG_POLL_US 50u
 #define CONFIG_POLL_US_MAX 1000u
 #define CONFIG_SOCKET_PATH_MAX 107u
+#define CONFIG_POLICY_MAX 255u
 
 enum config_key {
         CONFIG_KEY_SOCKET,
@@ -22,6 +22,7 @@ enum config_key {
         CONFIG_KEY_WORKERS,
         CONFIG_KEY_LOG,
         CONFIG_KEY_POLL,
+        CONFIG_KEY_POLICY,
         CONFIG_N_KEYS,
 };
 
@@ -31,6 +32,7 @@ struct config {
         char engine[16];
         unsigned n_workers;
         unsigned poll_us; /* how long workers look for work before they sleep, while it pays; 0: never */
+        char policy[CONFIG_POLICY_MAX + 1]; /* where rules are: "system", "own", or a directory */
         enum journal_target log;
 };
 

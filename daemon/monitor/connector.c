@@ -42,7 +42,6 @@
 #include "base/cleanup.h"
 #include "base/time.h"
 #include "daemon/monitor/events.h"
-#include "daemon/monitor/policy.h"
 #include "proto/address.h"
 
 #define CONNECTOR_RETRY_NS (10 * NS_PER_MS)
@@ -69,7 +68,8 @@ struct connector_kind {
 struct connector_result {
         int status;
         uint32_t reason;
-        char text[256];
+        bool is_about_rule; /* the policy refused it */
+        char text[RULINGS_WHY_SIZE];
 };
 
 int connector_close(int fd) {
@@ -95,11 +95,12 @@ static struct connector_connect *connector_connect_free(struct connector_connect
 DEFINE_CLEANUP(struct connector_connect *, connector_connect_free)
 
 void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal,
-                    unsigned n_connects_max) {
+                    struct rulings *rulings, unsigned n_connects_max) {
         *connector = (struct connector){
                 .event = event,
                 .outbox = outbox,
                 .journal = journal,
+                .rulings = rulings,
                 .n_connects_max = n_connects_max,
         };
         list_init(&connector->connects);
@@ -154,38 +155,66 @@ static int connector_answer(struct connector *connector, uint64_t ticket, const 
         return r;
 }
 
-static void connector_log(struct connector *connector, const struct connector_client *client,
-                          const struct ovl_address *address, const struct connector_result *result) {
-        char remote[ADDRESS_TEXT_SIZE];
-        struct journal_fields fields = {
+struct journal_fields connector_describe(const struct connector_client *client, int error) {
+        return (struct journal_fields){
                 .message_id = EVENT_REQUEST_REFUSED,
                 .session = client->session,
                 .has_client = client->is_known,
                 .client_pid = client->pid,
                 .client_uid = client->uid,
                 .client_unit = client->unit,
-                .error = result->status,
-                .remote = address ? address_format(address, remote) : NULL,
+                .error = error,
         };
-
-        if (result->status < 0 && result->status != -ECANCELED)
-                journal_write(connector->journal, result->reason == OVL_REASON_DENIED ? LOG_NOTICE : LOG_INFO, &fields,
-                              "%s", result->text);
 }
 
-static bool connector_asks_policy(enum policy_act act, const struct connector_client *client,
-                                  const struct ovl_address *address, struct connector_result *result) {
-        struct policy_request request = { .act = act, .uid = client->uid, .unit = client->unit, .address = address };
+static void connector_log(struct connector *connector, const struct connector_client *client,
+                          const struct ovl_address *address, const struct connector_result *result) {
+        char remote[ADDRESS_TEXT_SIZE];
+        struct journal_fields fields = connector_describe(client, result->status);
 
-        if (policy_allows(&request) && (client->is_known || !address || address->family != OVL_FAMILY_UNIX))
-                return true;
-        if (address && address->family == OVL_FAMILY_UNIX)
-                connector_set(result, -EACCES, OVL_REASON_DENIED,
-                              "the policy does not allow this: the addresses of Unix sockets are for clients of the "
-                              "user that overlapd runs as");
+        fields.remote = address ? address_format(address, remote) : NULL;
+        fields.rule = result->is_about_rule ? strchr(result->text, ':') + 2 : NULL;
+        if (result->status < 0 && result->status != -ECANCELED)
+                journal_write(connector->journal, result->reason == OVL_REASON_DENIED ? LOG_NOTICE : LOG_INFO, &fields,
+                              "%s%s%s", result->is_about_rule ? remote : "", result->is_about_rule ? ": " : "",
+                              result->text);
+}
+
+static bool connector_asks_policy(struct connector *connector, enum ruling_act act, int type,
+                                  const struct connector_client *client, const struct ovl_address *address,
+                                  struct connector_result *result) {
+        struct ruling_question question = { .act = act, .address = address };
+        char why[RULINGS_WHY_SIZE];
+        bool is_allowed;
+
+        if (address->family == OVL_FAMILY_UNIX)
+                question.protocol = RULING_UNIX;
         else
-                connector_set(result, -EACCES, OVL_REASON_DENIED, "the policy does not allow this");
+                question.protocol = type == SOCK_DGRAM ? RULING_UDP : RULING_TCP;
+        is_allowed = rulings_allow(connector->rulings, client->rulings, &question, why);
+
+        /* The worker knows what the answer was given by before its client does. */
+        if (connector->rulings->facts.has_news)
+                rulings_tell_facts(connector->rulings, connector->outbox);
+        if (is_allowed)
+                return true;
+        connector_set(result, -EACCES, OVL_REASON_DENIED, "%s", why);
+        result->is_about_rule = true;
         return false;
+}
+
+/*
+ * To bind is half of listening. A port that the kernel chooses, and an abstract name of its own, is what it would give
+ * to any socket that connects or sends: whoever may do something may have it. What it then listens on is decided when
+ * it does.
+ */
+static bool connector_may_bind(struct connector *connector, int type, const struct connector_client *client,
+                               const struct ovl_address *address, struct connector_result *result) {
+        bool is_chosen = address->family == OVL_FAMILY_UNIX ? address->path_len == 0 : address->port == 0;
+
+        if (is_chosen && rulings_has_grant(client->rulings))
+                return true;
+        return connector_asks_policy(connector, RULING_LISTEN, type, client, address, result);
 }
 
 /* --- Checks ----------------------------------------------------------------------------------------------------- */
@@ -342,8 +371,8 @@ static void connector_explain_connect(int status, const struct ovl_address *addr
 
 /* --- Requests that end at once ---------------------------------------------------------------------------------- */
 
-static void connector_open(const struct link_message *message, const struct connector_client *client, int *ret_fd,
-                           struct connector_result *result) {
+/* To have a socket is to have nothing yet: what is done with it is asked about. */
+static void connector_open(const struct link_message *message, int *ret_fd, struct connector_result *result) {
         int family = message->body.socket.family, type = message->body.socket.type, fd;
 
         if (family != AF_INET && family != AF_INET6 && family != AF_UNIX) {
@@ -358,8 +387,6 @@ static void connector_open(const struct link_message *message, const struct conn
                               SOCK_STREAM, SOCK_DGRAM);
                 return;
         }
-        if (!connector_asks_policy(POLICY_OPEN, client, NULL, result))
-                return;
         fd = socket(family, type | SOCK_CLOEXEC, 0);
         if (fd < 0) {
                 connector_set(result, -errno, OVL_REASON_NONE, "open a socket: %s", strerror(errno));
@@ -368,25 +395,27 @@ static void connector_open(const struct link_message *message, const struct conn
         *ret_fd = fd;
 }
 
-static void connector_bind(const struct link_message *message, int fd, int family,
-                           const struct connector_client *client, struct connector_result *result) {
+static void connector_bind(struct connector *connector, const struct link_message *message, int fd,
+                           const struct connector_kind *kind, const struct connector_client *client,
+                           struct connector_result *result) {
         const struct ovl_address *address = &message->body.name.address;
         struct sockaddr_storage kernel;
         socklen_t len;
         int r;
 
-        r = connector_check_bind_address(address, family, &kernel, &len, result);
+        r = connector_check_bind_address(address, kind->family, &kernel, &len, result);
         if (r < 0)
                 return;
-        if (!connector_asks_policy(POLICY_BIND, client, address, result))
+        if (!connector_may_bind(connector, kind->type, client, address, result))
                 return;
         if (bind(fd, (struct sockaddr *) &kernel, len) < 0)
                 connector_explain_bind(-errno, "bind to", address, result);
 }
 
 /* Listening on a socket without an address would bind it to any address and port behind the policy's back. */
-static void connector_listen(const struct link_message *message, int fd, const struct connector_client *client,
-                             struct ovl_address *ret_address, struct connector_result *result) {
+static void connector_listen(struct connector *connector, const struct link_message *message, int fd,
+                             const struct connector_client *client, struct ovl_address *ret_address,
+                             struct connector_result *result) {
         uint32_t backlog = message->body.listen.backlog;
         struct sockaddr_storage kernel;
         socklen_t len = sizeof(kernel);
@@ -404,7 +433,7 @@ static void connector_listen(const struct link_message *message, int fd, const s
                 connector_set(result, -EINVAL, OVL_REASON_OUT_OF_ORDER, "listen: bind the socket to an address first");
                 return;
         }
-        if (!connector_asks_policy(POLICY_LISTEN, client, ret_address, result))
+        if (!connector_asks_policy(connector, RULING_LISTEN, SOCK_STREAM, client, ret_address, result))
                 return;
         if (listen(fd, backlog > INT32_MAX ? INT32_MAX : (int) backlog) < 0)
                 connector_explain_bind(-errno, "listen on", ret_address, result);
@@ -497,6 +526,7 @@ static int connector_connect_new(struct connector *connector, const struct link_
         connect->ticket = message->ticket;
         connect->address = message->body.name.address;
         connect->client = *client;
+        connect->client.rulings = NULL; /* it was asked */
         if (client->unit) {
                 snprintf(connect->unit, sizeof(connect->unit), "%s", client->unit);
                 connect->client.unit = connect->unit;
@@ -551,7 +581,7 @@ static int connector_connect_datagram(struct connector *connector, const struct 
         int r;
 
         r = connector_check_address(address, family, &kernel, &len, &result);
-        if (r >= 0 && connector_asks_policy(POLICY_CONNECT, client, address, &result) &&
+        if (r >= 0 && connector_asks_policy(connector, RULING_CONNECT, SOCK_DGRAM, client, address, &result) &&
             connect(fd, (struct sockaddr *) &kernel, len) < 0)
                 connector_explain_connect(-errno, address, &result);
         connector_log(connector, client, address, &result);
@@ -568,7 +598,7 @@ static int connector_connect(struct connector *connector, const struct link_mess
         int r;
 
         r = connector_check_address(address, family, &kernel, &len, &result);
-        if (r >= 0 && connector_asks_policy(POLICY_CONNECT, client, address, &result)) {
+        if (r >= 0 && connector_asks_policy(connector, RULING_CONNECT, SOCK_STREAM, client, address, &result)) {
                 if (connector->n_connects >= connector->n_connects_max)
                         connector_set(&result, -ENOBUFS, OVL_REASON_QUOTA,
                                       "%u connects are in progress, which is the limit: wait for some to end",
@@ -629,9 +659,9 @@ static int connector_handle_fd(struct connector *connector, const struct link_me
                 return connector_connect(connector, message, fd, kind.family, client);
         if (message->kind == LINK_BIND) {
                 address = message->body.name.address;
-                connector_bind(message, fd, kind.family, client, &result);
+                connector_bind(connector, message, fd, &kind, client, &result);
         } else {
-                connector_listen(message, fd, client, &address, &result);
+                connector_listen(connector, message, fd, client, &address, &result);
         }
         connector_log(connector, client, &address, &result);
         return connector_answer(connector, message->ticket, &result, -1);
@@ -658,7 +688,7 @@ int connector_handle(struct connector *connector, const struct link_message *mes
                 return connector_cancel(connector, message->ticket);
         if (needs_fd)
                 return connector_handle_fd(connector, message, fd, client, ret_problem);
-        connector_open(message, client, &opened_fd, &result);
+        connector_open(message, &opened_fd, &result);
         connector_log(connector, client, NULL, &result);
         r = connector_answer(connector, message->ticket, &result, opened_fd);
         if (r < 0)

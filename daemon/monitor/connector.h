@@ -10,6 +10,7 @@
 #include "daemon/link.h"
 #include "daemon/monitor/journal.h"
 #include "daemon/monitor/outbox.h"
+#include "daemon/monitor/rulings.h"
 
 #define CONNECTOR_CONNECTS_MAX 4096u /* in progress at once, where there are descriptors for so many */
 
@@ -17,6 +18,7 @@ struct connector {
         sd_event *event;         /* borrowed */
         struct outbox *outbox;   /* borrowed: where answers go */
         struct journal *journal; /* borrowed */
+        struct rulings *rulings; /* borrowed */
         struct list connects;
         unsigned n_connects;
         unsigned n_connects_max;
@@ -28,12 +30,13 @@ struct connector_client {
         uint64_t session;
         pid_t pid;
         uid_t uid;
-        const char *unit; /* borrowed, or NULL */
+        const char *unit;               /* borrowed, or NULL */
+        struct rulings_client *rulings; /* borrowed while the request is taken; NULL where it is not known */
 };
 
 /* n_connects_max: connects that may be in progress at once; each holds a descriptor. */
 void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal,
-                    unsigned n_connects_max);
+                    struct rulings *rulings, unsigned n_connects_max);
 
 /* Gives up what is in progress; nobody is answered. Takes a zeroed connector. */
 void connector_deinit(struct connector *connector);
@@ -51,6 +54,9 @@ bool connector_wants(uint32_t kind);
  */
 int connector_handle(struct connector *connector, const struct link_message *message, int fd,
                      const struct connector_client *client, const char **ret_problem);
+
+/* What a journal line about a request that was refused says of its client. */
+struct journal_fields connector_describe(const struct connector_client *client, int error);
 
 /* Closes a descriptor that a worker sent, without lingering. Returns -1. */
 int connector_close(int fd);

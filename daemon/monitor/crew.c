@@ -35,6 +35,7 @@
 #include "base/cleanup.h"
 #include "base/time.h"
 #include "daemon/monitor/events.h"
+#include "proto/address.h"
 
 #define CREW_MESSAGES_PER_VISIT 64
 #define CREW_FILES_RESERVED 512 /* descriptors for all but connects: links, queues of descriptors, the lobby */
@@ -43,13 +44,14 @@
 #define CREW_OUTBOX_PAUSE 64 /* messages that wait for a worker before no more of its requests are read */
 
 void crew_init(struct crew *crew, sd_event *event, struct journal *journal, struct shards *shards,
-               const struct spawn_worker *spawn, unsigned n_members, uint64_t n_files) {
+               struct rulings *rulings, const struct spawn_worker *spawn, unsigned n_members, uint64_t n_files) {
         uint64_t reserved = n_files / 2 < CREW_FILES_RESERVED ? n_files / 2 : CREW_FILES_RESERVED;
         uint64_t share = (n_files - reserved) / n_members;
 
         *crew = (struct crew){ .event = event, .journal = journal, .shards = shards, .n_members = n_members };
+        crew->rulings = rulings;
         crew->spawn = *spawn;
-        names_init(&crew->names, event, journal);
+        names_init(&crew->names, event, journal, rulings);
         lookout_init(&crew->lookout, event, journal);
         crew->n_connects_max = share < CONNECTOR_CONNECTS_MAX ? (unsigned) share : CONNECTOR_CONNECTS_MAX;
         for (unsigned i = 0; i < n_members; i++)
@@ -215,11 +217,12 @@ static void crew_take_request(struct crew_member *member, const struct link_mess
                 client.pid = session->pid;
                 client.uid = session->shard->uid;
                 client.unit = session->shard->unit;
+                client.rulings = session->client;
         }
         if (message->kind == LINK_RESOLVE)
-                r = names_ask(&member->crew->names, &member->outbox, message, client.uid, &problem);
+                r = names_ask(&member->crew->names, &member->outbox, message, &client, &problem);
         else if (message->kind == LINK_LOOK)
-                r = lookout_ask(&member->crew->lookout, &member->outbox, message, client.uid, &problem);
+                r = lookout_ask(&member->crew->lookout, &member->outbox, message, &client, &problem);
         else
                 r = connector_handle(&member->connector, message, fd, &client, &problem);
         /* A ticket is that of a connect, a name or a look: whoever does not know it does nothing. */
@@ -229,6 +232,31 @@ static void crew_take_request(struct crew_member *member, const struct link_mess
         }
         if (r == -EBADMSG)
                 crew_condemn(member, "sent %s", problem);
+}
+
+/* What a worker has refused by itself. */
+static void crew_take_denied(struct crew_member *member, const struct link_message *message) {
+        uint64_t number = message->body.denied.session;
+        const struct shards_session *session = shards_session(member->crew->shards, member->index, number);
+        char remote[ADDRESS_TEXT_SIZE], more[64] = "";
+        struct journal_fields fields = {
+                .message_id = EVENT_REQUEST_REFUSED,
+                .session = number,
+                .error = -EACCES,
+                .remote = address_format(&message->body.denied.address, remote),
+                .rule = message->text,
+        };
+
+        if (!session)
+                return;
+        fields.has_client = true;
+        fields.client_pid = session->pid;
+        fields.client_uid = session->shard->uid;
+        fields.client_unit = session->shard->unit;
+        if (message->body.denied.n_more > 0)
+                snprintf(more, sizeof(more), "; %u more were not told", message->body.denied.n_more);
+        journal_write(member->crew->journal, LOG_NOTICE, &fields, "send to %s: the policy does not allow this: %s%s",
+                      remote, message->text, more);
 }
 
 /* Requests that come without a descriptor, and that the connector knows nothing of. */
@@ -249,6 +277,9 @@ static void crew_take(struct crew_member *member, const struct link_message *mes
         switch (message->kind) {
         case LINK_READY:
                 crew_take_ready(member, message);
+                break;
+        case LINK_DENIED:
+                crew_take_denied(member, message);
                 break;
         case LINK_CHANNEL_OPEN:
         case LINK_CHANNEL_CLOSED:
@@ -320,7 +351,11 @@ static int crew_watch(struct crew_member *member) {
         r = outbox_init(&member->outbox, event, member->link_fd);
         if (r < 0)
                 return r;
-        connector_init(&member->connector, event, &member->outbox, member->crew->journal, member->crew->n_connects_max);
+        connector_init(&member->connector, event, &member->outbox, member->crew->journal, member->crew->rulings,
+                       member->crew->n_connects_max);
+        r = rulings_tell_facts(member->crew->rulings, &member->outbox);
+        if (r < 0)
+                return r;
         r = sd_event_add_io(event, &member->link_source, member->link_fd, EPOLLIN, crew_on_link, member);
         if (r < 0)
                 return r;
@@ -456,13 +491,41 @@ int crew_pick(const struct crew *crew, uid_t uid, const char *unit) {
         return best;
 }
 
-int crew_give(struct crew *crew, unsigned index, const struct link_message *message, int take_fd) {
-        int r = outbox_push(&crew->members[index].outbox, message, take_fd, OUTBOX_CHANNELS_MAX);
+int crew_give(struct crew *crew, unsigned index, const struct link_message *message,
+              const struct rulings_client *client, int take_fd) {
+        struct outbox *outbox = &crew->members[index].outbox;
+        int r;
+
+        r = outbox->n_queued < OUTBOX_CHANNELS_MAX ? rulings_tell_client(client, outbox, true) : -EAGAIN;
+        if (r >= 0)
+                r = outbox_push(outbox, message, take_fd, OUTBOX_MAX);
 
         return r == -EAGAIN ? -ENOBUFS : r;
 }
 
+void crew_tell_rulings(struct crew *crew) {
+        list_for_each(link, &crew->rulings->clients) {
+                const struct rulings_client *client = list_entry(link, struct rulings_client, link);
+                struct outbox *outbox = &crew->members[client->worker].outbox;
+
+                /* A worker that goes on by the old rules would be worse than none. */
+                if (rulings_tell_client(client, outbox, false) < 0)
+                        outbox_fail(outbox);
+        }
+}
+
+static void crew_tell_facts(struct crew *crew) {
+        if (!crew->rulings->facts.has_news)
+                return;
+        crew->rulings->facts.has_news = false;
+        for (unsigned i = 0; i < crew->n_members; i++)
+                if (crew->members[i].state != CREW_OFF &&
+                    rulings_tell_facts(crew->rulings, &crew->members[i].outbox) < 0)
+                        outbox_fail(&crew->members[i].outbox);
+}
+
 void crew_settle(struct crew *crew) {
+        crew_tell_facts(crew);
         for (unsigned i = 0; i < crew->n_members; i++) {
                 struct crew_member *member = &crew->members[i];
                 bool is_deaf = member->outbox.n_queued >= CREW_OUTBOX_PAUSE;

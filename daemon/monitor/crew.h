@@ -50,6 +50,7 @@ struct crew {
         sd_event *event;         /* borrowed */
         struct journal *journal; /* borrowed */
         struct shards *shards;   /* borrowed */
+        struct rulings *rulings; /* borrowed */
         struct spawn_worker spawn;
         struct names names;
         struct lookout lookout;
@@ -69,7 +70,7 @@ struct crew {
  * n_files: descriptors that this process may have, of which connects in progress may use up most.
  */
 void crew_init(struct crew *crew, sd_event *event, struct journal *journal, struct shards *shards,
-               const struct spawn_worker *spawn, unsigned n_members, uint64_t n_files);
+               struct rulings *rulings, const struct spawn_worker *spawn, unsigned n_members, uint64_t n_files);
 
 /* Kills who is left, without waiting for an end that anybody would report. Takes a zeroed crew. */
 void crew_deinit(struct crew *crew);
@@ -85,13 +86,17 @@ int crew_start(struct crew *crew);
 int crew_pick(const struct crew *crew, uid_t uid, const char *unit);
 
 /*
- * Hands a connection to a worker.
+ * Hands a connection to a worker, which is told before what the policy says of its client.
  *
  * take_fd: taken on success.
  *
  * Returns 0; -EPIPE when the worker is gone; or -ENOBUFS when it is behind.
  */
-int crew_give(struct crew *crew, unsigned index, const struct link_message *message, int take_fd);
+int crew_give(struct crew *crew, unsigned index, const struct link_message *message,
+              const struct rulings_client *client, int take_fd);
+
+/* Tells the workers what the policy says since it was read again. */
+void crew_tell_rulings(struct crew *crew);
 
 /* Looks after what no event of its own tells: called after each dispatch of the loop. */
 void crew_settle(struct crew *crew);

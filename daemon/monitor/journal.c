@@ -25,6 +25,7 @@
 #include <unistd.h>
 
 #include "base/time.h"
+#include "daemon/ruling.h"
 
 #define JOURNAL_LINE_SIZE 1024
 #define JOURNAL_FIELD_SIZE 256
@@ -84,6 +85,8 @@ static void journal_add_fields(struct journal_packet *packet, const struct journ
                 journal_add(packet, "OVERLAPD_ERRNO=%d", fields->error < 0 ? -fields->error : fields->error);
         if (fields->remote)
                 journal_add(packet, "REMOTE=%s", fields->remote);
+        if (fields->rule)
+                journal_add(packet, "RULE=%s", fields->rule);
 }
 
 static int journal_send(int priority, const struct journal_fields *fields, const char *line) {
@@ -134,10 +137,12 @@ static void journal_open_window(struct journal *journal, uint64_t now) {
         journal->n_in_window = 0;
         journal->n_suppressed = 0;
         memset(journal->users, 0, sizeof(journal->users));
+        memset(journal->causes, 0, sizeof(journal->causes));
         if (n_suppressed == 0)
                 return;
-        snprintf(line, sizeof(line), "%u lines were suppressed: more than %u, or %u about one user, in %u s",
-                 n_suppressed, JOURNAL_WINDOW_LINES, JOURNAL_CLIENT_LINES, JOURNAL_WINDOW_S);
+        snprintf(line, sizeof(line),
+                 "%u lines were suppressed: more than %u, or %u about one user, or %u of these for one rule, in %u s",
+                 n_suppressed, JOURNAL_WINDOW_LINES, JOURNAL_CLIENT_LINES, JOURNAL_CAUSE_LINES, JOURNAL_WINDOW_S);
         journal_put(journal, LOG_WARNING, NULL, line);
         journal->n_in_window++;
 }
@@ -146,13 +151,32 @@ void journal_finish(struct journal *journal) {
         journal_open_window(journal, now_ns());
 }
 
+/*
+ * What one rule refuses again and again to one user must not use up the lines in which the user's other refusals, and
+ * the ends of its connections, are told.
+ */
+static bool journal_charge_cause(struct journal *journal, uid_t uid, const char *rule) {
+        uint64_t cause = ruling_hash(rule) ^ uid;
+        unsigned i = 0;
+
+        while (i < JOURNAL_CAUSES - 1 && journal->causes[i].n_lines > 0 && journal->causes[i].cause != cause)
+                i++;
+        if (journal->causes[i].n_lines >= JOURNAL_CAUSE_LINES)
+                return false;
+        journal->causes[i].cause = cause;
+        journal->causes[i].n_lines++;
+        return true;
+}
+
 /* One user's clients must not use up the lines that everybody else needs. */
-static bool journal_charge_user(struct journal *journal, uid_t uid) {
+static bool journal_charge_user(struct journal *journal, const struct journal_fields *fields) {
+        uid_t uid = fields->client_uid;
         unsigned i = 0;
 
         while (i < JOURNAL_USERS - 1 && journal->users[i].n_lines > 0 && journal->users[i].uid != uid)
                 i++;
-        if (journal->users[i].n_lines >= JOURNAL_CLIENT_LINES)
+        if (journal->users[i].n_lines >= JOURNAL_CLIENT_LINES ||
+            (fields->rule && !journal_charge_cause(journal, uid, fields->rule)))
                 return false;
         journal->users[i].uid = uid;
         journal->users[i].n_lines++;
@@ -166,7 +190,7 @@ static bool journal_has_room(struct journal *journal, const struct journal_field
         if (now - journal->window_start_ns >= JOURNAL_WINDOW_S * NS_PER_S)
                 journal_open_window(journal, now);
         if (journal->n_in_window >= JOURNAL_WINDOW_LINES ||
-            (fields && fields->has_client && !journal_charge_user(journal, fields->client_uid))) {
+            (fields && fields->has_client && !journal_charge_user(journal, fields))) {
                 journal->n_suppressed++;
                 return false;
         }

@@ -13,6 +13,8 @@
 #define JOURNAL_WINDOW_LINES 200u /* lines that may be written in one window */
 #define JOURNAL_WINDOW_S 10u
 #define JOURNAL_CLIENT_LINES 20u /* of these, about the clients of one user */
+#define JOURNAL_CAUSE_LINES 5u   /* of these, because of one rule of the policy */
+#define JOURNAL_CAUSES 32u       /* users and rules that are told apart; the rest shares the last place */
 #define JOURNAL_USERS 16u        /* users that are told apart; the rest shares the last place */
 
 enum journal_target {
@@ -26,6 +28,10 @@ struct journal {
         uint64_t window_start_ns;
         unsigned n_in_window;
         unsigned n_suppressed;
+        struct {
+                uint64_t cause;
+                unsigned n_lines;
+        } causes[JOURNAL_CAUSES]; /* likewise */
         struct {
                 uid_t uid;
                 unsigned n_lines;
@@ -42,6 +48,7 @@ struct journal_fields {
         const char *client_unit;
         int error;          /* -errno */
         const char *remote; /* the network address that it is about */
+        const char *rule;   /* of the policy, that decided */
 };
 
 /* Returns the place where lines go unless somebody asks: the journal when stderr leads there, else stderr. */
@@ -51,8 +58,8 @@ void journal_init(struct journal *journal, enum journal_target target, int max_p
 
 /*
  * Writes one line. More than JOURNAL_WINDOW_LINES within JOURNAL_WINDOW_S, or JOURNAL_CLIENT_LINES about one user's
- * clients, are counted instead, and the count is written with the first line of a later window. Control characters in
- * the text are replaced. Keeps errno.
+ * clients, or JOURNAL_CAUSE_LINES of these because of one rule, are counted instead, and the count is written with the
+ * first line of a later window. Control characters in the text are replaced. Keeps errno.
  *
  * fields: what the line is about, or NULL.
  */

@@ -24,6 +24,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <grp.h>
+#include <poll.h>
 #include <stdio.h>
 #include <string.h>
 #include <sys/socket.h>
@@ -32,16 +33,36 @@
 #include <systemd/sd-login.h>
 
 #include "base/cleanup.h"
+#include "base/kernel-compat.h"
 #include "proto/channel.h"
 #include "proto/layout.h"
 #include "proto/message.h"
 #include "proto/overlapd.pb-c.h"
 
 #define LISTENER_GROUP "overlapd"
+#define LISTENER_GROUPS_MAX 1024u
 
 void listener_peer_deinit(struct listener_peer *peer) {
         peer->fd = fd_close(peer->fd);
         free(take_ptr(peer->unit));
+        free(take_ptr(peer->cgroup));
+        free(take_ptr(peer->groups));
+        peer->n_groups = 0;
+}
+
+/* The network namespace of a socket; that of an accepted one is its client's. 0: it cannot be told. */
+static uint64_t listener_netns(int fd) {
+        uint64_t cookie = 0;
+        socklen_t len = sizeof(cookie);
+
+        return getsockopt(fd, SOL_SOCKET, SO_NETNS_COOKIE, &cookie, &len) < 0 ? 0 : cookie;
+}
+
+/* That of this process, whoever made the listening socket. */
+static uint64_t listener_own_netns(void) {
+        _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        return fd < 0 ? 0 : listener_netns(fd);
 }
 
 /* Whether somebody listens at this address. Returns 1, 0 or -errno. */
@@ -150,7 +171,8 @@ int listener_open(struct listener *listener, const char *path, bool is_private, 
                 return -ENAMETOOLONG;
         }
         strcpy(address.sun_path, path);
-        *listener = (struct listener){ .fd = -1, .spare_fd = -1, .is_private = is_private };
+        *listener =
+                (struct listener){ .fd = -1, .spare_fd = -1, .is_private = is_private, .netns = listener_own_netns() };
         strcpy(listener->path, path);
         error[0] = '\0';
         r = listener_make(listener, &address, error);
@@ -175,7 +197,7 @@ int listener_adopt(struct listener *listener, int take_fd) {
         flags = fcntl(take_fd, F_GETFL);
         if (flags < 0 || fcntl(take_fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(take_fd, F_SETFD, FD_CLOEXEC) < 0)
                 return -errno;
-        *listener = (struct listener){ .fd = -1, .spare_fd = -1 };
+        *listener = (struct listener){ .fd = -1, .spare_fd = -1, .netns = listener_own_netns() };
         r = listener_open_spare(listener);
         if (r < 0)
                 return r;
@@ -204,18 +226,57 @@ static void listener_shed(struct listener *listener) {
         listener_open_spare(listener);
 }
 
-static int listener_identify(int fd, struct listener_peer *peer) {
+static int listener_identify_groups(int fd, struct listener_peer *peer) {
+        gid_t groups[LISTENER_GROUPS_MAX];
+        socklen_t len = sizeof(groups);
+
+        /* Of who has more, none counts: a rule about some would not tell them apart from those that are missing. */
+        if (getsockopt(fd, SOL_SOCKET, SO_PEERGROUPS, groups, &len) < 0 || len == 0)
+                return 0;
+        peer->groups = malloc(len);
+        if (!peer->groups)
+                return -ENOMEM;
+        memcpy(peer->groups, groups, len);
+        peer->n_groups = len / sizeof(*groups);
+        return 0;
+}
+
+/*
+ * Unit and control group are read from the process of that number. Whoever connects, hands the connection on and ends
+ * could have them read from another process that got his number since then: they count only if he lives, still. Before
+ * Linux 6.5 that cannot be told.
+ */
+static void listener_identify_group(int fd, struct listener_peer *peer) {
+        struct pollfd process = { .fd = -1, .events = POLLIN };
+        _cleanup_fd_ int process_fd = -1;
+        socklen_t len = sizeof(process_fd);
+        bool is_told;
+
+        is_told = getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process_fd, &len) == 0 || errno != ENOPROTOOPT;
+        if (sd_peer_get_unit(fd, &peer->unit) < 0)
+                peer->unit = NULL;
+        if (sd_peer_get_cgroup(fd, &peer->cgroup) < 0)
+                peer->cgroup = NULL;
+        process.fd = process_fd;
+        if (!is_told || (process_fd >= 0 && poll(&process, 1, 0) == 0))
+                return;
+        free(take_ptr(peer->unit));
+        free(take_ptr(peer->cgroup));
+}
+
+static int listener_identify(const struct listener *listener, int fd, struct listener_peer *peer) {
         struct ucred credentials;
         socklen_t len = sizeof(credentials);
+        uint64_t netns = listener_netns(fd);
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &len) < 0)
                 return -errno;
         peer->pid = credentials.pid;
         peer->uid = credentials.uid;
         peer->gid = credentials.gid;
-        if (sd_peer_get_unit(fd, &peer->unit) < 0)
-                peer->unit = NULL;
-        return 0;
+        listener_identify_group(fd, peer);
+        peer->is_elsewhere = netns == 0 || netns != listener->netns;
+        return listener_identify_groups(fd, peer);
 }
 
 int listener_accept(struct listener *listener, struct listener_peer *ret_peer) {
@@ -229,14 +290,13 @@ int listener_accept(struct listener *listener, struct listener_peer *ret_peer) {
                         listener_shed(listener);
                 return r == -ECONNABORTED || r == -EINTR ? -EAGAIN : r;
         }
-        r = listener_identify(peer.fd, &peer);
+        r = listener_identify(listener, peer.fd, &peer);
         if (r < 0)
                 return r;
         if (listener->is_private && peer.uid != 0 && peer.uid != geteuid())
                 return -EPERM;
         *ret_peer = peer;
-        peer.fd = -1;
-        peer.unit = NULL;
+        peer = (struct listener_peer){ .fd = -1 };
         return 0;
 }
 

@@ -5,6 +5,8 @@
 /* The Unix socket that clients connect to. */
 
 #include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
 #include <sys/types.h>
 #include <sys/un.h>
 
@@ -12,6 +14,7 @@
 
 struct listener {
         int fd;
+        uint64_t netns; /* the cookie of this process's network namespace; 0: it cannot be told */
         int spare_fd; /* given up for an instant when there is no descriptor left, to take a connection off the queue */
         char path[sizeof(((struct sockaddr_un *) NULL)->sun_path) + 1];
         dev_t device; /* of the socket file that we made */
@@ -26,7 +29,11 @@ struct listener_peer {
         pid_t pid;
         uid_t uid;
         gid_t gid;
-        char *unit; /* of systemd, or NULL */
+        char *unit;    /* of systemd, or NULL */
+        char *cgroup;  /* or NULL */
+        gid_t *groups; /* beside gid */
+        size_t n_groups;
+        bool is_elsewhere; /* in another network namespace than this process, or in one that cannot be told */
 };
 
 void listener_peer_deinit(struct listener_peer *peer);

@@ -28,7 +28,6 @@
 #include <sys/epoll.h>
 
 #include "base/cleanup.h"
-#include "daemon/monitor/policy.h"
 #include "proto/address.h"
 
 #define LOOKOUT_GROUPS (RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)
@@ -512,16 +511,16 @@ static bool lookout_check(const struct link_message *message) {
                address->family == family && address_to_kernel(address, &kernel, &len) == 0;
 }
 
-int lookout_ask(struct lookout *lookout, struct outbox *outbox, const struct link_message *message, uid_t uid,
-                const char **ret_problem) {
-        struct policy_request request = { .act = POLICY_LOOK, .uid = uid };
+int lookout_ask(struct lookout *lookout, struct outbox *outbox, const struct link_message *message,
+                const struct connector_client *client, const char **ret_problem) {
         int r;
 
         if (!lookout_check(message)) {
                 *ret_problem = "a question about addresses or routes that is none";
                 return -EBADMSG;
         }
-        if (!policy_allows(&request))
+        /* Whoever is in the same network sees the same. */
+        if (!client->rulings || (client->rulings->subject.is_elsewhere && !rulings_has_grant(client->rulings)))
                 return outbox_refuse(outbox, message->ticket, -EACCES, OVL_REASON_DENIED);
         switch (message->body.look.code) {
         case OVL_IOCTL_INTERFACE_LIST:
@@ -531,7 +530,7 @@ int lookout_ask(struct lookout *lookout, struct outbox *outbox, const struct lin
                 r = lookout_query(lookout, outbox, message);
                 break;
         default:
-                r = lookout_watch(lookout, outbox, message, uid);
+                r = lookout_watch(lookout, outbox, message, client->uid);
                 break;
         }
         lookout_rest(lookout);

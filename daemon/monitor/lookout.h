@@ -9,6 +9,7 @@
 
 #include "base/list.h"
 #include "daemon/link.h"
+#include "daemon/monitor/connector.h"
 #include "daemon/monitor/journal.h"
 #include "daemon/monitor/netlink.h"
 #include "daemon/monitor/outbox.h"
@@ -46,8 +47,8 @@ void lookout_deinit(struct lookout *lookout);
  * Returns 0; -EBADMSG and a static text when no honest worker would have sent this; or another -errno when the answer
  * could not be given.
  */
-int lookout_ask(struct lookout *lookout, struct outbox *outbox, const struct link_message *message, uid_t uid,
-                const char **ret_problem);
+int lookout_ask(struct lookout *lookout, struct outbox *outbox, const struct link_message *message,
+                const struct connector_client *client, const char **ret_problem);
 
 /* Ends a wait for a change: it is answered with -ECANCELED. A ticket that names nothing was answered already. */
 void lookout_cancel(struct lookout *lookout, struct outbox *outbox, uint64_t ticket);

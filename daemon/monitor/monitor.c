@@ -41,7 +41,7 @@
 #include "daemon/monitor/journal.h"
 #include "daemon/monitor/listener.h"
 #include "daemon/monitor/lobby.h"
-#include "daemon/monitor/policy.h"
+#include "daemon/monitor/rulings.h"
 #include "daemon/monitor/shards.h"
 #include "daemon/monitor/spawn.h"
 
@@ -60,6 +60,7 @@ struct monitor {
         const struct monitor_options *options; /* borrowed */
         struct journal journal;
         struct shards shards;
+        struct rulings rulings;
         struct listener listener;
         struct crew crew;
         sd_event *event;
@@ -92,6 +93,7 @@ static void monitor_deinit(struct monitor *monitor) {
         sd_event_source_disable_unref(monitor->lobby_timer);
         listener_close(&monitor->listener);
         shards_deinit(&monitor->shards);
+        rulings_deinit(&monitor->rulings);
         if (monitor->directory[0] != '\0')
                 rmdir(monitor->directory);
         sd_event_unref(monitor->event);
@@ -147,12 +149,6 @@ static void monitor_refuse(struct monitor *monitor, const struct listener_peer *
         listener_refuse(peer->fd, text);
 }
 
-static bool monitor_permits(enum policy_act act, const struct listener_peer *peer) {
-        struct policy_request request = { .act = act, .uid = peer->uid, .unit = peer->unit };
-
-        return policy_allows(&request);
-}
-
 /* Gives the connection to a worker. On success its descriptor is the worker's. Returns -EAGAIN when to ask again. */
 static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer, const char **ret_text) {
         struct link_message message = { .kind = LINK_CHANNEL };
@@ -170,18 +166,22 @@ static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer
         r = shards_add(&monitor->shards, peer->uid, peer->unit, peer->pid, (unsigned) worker, &channel);
         if (r < 0)
                 return r;
+        r = rulings_ref(&monitor->rulings, peer, (unsigned) worker, &channel->client);
+        if (r < 0) {
+                shards_remove(&monitor->shards, channel);
+                return r;
+        }
         message.body.peer = (struct link_peer){
                 .channel = channel->number,
                 .shard = channel->shard->number,
                 .uid = peer->uid,
                 .gid = peer->gid,
                 .pid = peer->pid,
-                .may_use_unix = policy_allows_unix(peer->uid),
+                .ruling = channel->client->number,
+                .may_bring_unix = peer->uid == geteuid(),
                 .may_not_open = !may_open,
-                .may_not_adopt = !monitor_permits(POLICY_ADOPT, peer),
-                .may_not_export = !monitor_permits(POLICY_EXPORT, peer),
         };
-        r = crew_give(&monitor->crew, (unsigned) worker, &message, peer->fd);
+        r = crew_give(&monitor->crew, (unsigned) worker, &message, channel->client, peer->fd);
         if (r < 0) {
                 shards_remove(&monitor->shards, channel);
                 return r == -EPIPE ? -EAGAIN : r;
@@ -317,12 +317,14 @@ static int monitor_on_end_signal(sd_event_source *source, const struct signalfd_
 
 static bool monitor_needs_restart(const struct config *now, const struct config *next) {
         return strcmp(now->socket, next->socket) != 0 || strcmp(now->engine, next->engine) != 0 ||
-               now->n_workers != next->n_workers || now->poll_us != next->poll_us;
+               now->n_workers != next->n_workers || now->poll_us != next->poll_us ||
+               strcmp(now->policy, next->policy) != 0;
 }
 
 static void monitor_reload(struct monitor *monitor) {
         const struct monitor_options *options = monitor->options;
         _cleanup_free_ char *errors = NULL;
+        char policy[RULINGS_WHY_SIZE];
         struct config config;
         int r;
 
@@ -335,9 +337,18 @@ static void monitor_reload(struct monitor *monitor) {
                         return;
                 }
         }
+        r = rulings_load(&monitor->rulings, &errors);
+        if (r < 0) {
+                journal_write(&monitor->journal, LOG_ERR, NULL, "nothing was reloaded, the policy is as before: %s",
+                              errors ? errors : strerror(-r));
+                return;
+        }
+        crew_tell_rulings(&monitor->crew);
         if (!options->is_log_given)
                 monitor->journal.target = config.log;
-        journal_write(&monitor->journal, LOG_INFO, NULL, "reloaded: only where lines are written can change%s",
+        journal_write(&monitor->journal, LOG_NOTICE, NULL, "reloaded: %s", rulings_describe(&monitor->rulings, policy));
+        journal_write(&monitor->journal, LOG_INFO, NULL,
+                      "reloaded: of the settings only where lines are written can change%s",
                       monitor_needs_restart(&options->config, &config)
                               ? "; the other settings differ from the file or were given on the command line and stay"
                               : "");
@@ -384,6 +395,7 @@ static const struct crew_member *monitor_first_ready(const struct monitor *monit
 
 static int monitor_serve(struct monitor *monitor) {
         const struct crew_member *first = monitor_first_ready(monitor);
+        char policy[RULINGS_WHY_SIZE];
         struct journal_fields fields = { .message_id = EVENT_START };
 
         monitor->state = MONITOR_SERVING;
@@ -392,7 +404,7 @@ static int monitor_serve(struct monitor *monitor) {
                       monitor->crew.n_members);
         if (monitor_is_private(monitor))
                 return monitor_start_command(monitor);
-        journal_write(&monitor->journal, LOG_NOTICE, NULL, "%s", policy_text());
+        journal_write(&monitor->journal, LOG_NOTICE, NULL, "%s", rulings_describe(&monitor->rulings, policy));
         sd_notifyf(0, "READY=1\nSTATUS=Serving at %s: engine %s (%s)", monitor->listener.path, first->engine,
                    first->engine_reason);
         return 0;
@@ -514,6 +526,18 @@ static void monitor_raise_files(struct monitor *monitor) {
         setrlimit(RLIMIT_NOFILE, &limit);
 }
 
+/* Without its rules a daemon does not start: neither would it be right to allow all, nor to refuse all. */
+static int monitor_load_policy(struct monitor *monitor) {
+        _cleanup_free_ char *errors = NULL;
+        int r;
+
+        r = rulings_load(&monitor->rulings, &errors);
+        if (r < 0)
+                journal_write(&monitor->journal, LOG_ERR, NULL, "the policy cannot be used: %s",
+                              errors ? errors : strerror(-r));
+        return r;
+}
+
 static int monitor_init(struct monitor *monitor, const struct monitor_options *options) {
         const struct config *config = &options->config;
         struct spawn_worker spawn = {
@@ -536,8 +560,12 @@ static int monitor_init(struct monitor *monitor, const struct monitor_options *o
         r = sd_event_new(&monitor->event);
         if (r < 0)
                 return r;
-        crew_init(&monitor->crew, monitor->event, &monitor->journal, &monitor->shards, &spawn, config->n_workers,
-                  monitor->n_files.rlim_max);
+        rulings_init(&monitor->rulings, &options->policy, monitor->event, &monitor->journal);
+        crew_init(&monitor->crew, monitor->event, &monitor->journal, &monitor->shards, &monitor->rulings, &spawn,
+                  config->n_workers, monitor->n_files.rlim_max);
+        r = monitor_load_policy(monitor);
+        if (r < 0)
+                return r;
         r = monitor_add_signals(monitor);
         if (r < 0)
                 return r;

@@ -7,9 +7,11 @@
 #include <stdbool.h>
 
 #include "daemon/monitor/config.h"
+#include "daemon/monitor/rulings.h"
 
 struct monitor_options {
         struct config config;
+        struct rulings_source policy;
         const char *config_path; /* read again on SIGHUP; NULL: none. Borrowed. */
         bool is_config_required;
         bool is_log_given;     /* on the command line: a reload does not change it */

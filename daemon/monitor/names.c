@@ -20,6 +20,7 @@
 #include "daemon/monitor/names.h"
 
 #include <arpa/inet.h>
+#include <ctype.h>
 #include <errno.h>
 #include <signal.h>
 #include <stdio.h>
@@ -31,7 +32,6 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
-#include "daemon/monitor/policy.h"
 #include "daemon/monitor/spawn.h"
 #include "daemon/resolver/query.h"
 #include "proto/address.h"
@@ -51,8 +51,8 @@ struct names_query {
 
 static void names_dispatch(struct names *names);
 
-void names_init(struct names *names, sd_event *event, struct journal *journal) {
-        *names = (struct names){ .event = event, .journal = journal, .fd = -1 };
+void names_init(struct names *names, sd_event *event, struct journal *journal, struct rulings *rulings) {
+        *names = (struct names){ .event = event, .journal = journal, .rulings = rulings, .fd = -1 };
         list_init(&names->waiting);
         list_init(&names->running);
 }
@@ -61,6 +61,15 @@ void names_init(struct names *names, sd_event *event, struct journal *journal) {
 
 static int names_refuse(struct outbox *outbox, uint64_t ticket, int status, uint32_t reason) {
         return outbox ? outbox_refuse(outbox, ticket, status, reason) : 0;
+}
+
+static int names_deny(struct outbox *outbox, uint64_t ticket, const char *why) {
+        struct link_message answer = {
+                .kind = LINK_ANSWER, .ticket = ticket, .status = -EACCES, .reason = OVL_REASON_DENIED
+        };
+
+        snprintf(answer.text, sizeof(answer.text), "%s", why);
+        return outbox_answer(outbox, &answer, -1);
 }
 
 static int names_give(struct outbox *outbox, uint64_t ticket, const struct ovl_address *addresses, uint32_t n) {
@@ -135,6 +144,10 @@ static int names_on_answer(sd_event_source *source, int fd, uint32_t events, voi
                 names_kill(names, "it answered what nobody asked");
                 return 0;
         }
+        /* The worker knows what the name stands for before its client can use it. */
+        if (answer.status == 0 &&
+            rulings_learn(names->rulings, query->query.name, answer.addresses, answer.n_addresses) && query->outbox)
+                rulings_tell_facts(names->rulings, query->outbox);
         if (answer.status == 0)
                 names_give(query->outbox, query->ticket, answer.addresses, answer.n_addresses);
         else
@@ -324,11 +337,30 @@ static int names_enqueue(struct names *names, struct outbox *outbox, uint64_t ti
         return 0;
 }
 
-int names_ask(struct names *names, struct outbox *outbox, const struct link_message *message, uid_t uid,
-              const char **ret_problem) {
-        struct policy_request request = { .act = POLICY_RESOLVE, .uid = uid };
+/* Asks the policy, and tells the journal of a refusal. */
+static bool names_may_ask(struct names *names, const struct resolver_query *query,
+                          const struct connector_client *client, char why[RULINGS_WHY_SIZE]) {
+        char name[sizeof(query->name) + 1];
+        struct ruling_question question = { .act = RULING_RESOLVE, .name = name };
+        struct journal_fields fields = connector_describe(client, -EACCES);
+        size_t len = strnlen(query->name, sizeof(query->name));
+
+        for (size_t i = 0; i < len; i++)
+                name[i] = (char) tolower((unsigned char) query->name[i]);
+        name[len > 0 && name[len - 1] == '.' ? len - 1 : len] = '\0';
+        if (rulings_allow(names->rulings, client->rulings, &question, why))
+                return true;
+        fields.remote = name;
+        fields.rule = strchr(why, ':') + 2;
+        journal_write(names->journal, LOG_NOTICE, &fields, "resolve %s: %s", name, why);
+        return false;
+}
+
+int names_ask(struct names *names, struct outbox *outbox, const struct link_message *message,
+              const struct connector_client *client, const char **ret_problem) {
         struct resolver_query query;
         struct ovl_address address;
+        char why[RULINGS_WHY_SIZE];
         uint32_t n;
         int r;
 
@@ -338,9 +370,9 @@ int names_ask(struct names *names, struct outbox *outbox, const struct link_mess
         if (names_read_address(&query, &address, &n))
                 return n > 0 ? names_give(outbox, message->ticket, &address, n)
                              : names_refuse(outbox, message->ticket, -ENOENT, OVL_REASON_NAME_NOT_FOUND);
-        if (!policy_allows(&request))
-                return names_refuse(outbox, message->ticket, -EACCES, OVL_REASON_DENIED);
-        return names_enqueue(names, outbox, message->ticket, uid, &query);
+        if (!names_may_ask(names, &query, client, why))
+                return names_deny(outbox, message->ticket, why);
+        return names_enqueue(names, outbox, message->ticket, client->uid, &query);
 }
 
 /* Takes back those of an outbox: one ticket, or all. answer: whether they are answered. */

@@ -9,6 +9,7 @@
 
 #include "base/list.h"
 #include "daemon/link.h"
+#include "daemon/monitor/connector.h"
 #include "daemon/monitor/journal.h"
 #include "daemon/monitor/outbox.h"
 
@@ -20,6 +21,7 @@
 struct names {
         sd_event *event;         /* borrowed */
         struct journal *journal; /* borrowed */
+        struct rulings *rulings; /* borrowed */
         struct list waiting;     /* queries that the resolver does not have yet, in order */
         struct list running;     /* that it has */
         unsigned n_pending;      /* of both */
@@ -32,7 +34,7 @@ struct names {
         sd_event_source *tick; /* while queries are pending */
 };
 
-void names_init(struct names *names, sd_event *event, struct journal *journal);
+void names_init(struct names *names, sd_event *event, struct journal *journal, struct rulings *rulings);
 
 /* Kills the resolver and waits for its end; nobody is answered. Takes a zeroed structure. */
 void names_deinit(struct names *names);
@@ -46,8 +48,8 @@ void names_deinit(struct names *names);
  * Returns 0; -EBADMSG and a static text when no honest worker would have sent this; or another -errno when the answer
  * could not be given.
  */
-int names_ask(struct names *names, struct outbox *outbox, const struct link_message *message, uid_t uid,
-              const char **ret_problem);
+int names_ask(struct names *names, struct outbox *outbox, const struct link_message *message,
+              const struct connector_client *client, const char **ret_problem);
 
 /* Ends a query: it is answered with -ECANCELED. A ticket that names nothing was answered already. */
 void names_cancel(struct names *names, struct outbox *outbox, uint64_t ticket);

@@ -57,6 +57,7 @@ static struct shards_session *shards_session_release(struct shards_session *sess
                 return NULL;
         list_unlink(&session->link);
         user->n_sessions--;
+        rulings_unref(session->client);
         free(session);
         return NULL;
 }
@@ -250,6 +251,8 @@ int shards_open(struct shards *shards, struct shards_channel *channel, uint64_t 
                 if (r < 0)
                         return r;
                 channel->session->n_channels++;
+                if (!channel->session->client)
+                        channel->session->client = rulings_ref_again(channel->client);
         }
         channel->is_open = true;
         channel->user->n_unopened--;
@@ -270,6 +273,7 @@ void shards_remove(struct shards *shards, struct shards_channel *channel) {
                 channel->session->n_channels--;
                 shards_session_release(channel->session, user);
         }
+        rulings_unref(channel->client);
         free(channel);
         shard->n_channels--;
         shard_release(shard);

@@ -10,6 +10,7 @@
 
 #include "base/list.h"
 #include "base/slots.h"
+#include "daemon/monitor/rulings.h"
 
 #define SHARDS_UNOPENED_MAX 32u      /* connections that did not open yet, of everybody */
 #define SHARDS_UNOPENED_PER_USER 8u  /* of one user */
@@ -39,7 +40,8 @@ struct shards_session {
         uint64_t number;
         struct shard *shard; /* borrowed */
         unsigned n_channels;
-        pid_t pid; /* of the process that opened it */
+        pid_t pid;                     /* of the process that opened it */
+        struct rulings_client *client; /* of its first connection. A reference. */
 };
 
 struct shards_channel {
@@ -49,6 +51,7 @@ struct shards_channel {
         struct shards_session *session; /* borrowed; NULL before the channel is open */
         pid_t pid;
         bool is_open;
+        struct rulings_client *client; /* what the policy says of it: set by whoever adds it. A reference, or NULL. */
 };
 
 struct shards {

@@ -120,6 +120,7 @@ static void serve_request(struct serve *serve) {
                 [OVERLAPD__REQUEST__WHAT_PORT_ASSOCIATE] = { serve_port_associate, 0 },
                 [OVERLAPD__REQUEST__WHAT_CANCEL] = { serve_cancel, 0 },
                 [OVERLAPD__REQUEST__WHAT_STATUS] = { serve_status, 0 },
+                [OVERLAPD__REQUEST__WHAT_DENIED] = { serve_denied, 0 },
                 [OVERLAPD__REQUEST__WHAT_LANE_ADD] = { serve_lane_add, 1 },
                 [OVERLAPD__REQUEST__WHAT_FILE_ADD] = { serve_file_add, 1 },
                 [OVERLAPD__REQUEST__WHAT_FILE_REMOVE] = { serve_file_remove, 0 },

@@ -28,6 +28,7 @@
 #include "base/time.h"
 #include "daemon/worker/lane.h"
 #include "daemon/worker/port.h"
+#include "daemon/worker/rules.h"
 #include "daemon/worker/thread.h"
 
 #define PEER_RETRY_NS (10 * NS_PER_MS)
@@ -104,6 +105,7 @@ struct peer *peer_free(struct peer *peer) {
         list_unlink(&peer->dying);
         list_unlink(&peer->in_session);
         peer_forget_left(peer);
+        rules_unref(peer->rules);
         lane_free(peer->lane);
         peer->engine->ops->detach(peer->engine, &peer->file);
         fd_close(peer->file.fd);

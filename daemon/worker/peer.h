@@ -18,6 +18,7 @@
 
 struct lane;
 struct port;
+struct rules_entry;
 struct session;
 struct thread;
 
@@ -36,8 +37,9 @@ struct peer {
         struct engine *engine; /* borrowed */
         struct reaper *reaper; /* borrowed */
         struct link_peer identity;
-        struct session *session; /* borrowed; NULL before the hello */
-        struct thread *thread;   /* borrowed; one of these two is set with the session */
+        struct rules_entry *rules; /* what the policy says of it. A reference, or NULL: it allows nothing */
+        struct session *session;   /* borrowed; NULL before the hello */
+        struct thread *thread;     /* borrowed; one of these two is set with the session */
         struct port *port;
         struct list in_session; /* or among those that have not said hello */
         uint64_t deadline_ns;   /* of the hello */

@@ -178,7 +178,8 @@ static int post_take_address(struct session *session, struct op *op, const struc
                 message->body.name.address = entry->address;
                 return 0;
         }
-        if (entry->address.family == OVL_FAMILY_UNIX && !session->identity.may_use_unix)
+        if (!rules_allow_send(session->rules, &session->resources->ask, session->number, &entry->address,
+                              session->denied))
                 return refuse(-EACCES, OVL_REASON_DENIED, ret_reason);
         memcpy(datagram_name(op), &kernel, sizeof(kernel));
         op->name_len = len;

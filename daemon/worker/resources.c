@@ -22,6 +22,7 @@ int resources_init(struct resources *resources) {
                 resources_deinit(resources);
                 return -ENOMEM;
         }
+        rules_init(&resources->rules);
         apc_table_init(&resources->apcs);
         list_init(&resources->sessions);
         list_init(&resources->touched);
@@ -43,6 +44,7 @@ void resources_deinit(struct resources *resources) {
         if (resources->handle_pool)
                 munmap(resources->handle_pool, RESOURCES_HANDLES_MAX * sizeof(struct handle));
         resources->handle_pool = NULL;
+        rules_deinit(&resources->rules);
 }
 
 struct socket *resources_take_socket(struct resources *resources) {

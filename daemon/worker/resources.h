@@ -12,6 +12,7 @@
 #include "daemon/worker/engine.h"
 #include "daemon/worker/file.h"
 #include "daemon/worker/reaper.h"
+#include "daemon/worker/rules.h"
 #include "daemon/worker/stats.h"
 
 struct handle;
@@ -34,6 +35,7 @@ struct resources {
         struct files files;
         struct engine_file files_bell; /* what can be read when a piece was */
         struct ask ask;
+        struct rules rules;
         struct apc_table apcs;
         struct stats stats;
         uint64_t turn;

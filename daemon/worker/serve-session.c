@@ -271,3 +271,11 @@ void serve_status(struct serve *serve) {
         reply.status_report = &status_reply;
         serve_send(serve, &reply);
 }
+
+/* A record has no room for the rule. */
+void serve_denied(struct serve *serve) {
+        if (serve->session->denied[0] == '\0')
+                serve_refuse(serve, -ENODATA, OVL_REASON_NONE, "the policy has refused no operation of this session");
+        else
+                serve_refuse(serve, -EACCES, OVL_REASON_DENIED, "%s", serve->session->denied);
+}

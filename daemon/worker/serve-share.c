@@ -203,7 +203,7 @@ static int adoption_check(struct adoption *adoption, int fd, const struct peer *
         r = adoption_check_protocol(adoption, protocol);
         if (r < 0)
                 return r;
-        if (adoption->family == AF_UNIX && !peer->session->identity.may_use_unix)
+        if (adoption->family == AF_UNIX && !peer->session->identity.may_bring_unix)
                 return -EACCES;
         if (adoption->family == AF_UNIX && adoption_is_channel(fd, peer))
                 return adoption_refuse(adoption, "it is a connection to overlapd");
@@ -219,9 +219,7 @@ void serve_socket_adopt(struct serve *serve) {
         int r;
 
         r = adoption_check(&adoption, fd, serve->peer);
-        if (serve->session->identity.may_not_adopt) {
-                serve_refuse(serve, -EACCES, OVL_REASON_DENIED, "the policy does not allow this user to adopt sockets");
-        } else if (r == -EACCES) {
+        if (r == -EACCES) {
                 serve_refuse(serve, r, OVL_REASON_DENIED,
                              "this is a Unix socket, and overlapd adopts those of its own user only: run a daemon of "
                              "your own, with overlapd --private");
@@ -248,13 +246,13 @@ void serve_socket_adopt(struct serve *serve) {
 
 void serve_socket_export(struct serve *serve) {
         struct handle *handle = serve_handle(serve, serve->request->socket_export->socket);
+        char why[RULING_TEXT_SIZE];
         struct call *call;
 
         if (!handle)
                 return;
-        if (serve->session->identity.may_not_export) {
-                serve_refuse(serve, -EACCES, OVL_REASON_DENIED,
-                             "the policy does not allow this user to take sockets out of overlapd");
+        if (!rules_allow_export(serve->session->rules, why)) {
+                serve_refuse(serve, -EACCES, OVL_REASON_DENIED, "the policy does not allow this: %s", why);
                 return;
         }
         if (handle->socket->accept) {

@@ -126,6 +126,7 @@ void serve_lane_add(struct serve *serve);
 void serve_file_add(struct serve *serve);
 void serve_file_remove(struct serve *serve);
 void serve_status(struct serve *serve);
+void serve_denied(struct serve *serve);
 
 void serve_thread_handle_open(struct serve *serve);
 void serve_thread_handle_give(struct serve *serve);

@@ -72,6 +72,7 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
         *session = (struct session){
                 .resources = resources,
                 .identity = *identity,
+                .rules = rules_ref(&resources->rules, identity->ruling),
                 .level = level,
                 .region_bytes.limit = SESSION_REGION_BYTES_MAX,
                 .n_sockets.limit = SESSION_SOCKETS_MAX,
@@ -112,6 +113,7 @@ struct session *session_free(struct session *session) {
                 session->resources->stats.n_sessions--;
         list_unlink(&session->link);
         list_unlink(&session->touched);
+        session->rules = rules_unref(session->rules);
         apc_party_deinit(&session->apcs);
         while ((link = list_pop_front(&session->threads)))
                 free(list_entry(link, struct thread, link));

@@ -40,6 +40,8 @@ struct session {
         struct list touched;         /* among those that may have become empty */
         struct resources *resources; /* borrowed */
         struct link_peer identity;   /* of its first connection */
+        char denied[LINK_TEXT_SIZE]; /* why the policy refused an operation last; empty: it refused none */
+        struct rules_entry *rules;   /* likewise: what the policy says of it. A reference, or NULL */
         uint64_t number;
         uint8_t secret[SESSION_SECRET_SIZE];
         uint32_t level; /* 0 inline, 1 shared, 2 ring */

@@ -180,6 +180,7 @@ static void worker_add_peer(struct worker *worker, int take_fd, const struct lin
                 ask_report(&worker->resources.ask, &report);
                 return;
         }
+        peer->rules = rules_ref(&worker->resources.rules, identity->ruling);
         peer->deadline_ns =
                 now + (now - worker->started_ns < WORKER_FRESH_NS ? WORKER_HELLO_FRESH_NS : WORKER_HELLO_NS);
         list_push_back(&worker->peers, &peer->link);
@@ -371,7 +372,19 @@ static bool worker_bury_peer(struct worker *worker, struct peer *peer) {
 
 /* --- The turn --------------------------------------------------------------------------------------------------- */
 
+/* Why, if it is the policy that says no: the record will not say. */
+static void worker_note_denial(struct ticket *ticket, const struct link_message *message) {
+        struct session *session;
+
+        if (message->reason != OVL_REASON_DENIED || (ticket->owner != TICKET_OP && ticket->owner != TICKET_RESOLVE))
+                return;
+        session = list_entry(ticket, struct op, ticket)->session;
+        if (session)
+                snprintf(session->denied, sizeof(session->denied), "%s", message->text);
+}
+
 static void worker_answer(struct worker *worker, struct ticket *ticket, const struct link_message *message, int fd) {
+        worker_note_denial(ticket, message);
         if (ticket->owner == TICKET_OP) {
                 struct op *op = list_entry(ticket, struct op, ticket);
 
@@ -404,6 +417,12 @@ static void worker_serve_link(struct worker *worker) {
                         break;
                 case LINK_ANSWER:
                         worker_answer(worker, ticket, &message, fd);
+                        break;
+                case LINK_RULING:
+                        rules_take(&worker->resources.rules, &message, fd);
+                        break;
+                case LINK_FACTS:
+                        rules_take_facts(&worker->resources.rules, fd);
                         break;
                 case LINK_ARMED:
                         fd_close(fd);

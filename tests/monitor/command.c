@@ -80,6 +80,21 @@ static void command_checks_configuration(void **state) {
         run_expect(RUN("--check-config", "--config", command_file("absent", NULL)), 1, "absent: No such file");
 }
 
+static void command_checks_the_policy(void **state) {
+        char directory[128];
+
+        snprintf(directory, sizeof(directory), "%s/policy.d", harness_directory());
+        assert_int_equal(mkdir(directory, 0755), 0);
+        command_file("policy.d/10-good.conf", "[allow a]\nUser=*\nAction=connect\n");
+        run_expect(RUN("--check-config", "--policy", directory), 0, "OK\n");
+        command_file("policy.d/20-bad.conf", "[allow b]\nUser=*\nAction=conect\n");
+        run_expect(RUN("--check-config", "--policy", directory), 1,
+                   "policy.d/20-bad.conf:3: Action=conect: must be some of connect, listen, sendto, resolve, export");
+        run_expect(RUN("--policy", directory, "--private", "--", "echo", "ran"), 1, "the policy cannot be used: ");
+        assert_null(strstr(run_said(), "ran\n"));
+        run_expect(RUN("--policy", "mine"), 2, "--policy mine: must be system, own, or the absolute path");
+}
+
 static void private_exits_like_its_command(void **state) {
         run_expect(RUN("--private", "--", "sh", "-c", "exit 7"), 7, NULL);
         assert_string_equal(run_said(), "");
@@ -137,6 +152,7 @@ int main(int argc, char **argv) {
                 { "a program without a name ends", command_without_a_name_is_refused },
                 { "help and version", command_help_and_version },
                 { "--check-config says OK or what is wrong", command_checks_configuration },
+                { "--check-config says what is wrong with the policy", command_checks_the_policy },
                 { "a private instance exits like its command", private_exits_like_its_command },
                 { "a private instance tells its path and leaves nothing", private_tells_where_and_cleans_up },
                 { "a private instance passes signals on", private_passes_signals_on },

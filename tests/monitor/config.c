@@ -3,6 +3,7 @@
 /* A file of settings is taken whole or refused with every mistake named. */
 
 #include "daemon/monitor/config.h"
+#include "daemon/monitor/ini-file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -62,8 +63,9 @@ static struct config config_try(const char *text, const char *expected) {
 }
 
 static void config_takes_every_key(void **state) {
-        struct config config = config_try(
-                "# ours\n[Daemon]\nSocket=/x/y\nEngine = uring\r\nWorkers=3\n\nLog=journal\nPollMicroseconds=0", NULL);
+        struct config config = config_try("# ours\n[Daemon]\nSocket=/x/y\nEngine = "
+                                          "uring\r\nWorkers=3\n\nLog=journal\nPollMicroseconds=0\nPolicy=/p",
+                                          NULL);
 
         assert_string_equal(config.socket, "/x/y");
         assert_string_equal(config.engine, "uring");
@@ -92,6 +94,7 @@ static void config_names_each_mistake(void **state) {
         config_try("[Daemon]\nEngine=poll\n", "2: Engine=poll: must be auto, uring or epoll");
         config_try("[Daemon]\nLog=syslog\n", "2: Log=syslog: must be journal or stderr");
         config_try("[Daemon]\nSocket=run/x\n", "2: Socket=run/x: must be an absolute path");
+        config_try("[Daemon]\nPolicy=none\n", "2: Policy=none: must be system, own, or the absolute path");
         config_try("[Daemon]\nSpeed=9\n", "2: Speed=9: unknown key; known are");
         config_try("[Damon]\nWorkers=1\n", "2: section [Damon], key Workers=: the only section is [Daemon]");
         config_try("Workers=1\n", "1: section [], key Workers=");
@@ -148,12 +151,12 @@ static void config_refuse_file(int expected_r, const char *expected) {
 }
 
 static void config_refuses_what_is_no_safe_file(void **state) {
-        _cleanup_free_ char *big = malloc(CONFIG_FILE_SIZE_MAX + 1);
+        _cleanup_free_ char *big = malloc(INI_FILE_SIZE_MAX + 1);
 
         config_write("[Daemon]\n", 9, 0646);
         config_refuse_file(-EPERM, "mode 0646 lets everybody write it");
-        memset(big, '\n', CONFIG_FILE_SIZE_MAX + 1);
-        config_write(big, CONFIG_FILE_SIZE_MAX + 1, 0644);
+        memset(big, '\n', INI_FILE_SIZE_MAX + 1);
+        config_write(big, INI_FILE_SIZE_MAX + 1, 0644);
         config_refuse_file(-EFBIG, "1048577 bytes");
         assert_int_equal(unlink(config_path()), 0);
         config_refuse_file(-ENOENT, "No such file");

@@ -25,12 +25,27 @@ struct connector_fixture {
         sd_event *event;
         struct journal journal;
         struct outbox outbox;
+        struct rulings rulings; /* of an instance of our own */
+        struct rulings_client *own, *other;
         struct connector connector;
         int ours;
         int theirs;
         unsigned seed;
         uint8_t answers[CONNECTOR_ROUNDS]; /* by ticket */
 };
+
+static void connector_set_up_rulings(struct connector_fixture *fixture) {
+        static const char *const nowhere[] = { NULL };
+        const struct rulings_source source = { .directories = nowhere, .is_own = true };
+        struct listener_peer peer = { .fd = -1, .uid = geteuid() };
+        char *errors;
+
+        rulings_init(&fixture->rulings, &source, fixture->event, &fixture->journal);
+        assert_ok(rulings_load(&fixture->rulings, &errors));
+        assert_ok(rulings_ref(&fixture->rulings, &peer, 0, &fixture->own));
+        peer.uid++;
+        assert_ok(rulings_ref(&fixture->rulings, &peer, 0, &fixture->other));
+}
 
 static void connector_set_up(struct connector_fixture *fixture, unsigned n_max) {
         int pair[2];
@@ -42,11 +57,16 @@ static void connector_set_up(struct connector_fixture *fixture, unsigned n_max) 
         assert_ok(sd_event_new(&fixture->event));
         assert_ok(outbox_init(&fixture->outbox, fixture->event, fixture->ours));
         journal_init(&fixture->journal, JOURNAL_TO_STDERR, LOG_EMERG);
-        connector_init(&fixture->connector, fixture->event, &fixture->outbox, &fixture->journal, n_max);
+        connector_set_up_rulings(fixture);
+        connector_init(&fixture->connector, fixture->event, &fixture->outbox, &fixture->journal, &fixture->rulings,
+                       n_max);
 }
 
 static void connector_tear_down(struct connector_fixture *fixture) {
         connector_deinit(&fixture->connector);
+        rulings_unref(fixture->own);
+        rulings_unref(fixture->other);
+        rulings_deinit(&fixture->rulings);
         outbox_deinit(&fixture->outbox);
         close(fixture->ours);
         close(fixture->theirs);
@@ -137,6 +157,7 @@ static void connector_answers_each_request_once(void **state) {
         const char *problem;
 
         connector_set_up(&fixture, CONNECTOR_CONNECTS_MAX);
+        client.rulings = fixture.own;
         for (uint64_t ticket = 0; ticket < CONNECTOR_ROUNDS; ticket++) {
                 struct link_message message;
                 _cleanup_fd_ int fd = -1;
@@ -187,6 +208,8 @@ static void connector_keeps_unix_sockets_to_its_user(void **state) {
         struct link_message answer;
 
         connector_set_up(&fixture, CONNECTOR_CONNECTS_MAX);
+        own.rulings = fixture.own;
+        other.rulings = fixture.other;
         snprintf((char *) name.host + 1, 12, "ovl-%07u", (unsigned) getpid() % 10000000);
         memcpy(relative.host, "some/relativ", 12);
         none.path_len = 0;
@@ -197,7 +220,7 @@ static void connector_keeps_unix_sockets_to_its_user(void **state) {
 
                 assert_int_equal(connector_ask(&fixture, &other, LINK_BIND, fd, &name, &answer), -EACCES);
                 assert_int_equal(answer.reason, OVL_REASON_DENIED);
-                assert_non_null(strstr(answer.text, "the user that overlapd runs as"));
+                assert_non_null(strstr(answer.text, "the policy does not allow this: no rule allows it"));
                 assert_int_equal(connector_ask(&fixture, &other, LINK_BIND, fd, &none, &answer), -EACCES);
                 assert_int_equal(connector_ask(&fixture, &unknown, LINK_BIND, fd, &name, &answer), -EACCES);
                 assert_int_equal(connector_ask(&fixture, &own, LINK_BIND, fd, &relative, &answer), -EINVAL);
@@ -240,6 +263,7 @@ static void connector_limits_connects(void **state) {
         const char *problem;
 
         connector_set_up(&fixture, 5);
+        client.rulings = fixture.own;
         n_fds = process_count_fds(getpid());
         message.body.name.address = (struct ovl_address){ .family = OVL_FAMILY_INET, .port = ntohs(name.sin_port) };
         memcpy(message.body.name.address.host, &name.sin_addr, 4);

@@ -300,6 +300,8 @@ static void double_listen_to_monitor(struct double_worker *worker) {
         else if (message.kind == LINK_CHANNEL && worker->n_channels < DOUBLE_CHANNELS_MAX)
                 worker->channels[worker->n_channels++] =
                         (struct double_channel){ .fd = fd, .socket_fd = -1, .peer = message.body.peer };
+        else
+                fd_close(fd);
 }
 
 static void double_turn(struct double_worker *worker, const struct pollfd *waits, size_t n_waits) {

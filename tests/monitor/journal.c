@@ -93,8 +93,9 @@ static void journal_floods_are_counted(void **state) {
         for (const char *at = capture.said; (at = strchr(at, '\n')); at++)
                 n_lines++;
         assert_int_equal(n_lines, JOURNAL_WINDOW_LINES + 2);
-        assert_non_null(strstr(capture.said,
-                               "overlapd: 800 lines were suppressed: more than 200, or 20 about one user, in 10 s\n"));
+        assert_non_null(strstr(
+                capture.said, "overlapd: 800 lines were suppressed: more than 200, or 20 about one user, or 5 of these "
+                              "for one rule, in 10 s\n"));
         assert_non_null(strstr(capture.said, "the next window"));
         free(capture.said);
 }
@@ -123,6 +124,32 @@ static void journal_users_are_apart(void **state) {
         free(capture.said);
 }
 
+/* What one rule refuses does not hide what another one does, nor is it hidden for another user. */
+static void journal_causes_are_apart(void **state) {
+        struct journal_fields fields = { .has_client = true, .client_uid = 1000 };
+        struct journal_capture capture;
+        struct journal journal;
+
+        journal_capture_start(&capture);
+        journal_init(&journal, JOURNAL_TO_STDERR, LOG_INFO);
+        for (int i = 0; i < 50; i++) {
+                fields.rule = "a.conf:1: [deny a]";
+                journal_write(&journal, LOG_NOTICE, &fields, "line");
+        }
+        assert_int_equal(journal.n_in_window, JOURNAL_CAUSE_LINES);
+        fields.rule = "a.conf:5: [deny b]";
+        journal_write(&journal, LOG_NOTICE, &fields, "line");
+        fields.rule = NULL;
+        journal_write(&journal, LOG_NOTICE, &fields, "line");
+        fields.rule = "a.conf:1: [deny a]";
+        fields.client_uid = 1001;
+        journal_write(&journal, LOG_NOTICE, &fields, "line");
+        assert_int_equal(journal.n_in_window, JOURNAL_CAUSE_LINES + 3);
+        assert_int_equal(journal.n_suppressed, 50 - JOURNAL_CAUSE_LINES);
+        journal_capture_stop(&capture);
+        free(capture.said);
+}
+
 /* Where there is no journal to write to, nothing is lost: the line goes to stderr. */
 static void journal_finds_its_target(void **state) {
         struct stat status;
@@ -146,6 +173,7 @@ int main(int argc, char **argv) {
                 { "a line stays one line, whatever it quotes", journal_lines_are_clean },
                 { "a flood is suppressed and counted", journal_floods_are_counted },
                 { "one user's lines leave room for others", journal_users_are_apart },
+                { "what one rule refuses is told a few times", journal_causes_are_apart },
                 { "the target follows stderr", journal_finds_its_target },
         };
 

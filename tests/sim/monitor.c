@@ -49,10 +49,14 @@ static void monitor_send(struct world *world, const struct link_message *message
 }
 
 void monitor_give_channel(struct world *world, struct channel *channel, int take_fd) {
-        struct link_message message = { .kind = LINK_CHANNEL };
+        struct link_message message = { .kind = LINK_CHANNEL }, ruling = { .kind = LINK_RULING };
 
+        ruling.body.ruling.number = 1;
+        ruling.body.ruling.is_new = ruling.body.ruling.is_open = 1;
+        monitor_send(world, &ruling, -1);
         channel->monitor_number = ++world->n_monitor_channels;
-        message.body.peer = (struct link_peer){ .channel = channel->monitor_number, .shard = 1, .uid = 1000 };
+        message.body.peer =
+                (struct link_peer){ .channel = channel->monitor_number, .shard = 1, .ruling = 1, .uid = 1000 };
         monitor_send(world, &message, take_fd);
         fd_close(take_fd);
 }

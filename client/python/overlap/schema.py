@@ -36,6 +36,7 @@ MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         26: ("apc_queue", "ApcQueue"),
         27: ("file_add", "FileAdd"),
         28: ("file_remove", "FileRemove"),
+        29: ("denied", "Denied"),
     },
     "Reply": {
         1: ("id", "uint32"),
@@ -222,6 +223,7 @@ MESSAGES: dict[str, dict[int, tuple[str, str]]] = {
         3: ("argument", "uint64"),
     },
     "Status": {},
+    "Denied": {},
     "StatusReply": {
         1: ("engine", "string"),
         2: ("engine_reason", "string"),

@@ -166,6 +166,15 @@ class Session:
         """The counters of the worker that serves this session: the fields of StatusReply."""
         return self.request("status", {}).get("status_report", {})
 
+    def denied(self) -> str:
+        """Why the policy refused an operation of this session last: names the rule. Empty when it refused none."""
+        try:
+            self.request("denied", {})
+        except OverlapError as refusal:
+            if refusal.errno != errno.ENODATA:
+                return refusal.text
+        return ""
+
     # --- Threads, ports, functions --------------------------------------------------------------------------------
 
     def current(self) -> Thread:
