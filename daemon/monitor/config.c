@@ -1,16 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The configuration file: what an administrator writes, and therefore where a mistake must be named, not guessed
- * around.
+ * The settings: from the file, which ini-file.c reads, and from the command line.
  *
  * Invariant: a file is taken whole or not at all. Every error is reported in one pass, with file, line, key, value and
- * what would be allowed; nothing is cut, ignored or rounded.
- *
- * The file is read into memory first, after its type, mode and size were checked on the open descriptor, so that no
- * later change of the path matters. inih then asks for one line after the other: the reader here counts them and stops
- * the parse at what inih would silently cut (a line longer than its buffer), continue (a line that begins with a blank)
- * or misread (a NUL byte).
+ * what would be allowed.
  *
  * Rejected: values that are corrected into their range; unknown keys that are skipped for the sake of newer versions (a
  * misspelt key is far more common, and far more dangerous once the policy lives beside it).
@@ -19,25 +13,14 @@
 #include "daemon/monitor/config.h"
 
 #include <errno.h>
-#include <fcntl.h>
-#include <ini.h>
-#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
-#include <strings.h>
-#include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "daemon/monitor/ini-file.h"
 
 struct config_parse {
         struct config *config;
-        const char *path;
-        FILE *errors; /* borrowed */
-        const char *rest;
-        size_t rest_len;
-        unsigned line;
-        unsigned n_errors;
-        unsigned first_error_line;
         unsigned set_at[CONFIG_N_KEYS]; /* the line that set the key; 0: none */
 };
 
@@ -131,155 +114,40 @@ int config_set(struct config *config, enum config_key key, const char *value, co
         return 0;
 }
 
-__attribute__((format(printf, 2, 3))) static void config_error(struct config_parse *parse, const char *format, ...) {
-        va_list arguments;
-
-        if (parse->n_errors++ == 0)
-                parse->first_error_line = parse->line;
-        fprintf(parse->errors, "%s:%u: ", parse->path, parse->line);
-        va_start(arguments, format);
-        vfprintf(parse->errors, format, arguments);
-        va_end(arguments);
-        fputc('\n', parse->errors);
-}
-
-/* The file's next line, as fgets would give it; NULL at the end and where the parse has to stop. */
-static char *config_read_line(char *to, int size, void *stream) {
-        struct config_parse *parse = stream;
-        const char *end;
-        size_t len;
-
-        if (parse->rest_len == 0)
-                return NULL;
-        parse->line++;
-        end = memchr(parse->rest, '\n', parse->rest_len);
-        len = end ? (size_t) (end - parse->rest) + 1 : parse->rest_len;
-        if (len > (size_t) size - 1) {
-                config_error(parse, "this line has %zu bytes: at most %d are allowed", len, size - 3);
-                return NULL;
-        }
-        if (memchr(parse->rest, '\0', len)) {
-                config_error(parse, "this line contains a NUL byte: write plain text");
-                return NULL;
-        }
-        memcpy(to, parse->rest, len);
-        to[len] = '\0';
-        parse->rest += len;
-        parse->rest_len -= len;
-        if ((to[0] == ' ' || to[0] == '\t') && to[strspn(to, " \t\r\n")] != '\0') {
-                config_error(parse, "this line begins with a blank: begin settings and sections in the first column");
-                strcpy(to, "\n");
-        }
-        return to;
-}
-
-static int config_take(void *data, const char *section, const char *name, const char *value) {
+static void config_take(struct ini_file *file, const char *section, const char *name, const char *value) {
         static const char *const names[CONFIG_N_KEYS] = { "Socket", "Engine", "Workers", "Log", "PollMicroseconds" };
-        struct config_parse *parse = data;
+        struct config_parse *parse = file->data;
         const char *allowed;
-        int r;
 
         if (strcmp(section, "Daemon") != 0) {
-                config_error(parse, "section [%s], key %s=: the only section is [Daemon]", section, name);
-                return 0;
+                ini_file_error(file, "section [%s], key %s=: the only section is [Daemon]", section, name);
+                return;
         }
         for (int key = 0; key < CONFIG_N_KEYS; key++) {
                 if (strcmp(name, names[key]) != 0)
                         continue;
                 if (parse->set_at[key] > 0) {
-                        config_error(parse, "%s=%s: already set in line %u", name, value, parse->set_at[key]);
-                        return 0;
+                        ini_file_error(file, "%s=%s: already set in line %u", name, value, parse->set_at[key]);
+                        return;
                 }
-                parse->set_at[key] = parse->line;
-                r = config_set(parse->config, (enum config_key) key, value, &allowed);
-                if (r < 0)
-                        config_error(parse, "%s=%s: must be %s", name, value, allowed);
-                return r >= 0;
+                parse->set_at[key] = file->line;
+                if (config_set(parse->config, (enum config_key) key, value, &allowed) < 0)
+                        ini_file_error(file, "%s=%s: must be %s", name, value, allowed);
+                return;
         }
-        config_error(parse, "%s=%s: unknown key; known are Socket=, Engine=, Workers=, Log=, PollMicroseconds=", name,
-                     value);
-        return 0;
-}
-
-/* Opens the file and checks what can be checked before a byte is read. */
-static int config_open(const char *path, FILE *errors, size_t *ret_size, int *ret_fd) {
-        _cleanup_fd_ int fd = -1;
-        struct stat status;
-        int r;
-
-        fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK | O_NOCTTY);
-        if (fd < 0 || fstat(fd, &status) < 0) {
-                r = -errno;
-                fprintf(errors, "%s: %s\n", path, strerror(-r));
-                return r;
-        }
-        if (!S_ISREG(status.st_mode)) {
-                fprintf(errors, "%s: not a regular file\n", path);
-                return -EINVAL;
-        }
-        if (status.st_mode & S_IWOTH) {
-                fprintf(errors, "%s: mode %04o lets everybody write it: run chmod o-w\n", path,
-                        (unsigned) status.st_mode & 07777u);
-                return -EPERM;
-        }
-        if (status.st_size > (off_t) CONFIG_FILE_SIZE_MAX) {
-                fprintf(errors, "%s: %lld bytes: at most %u are allowed\n", path, (long long) status.st_size,
-                        CONFIG_FILE_SIZE_MAX);
-                return -EFBIG;
-        }
-        *ret_size = (size_t) status.st_size;
-        *ret_fd = fd_take(&fd);
-        return 0;
-}
-
-static int config_read(const char *path, FILE *errors, char **ret_bytes, size_t *ret_len) {
-        _cleanup_free_ char *bytes = NULL;
-        _cleanup_fd_ int fd = -1;
-        size_t size = 0, len = 0;
-        int r;
-
-        r = config_open(path, errors, &size, &fd);
-        if (r < 0)
-                return r;
-        bytes = malloc(size + 1);
-        if (!bytes)
-                return -ENOMEM;
-        while (len < size) {
-                ssize_t n = read(fd, bytes + len, size - len);
-
-                if (n < 0 && errno == EINTR)
-                        continue;
-                if (n < 0) {
-                        r = -errno;
-                        fprintf(errors, "%s: %s\n", path, strerror(-r));
-                        return r;
-                }
-                if (n == 0)
-                        break;
-                len += (size_t) n;
-        }
-        *ret_bytes = take_ptr(bytes);
-        *ret_len = len;
-        return 0;
+        ini_file_error(file, "%s=%s: unknown key; known are Socket=, Engine=, Workers=, Log=, PollMicroseconds=", name,
+                       value);
 }
 
 static int config_parse_file(struct config *config, const char *path, FILE *errors) {
-        _cleanup_free_ char *bytes = NULL;
-        struct config_parse parse = { .config = config, .path = path, .errors = errors };
-        int r;
+        struct config_parse parse = { .config = config };
+        struct ini_file file = { .path = path, .errors = errors, .take = config_take, .data = &parse };
+        _cleanup_fd_ int fd = -1;
 
-        r = config_read(path, errors, &bytes, &parse.rest_len);
-        if (r < 0)
-                return r;
-        parse.rest = bytes;
-        r = ini_parse_stream(config_read_line, &parse, config_take, &parse);
-        if (r < 0)
-                return -ENOMEM;
-        if (r > 0 && (parse.n_errors == 0 || (unsigned) r < parse.first_error_line)) {
-                parse.line = (unsigned) r;
-                config_error(&parse, "neither a [Section], a Key=value nor a # comment");
-        }
-        return parse.n_errors > 0 ? -EINVAL : 0;
+        fd = ini_file_open(path, INI_FILE_TRUST_ALL, false, errors);
+        if (fd < 0)
+                return fd;
+        return ini_file_read(&file, fd);
 }
 
 int config_load(struct config *config, const char *path, bool is_required, char **ret_errors) {

@@ -10,7 +10,6 @@
 
 #define CONFIG_PATH "/etc/overlapd/overlapd.conf"
 #define CONFIG_SOCKET "/run/overlapd/overlapd.sock"
-#define CONFIG_FILE_SIZE_MAX (1u << 20)
 #define CONFIG_WORKERS_MAX 64u
 #define CONFIG_POLL_US 50u
 #define CONFIG_POLL_US_MAX 1000u

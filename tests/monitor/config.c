@@ -3,6 +3,7 @@
 /* A file of settings is taken whole or refused with every mistake named. */
 
 #include "daemon/monitor/config.h"
+#include "daemon/monitor/ini-file.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -148,12 +149,12 @@ static void config_refuse_file(int expected_r, const char *expected) {
 }
 
 static void config_refuses_what_is_no_safe_file(void **state) {
-        _cleanup_free_ char *big = malloc(CONFIG_FILE_SIZE_MAX + 1);
+        _cleanup_free_ char *big = malloc(INI_FILE_SIZE_MAX + 1);
 
         config_write("[Daemon]\n", 9, 0646);
         config_refuse_file(-EPERM, "mode 0646 lets everybody write it");
-        memset(big, '\n', CONFIG_FILE_SIZE_MAX + 1);
-        config_write(big, CONFIG_FILE_SIZE_MAX + 1, 0644);
+        memset(big, '\n', INI_FILE_SIZE_MAX + 1);
+        config_write(big, INI_FILE_SIZE_MAX + 1, 0644);
         config_refuse_file(-EFBIG, "1048577 bytes");
         assert_int_equal(unlink(config_path()), 0);
         config_refuse_file(-ENOENT, "No such file");
