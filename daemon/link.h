@@ -21,6 +21,7 @@ enum link_kind {
         LINK_ANSWER, /* the end of the request with this ticket: status, reason, text; fd where a socket was opened */
         LINK_STOP,   /* finish: no more work is taken, records are sent, the worker exits */
         LINK_ARMED,  /* the request with this ticket waits for a change from here on */
+        LINK_PULSE,  /* to be answered with one in the next turn; to the monitor: the answer, body.pulse */
 
         /* worker to monitor */
         LINK_READY,          /* the worker is locked down and serves; text: engine; body.ready */
@@ -93,6 +94,12 @@ struct link_message {
                         struct ovl_address address; /* likewise */
                         uint32_t n_interfaces; /* INTERFACE_LIST: struct ovl_interface, at most OVL_INTERFACES_MAX */
                 } seen;
+                struct {
+                        uint64_t turns;
+                        uint32_t n_sessions;
+                        uint32_t n_sockets;
+                        uint32_t n_ops; /* in flight */
+                } pulse;
                 struct {
                         char reason[LINK_TEXT_SIZE]; /* why this engine was chosen */
                         uint8_t is_second_choice;    /* the first was refused */

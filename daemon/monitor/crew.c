@@ -77,6 +77,8 @@ static unsigned crew_member_clear(struct crew_member *member) {
         member->state = CREW_OFF;
         member->is_condemned = false;
         member->is_deaf = false;
+        member->is_asked = false;
+        member->n_pulses_missed = member->n_sessions = member->n_sockets = member->n_ops = 0;
         member->pid = 0;
         return shards_remove_worker(crew->shards, member->index);
 }
@@ -128,6 +130,18 @@ __attribute__((format(printf, 2, 3))) static void crew_condemn(struct crew_membe
 
 /* --- What workers say ------------------------------------------------------------------------------------------- */
 
+static void crew_ask_pulse(struct crew_member *member) {
+        struct link_message message = { .kind = LINK_PULSE };
+
+        if (member->state != CREW_READY || member->is_condemned)
+                return;
+        if (!member->is_asked)
+                member->is_asked = outbox_push(&member->outbox, &message, -1, OUTBOX_MAX) >= 0;
+        else if (++member->n_pulses_missed >= CREW_PULSES_MISSED_MAX)
+                crew_condemn(member, "finished no turn while it was asked %u times whether it lives",
+                             CREW_PULSES_MISSED_MAX);
+}
+
 static void crew_take_ready(struct crew_member *member, const struct link_message *message) {
         struct journal_fields fields = { .message_id = EVENT_WORKER_READY };
 
@@ -148,6 +162,22 @@ static void crew_take_ready(struct crew_member *member, const struct link_messag
         /* Whoever counts on the first choice must not have to search for the news. */
         journal_write(member->crew->journal, message->body.ready.is_second_choice ? LOG_WARNING : LOG_INFO, &fields,
                       "worker %d is ready: engine %s (%s)", (int) member->pid, member->engine, member->engine_reason);
+        /* It may follow one that hung: the watchdog has heard of nobody for a while. */
+        if (member->crew->is_watched)
+                crew_ask_pulse(member);
+}
+
+static void crew_take_pulse(struct crew_member *member, const struct link_message *message) {
+        if (!member->is_asked) {
+                crew_condemn(member, "gave a sign of life that nobody asked for");
+                return;
+        }
+        member->is_asked = false;
+        member->n_pulses_missed = 0;
+        member->n_sessions = message->body.pulse.n_sessions;
+        member->n_sockets = message->body.pulse.n_sockets;
+        member->n_ops = message->body.pulse.n_ops;
+        member->crew->n_pulses++;
 }
 
 static struct journal_fields crew_describe(const struct shards_channel *channel, const char *message_id) {
@@ -249,6 +279,9 @@ static void crew_take(struct crew_member *member, const struct link_message *mes
         switch (message->kind) {
         case LINK_READY:
                 crew_take_ready(member, message);
+                break;
+        case LINK_PULSE:
+                crew_take_pulse(member, message);
                 break;
         case LINK_CHANNEL_OPEN:
         case LINK_CHANNEL_CLOSED:
@@ -476,6 +509,12 @@ void crew_settle(struct crew *crew) {
                         sd_event_source_set_enabled(member->link_source, is_deaf ? SD_EVENT_OFF : SD_EVENT_ON);
                 }
         }
+}
+
+void crew_pulse(struct crew *crew) {
+        crew->is_watched = true;
+        for (unsigned i = 0; i < crew->n_members && !crew->is_stopping; i++)
+                crew_ask_pulse(&crew->members[i]);
 }
 
 void crew_stop(struct crew *crew) {

@@ -42,6 +42,7 @@
 #include "daemon/monitor/listener.h"
 #include "daemon/monitor/lobby.h"
 #include "daemon/monitor/policy.h"
+#include "daemon/monitor/service.h"
 #include "daemon/monitor/shards.h"
 #include "daemon/monitor/spawn.h"
 
@@ -62,10 +63,12 @@ struct monitor {
         struct shards shards;
         struct listener listener;
         struct crew crew;
+        struct service service;
         sd_event *event;
         sd_event_source *listener_source;
         sd_event_source *pause_timer; /* while it exists, nothing is accepted */
         uint64_t last_pause_ns;
+        sd_event_source *pulse_timer;
         sd_event_source *stop_timer;
         sd_event_source *command_source;
         enum monitor_state state;
@@ -86,6 +89,7 @@ static void monitor_deinit(struct monitor *monitor) {
         crew_deinit(&monitor->crew);
         sd_event_source_disable_unref(monitor->listener_source);
         sd_event_source_disable_unref(monitor->pause_timer);
+        sd_event_source_disable_unref(monitor->pulse_timer);
         sd_event_source_disable_unref(monitor->stop_timer);
         sd_event_source_disable_unref(monitor->command_source);
         lobby_deinit(&monitor->lobby);
@@ -122,7 +126,7 @@ static void monitor_stop(struct monitor *monitor, int exit_status, const char *w
         monitor->exit_status = exit_status;
         journal_write(&monitor->journal, exit_status == 0 || monitor_is_private(monitor) ? LOG_INFO : LOG_ERR, &fields,
                       "overlapd stops: %s", why);
-        sd_notifyf(0, "STOPPING=1\nSTATUS=Stopping: %s", why);
+        service_stops(&monitor->service, why);
         crew_stop(&monitor->crew);
         if (monitor->command_pid > 0)
                 kill(monitor->command_pid, SIGTERM);
@@ -326,12 +330,14 @@ static void monitor_reload(struct monitor *monitor) {
         struct config config;
         int r;
 
+        service_reloads(&monitor->service);
         config_init(&config);
         if (options->config_path) {
                 r = config_load(&config, options->config_path, options->is_config_required, &errors);
                 if (r < 0) {
                         journal_write(&monitor->journal, LOG_ERR, NULL, "nothing was reloaded: %s",
                                       errors ? errors : strerror(-r));
+                        service_has_reloaded(&monitor->service, "the settings could not be reloaded, see the journal");
                         return;
                 }
         }
@@ -341,6 +347,7 @@ static void monitor_reload(struct monitor *monitor) {
                       monitor_needs_restart(&options->config, &config)
                               ? "; the other settings differ from the file or were given on the command line and stay"
                               : "");
+        service_has_reloaded(&monitor->service, NULL);
 }
 
 static int monitor_on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *data) {
@@ -382,9 +389,44 @@ static const struct crew_member *monitor_first_ready(const struct monitor *monit
         return NULL;
 }
 
+static void monitor_describe(const struct monitor *monitor, char to[SERVICE_STATUS_SIZE]) {
+        unsigned n_sessions = 0, n_sockets = 0, n_ops = 0;
+        const struct crew_member *first = monitor_first_ready(monitor);
+
+        if (!first) {
+                snprintf(to, SERVICE_STATUS_SIZE, "Waiting for a worker");
+                return;
+        }
+        for (unsigned i = 0; i < monitor->crew.n_members; i++) {
+                n_sessions += monitor->crew.members[i].n_sessions;
+                n_sockets += monitor->crew.members[i].n_sockets;
+                n_ops += monitor->crew.members[i].n_ops;
+        }
+        snprintf(to, SERVICE_STATUS_SIZE,
+                 "Serving at %s: %u sessions, %u sockets, %u operations in flight; engine %s (%s)",
+                 monitor->listener.path, n_sessions, n_sockets, n_ops, first->engine, first->engine_reason);
+}
+
+static int monitor_on_pulse(sd_event_source *source, uint64_t now, void *data) {
+        struct monitor *monitor = data;
+        char status[SERVICE_STATUS_SIZE];
+        int r;
+
+        if (monitor->state == MONITOR_STOPPING)
+                return 0;
+        if (monitor->state == MONITOR_SERVING) {
+                monitor_describe(monitor, status);
+                service_tell(&monitor->service, status);
+        }
+        crew_pulse(&monitor->crew);
+        r = sd_event_source_set_time_relative(source, monitor->service.period_us);
+        return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
 static int monitor_serve(struct monitor *monitor) {
         const struct crew_member *first = monitor_first_ready(monitor);
         struct journal_fields fields = { .message_id = EVENT_START };
+        char status[SERVICE_STATUS_SIZE];
 
         monitor->state = MONITOR_SERVING;
         journal_write(&monitor->journal, LOG_INFO, &fields, "overlapd %s serves at %s: engine %s (%s), workers: %u",
@@ -393,8 +435,8 @@ static int monitor_serve(struct monitor *monitor) {
         if (monitor_is_private(monitor))
                 return monitor_start_command(monitor);
         journal_write(&monitor->journal, LOG_NOTICE, NULL, "%s", policy_text());
-        sd_notifyf(0, "READY=1\nSTATUS=Serving at %s: engine %s (%s)", monitor->listener.path, first->engine,
-                   first->engine_reason);
+        monitor_describe(monitor, status);
+        service_is_ready(&monitor->service, status);
         return 0;
 }
 
@@ -405,6 +447,7 @@ static int monitor_settle(sd_event_source *source, void *data) {
         int r;
 
         crew_settle(&monitor->crew);
+        service_feed(&monitor->service, monitor->crew.n_pulses);
         if (monitor->crew.has_failed)
                 monitor_stop(monitor, 1, "no worker can be kept running");
         if (monitor->state == MONITOR_STARTING && monitor->crew.n_ready > 0) {
@@ -497,9 +540,10 @@ static int monitor_arm(struct monitor *monitor) {
         if (r < 0)
                 return r;
         r = sd_event_add_post(monitor->event, NULL, monitor_settle, monitor);
-        if (r < 0)
-                return r;
-        r = sd_event_set_watchdog(monitor->event, true);
+        if (r < 0 || monitor->service.period_us == 0)
+                return r < 0 ? r : 0;
+        r = sd_event_add_time_relative(monitor->event, &monitor->pulse_timer, CLOCK_MONOTONIC,
+                                       monitor->service.period_us, 0, monitor_on_pulse, monitor);
         return r < 0 ? r : 0;
 }
 
@@ -529,6 +573,7 @@ static int monitor_init(struct monitor *monitor, const struct monitor_options *o
         journal_init(&monitor->journal, config->log,
                      options->command && !options->is_log_given ? LOG_WARNING : LOG_INFO);
         monitor_raise_files(monitor);
+        service_init(&monitor->service);
         lobby_init(&monitor->lobby);
         r = shards_init(&monitor->shards);
         if (r < 0)
