@@ -48,6 +48,14 @@ struct link_peer {
         uint8_t may_not_export; /* the policy: sockets stay inside */
 };
 
+/* What a session has come to. */
+struct link_totals {
+        uint64_t n_entries;
+        uint64_t n_sockets; /* that it opened, accepted, adopted or shared */
+        uint64_t bytes_received;
+        uint64_t bytes_sent;
+};
+
 struct link_message {
         uint32_t kind;   /* enum link_kind */
         int32_t status;  /* LINK_ANSWER: 0 or -errno */
@@ -58,8 +66,9 @@ struct link_message {
                 struct link_peer peer;
                 struct {
                         uint64_t channel;
-                        uint64_t session; /* the session that it belongs to; 0: none */
-                        uint8_t is_first; /* the channel opened the session */
+                        uint64_t session;          /* the session that it belongs to; 0: none */
+                        uint8_t is_first;          /* the channel opened the session */
+                        struct link_totals totals; /* LINK_CHANNEL_CLOSED: of the session, so far */
                 } channel;
                 struct {
                         uint64_t session; /* on whose behalf: for the journal */

@@ -111,7 +111,7 @@ void crew_deinit(struct crew *crew) {
 }
 
 __attribute__((format(printf, 2, 3))) static void crew_condemn(struct crew_member *member, const char *format, ...) {
-        struct journal_fields fields = { .message_id = EVENT_WORKER_FAILED };
+        struct journal_fields fields = { .message_id = EVENT_WORKER_FAILED, .worker_pid = member->pid };
         char text[256];
         va_list arguments;
 
@@ -143,7 +143,11 @@ static void crew_ask_pulse(struct crew_member *member) {
 }
 
 static void crew_take_ready(struct crew_member *member, const struct link_message *message) {
-        struct journal_fields fields = { .message_id = EVENT_WORKER_READY };
+        struct journal_fields fields = {
+                .message_id = EVENT_WORKER_READY,
+                .worker_pid = member->pid,
+                .engine = member->engine,
+        };
 
         if (member->state != CREW_STARTING) {
                 crew_condemn(member, "said twice that it is ready");
@@ -191,6 +195,27 @@ static struct journal_fields crew_describe(const struct shards_channel *channel,
         };
 }
 
+/* The last connection of a session is gone. What of it the kernel still works on ends, and is not counted. */
+static void crew_tell_session_end(struct crew *crew, const struct shards_channel *channel,
+                                  const struct link_totals *said) {
+        struct journal_fields fields = crew_describe(channel, EVENT_SESSION_ENDED);
+        struct journal_totals totals = {
+                .duration_ns = now_ns() - channel->session->opened_ns,
+                .n_ops = said->n_entries,
+                .n_sockets = said->n_sockets,
+                .bytes_received = said->bytes_received,
+                .bytes_sent = said->bytes_sent,
+        };
+
+        fields.client_pid = channel->session->pid;
+        fields.totals = &totals;
+        journal_write(crew->journal, LOG_INFO, &fields,
+                      "session ended after %.3f s: %llu operations, %llu sockets, %llu bytes received, %llu bytes sent",
+                      (double) totals.duration_ns / NS_PER_S, (unsigned long long) totals.n_ops,
+                      (unsigned long long) totals.n_sockets, (unsigned long long) totals.bytes_received,
+                      (unsigned long long) totals.bytes_sent);
+}
+
 static void crew_take_channel(struct crew_member *member, const struct link_message *message) {
         struct shards *shards = member->crew->shards;
         struct shards_channel *channel = shards_channel(shards, member->index, message->body.channel.channel);
@@ -213,6 +238,8 @@ static void crew_take_channel(struct crew_member *member, const struct link_mess
 
                 journal_write(member->crew->journal, LOG_NOTICE, &fields, "connection ended: %s", message->text);
         }
+        if (channel->session && channel->session->n_channels == 1)
+                crew_tell_session_end(member->crew, channel, &message->body.channel.totals);
         shards_remove(shards, channel);
 }
 
@@ -388,7 +415,9 @@ int crew_start(struct crew *crew) {
         for (unsigned i = 0; i < crew->n_members; i++) {
                 r = crew_member_start(&crew->members[i]);
                 if (r < 0) {
-                        journal_write(crew->journal, LOG_ERR, NULL, "worker %u cannot be started: %s", i, strerror(-r));
+                        journal_write(crew->journal, LOG_ERR,
+                                      &(struct journal_fields){ .message_id = EVENT_WORKER_FAILED },
+                                      "worker %u cannot be started: %s", i, strerror(-r));
                         if (i == 0)
                                 return r;
                 }
@@ -411,14 +440,15 @@ static void crew_replace(struct crew_member *member) {
         int r;
 
         if (crew_count_death(crew)) {
-                journal_write(crew->journal, LOG_CRIT, NULL, "%u workers died within %u s: overlapd stops",
-                              CREW_DEATHS_MAX, CREW_DEATHS_S);
+                journal_write(crew->journal, LOG_CRIT, &(struct journal_fields){ .message_id = EVENT_WORKER_FAILED },
+                              "%u workers died within %u s: overlapd stops", CREW_DEATHS_MAX, CREW_DEATHS_S);
                 crew->has_failed = true;
                 return;
         }
         r = crew_member_start(member);
         if (r < 0)
-                journal_write(crew->journal, LOG_ERR, NULL, "a worker cannot be started: %s", strerror(-r));
+                journal_write(crew->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_WORKER_FAILED },
+                              "a worker cannot be started: %s", strerror(-r));
 }
 
 static void crew_describe_exit(const siginfo_t *info, char *to, size_t size) {
@@ -430,7 +460,7 @@ static void crew_describe_exit(const siginfo_t *info, char *to, size_t size) {
 }
 
 static int crew_on_child(sd_event_source *source, const siginfo_t *info, void *data) {
-        struct journal_fields fields = { .message_id = EVENT_WORKER_DIED };
+        struct journal_fields fields = { .message_id = EVENT_WORKER_DIED, .worker_pid = info->si_pid };
         struct crew_member *member = data;
         struct crew *crew = member->crew;
         bool was_ready;
@@ -444,7 +474,8 @@ static int crew_on_child(sd_event_source *source, const siginfo_t *info, void *d
         n_channels = crew_member_clear(member);
         crew_describe_exit(info, how, sizeof(how));
         if (crew->is_stopping) {
-                journal_write(crew->journal, LOG_DEBUG, NULL, "worker %d ended: %s", (int) info->si_pid, how);
+                journal_write(crew->journal, LOG_DEBUG, &(struct journal_fields){ .message_id = EVENT_WORKER_ENDED },
+                              "worker %d ended: %s", (int) info->si_pid, how);
                 return 0;
         }
         if (!was_ready) {

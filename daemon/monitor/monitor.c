@@ -96,6 +96,7 @@ static void monitor_deinit(struct monitor *monitor) {
         sd_event_source_disable_unref(monitor->lobby_timer);
         listener_close(&monitor->listener);
         shards_deinit(&monitor->shards);
+        journal_deinit(&monitor->journal);
         if (monitor->directory[0] != '\0')
                 rmdir(monitor->directory);
         sd_event_unref(monitor->event);
@@ -112,7 +113,8 @@ static void monitor_kill(struct monitor *monitor) {
 static int monitor_on_stop_timer(sd_event_source *source, uint64_t now, void *data) {
         struct monitor *monitor = data;
 
-        journal_write(&monitor->journal, LOG_WARNING, NULL, "not everybody ended within 5 s: they are killed");
+        journal_write(&monitor->journal, LOG_WARNING, &(struct journal_fields){ .message_id = EVENT_STOP_KILLED },
+                      "not everybody ended within 5 s: they are killed");
         monitor_kill(monitor);
         return 0;
 }
@@ -335,15 +337,17 @@ static void monitor_reload(struct monitor *monitor) {
         if (options->config_path) {
                 r = config_load(&config, options->config_path, options->is_config_required, &errors);
                 if (r < 0) {
-                        journal_write(&monitor->journal, LOG_ERR, NULL, "nothing was reloaded: %s",
-                                      errors ? errors : strerror(-r));
+                        journal_write(&monitor->journal, LOG_ERR,
+                                      &(struct journal_fields){ .message_id = EVENT_RELOAD_REFUSED },
+                                      "nothing was reloaded: %s", errors ? errors : strerror(-r));
                         service_has_reloaded(&monitor->service, "the settings could not be reloaded, see the journal");
                         return;
                 }
         }
         if (!options->is_log_given)
                 monitor->journal.target = config.log;
-        journal_write(&monitor->journal, LOG_INFO, NULL, "reloaded: only where lines are written can change%s",
+        journal_write(&monitor->journal, LOG_INFO, &(struct journal_fields){ .message_id = EVENT_RELOADED },
+                      "reloaded: only where lines are written can change%s",
                       monitor_needs_restart(&options->config, &config)
                               ? "; the other settings differ from the file or were given on the command line and stay"
                               : "");
@@ -425,7 +429,7 @@ static int monitor_on_pulse(sd_event_source *source, uint64_t now, void *data) {
 
 static int monitor_serve(struct monitor *monitor) {
         const struct crew_member *first = monitor_first_ready(monitor);
-        struct journal_fields fields = { .message_id = EVENT_START };
+        struct journal_fields fields = { .message_id = EVENT_START, .engine = first->engine };
         char status[SERVICE_STATUS_SIZE];
 
         monitor->state = MONITOR_SERVING;
@@ -434,7 +438,8 @@ static int monitor_serve(struct monitor *monitor) {
                       monitor->crew.n_members);
         if (monitor_is_private(monitor))
                 return monitor_start_command(monitor);
-        journal_write(&monitor->journal, LOG_NOTICE, NULL, "%s", policy_text());
+        journal_write(&monitor->journal, LOG_NOTICE, &(struct journal_fields){ .message_id = EVENT_POLICY }, "%s",
+                      policy_text());
         monitor_describe(monitor, status);
         service_is_ready(&monitor->service, status);
         return 0;
@@ -472,14 +477,17 @@ static int monitor_adopt(struct monitor *monitor) {
         int n = sd_listen_fds(1), n_adopted = 0;
 
         if (n < 0)
-                journal_write(&monitor->journal, LOG_WARNING, NULL, "LISTEN_FDS is ignored: %s", strerror(-n));
+                journal_write(&monitor->journal, LOG_WARNING,
+                              &(struct journal_fields){ .message_id = EVENT_ACTIVATION_IGNORED },
+                              "LISTEN_FDS is ignored: %s", strerror(-n));
         for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
                 if (n_adopted == 0 && listener_adopt(&monitor->listener, fd) >= 0) {
                         n_adopted = 1;
                         continue;
                 }
                 journal_write(
-                        &monitor->journal, LOG_WARNING, NULL,
+                        &monitor->journal, LOG_WARNING,
+                        &(struct journal_fields){ .message_id = EVENT_ACTIVATION_IGNORED },
                         "descriptor %d of the service manager is ignored: one listening Unix stream socket is needed",
                         fd);
                 fd_close(fd);
@@ -496,8 +504,8 @@ static int monitor_make_directory(struct monitor *monitor) {
         if (!mkdtemp(monitor->directory)) {
                 int r = -errno;
 
-                journal_write(&monitor->journal, LOG_ERR, NULL, "cannot make a directory in %s: %s", runtime,
-                              strerror(-r));
+                journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
+                              "cannot make a directory in %s: %s", runtime, strerror(-r));
                 monitor->directory[0] = '\0';
                 return r;
         }
@@ -521,7 +529,8 @@ static int monitor_listen(struct monitor *monitor) {
         }
         r = listener_open(&monitor->listener, path, monitor_is_private(monitor), error);
         if (r < 0)
-                journal_write(&monitor->journal, LOG_ERR, NULL, "%s", error);
+                journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
+                              "%s", error);
         return r;
 }
 
@@ -601,13 +610,15 @@ int monitor_run(const struct monitor_options *options) {
 
         r = monitor_init(&monitor, options);
         if (r < 0) {
-                journal_write(&monitor.journal, LOG_ERR, NULL, "overlapd cannot start: %s", strerror(-r));
+                journal_write(&monitor.journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
+                              "overlapd cannot start: %s", strerror(-r));
                 return 1;
         }
         r = sd_event_loop(monitor.event);
         journal_finish(&monitor.journal);
         if (r < 0) {
-                journal_write(&monitor.journal, LOG_ERR, NULL, "overlapd ends: %s", strerror(-r));
+                journal_write(&monitor.journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_STOP },
+                              "overlapd ends: %s", strerror(-r));
                 return 1;
         }
         return r;

@@ -40,6 +40,7 @@ struct shards_session {
         struct shard *shard; /* borrowed */
         unsigned n_channels;
         pid_t pid; /* of the process that opened it */
+        uint64_t opened_ns;
 };
 
 struct shards_channel {

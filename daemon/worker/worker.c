@@ -201,6 +201,8 @@ static void worker_report_closed(struct worker *worker, const struct peer *peer,
 
         report.body.channel.channel = peer->identity.channel;
         report.body.channel.session = session;
+        if (peer->session)
+                report.body.channel.totals = peer->session->totals;
         snprintf(report.text, sizeof(report.text), "%s", peer->why);
         ask_report(&worker->resources.ask, &report);
 }
