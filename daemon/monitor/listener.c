@@ -29,9 +29,9 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-login.h>
 
 #include "base/cleanup.h"
+#include "daemon/monitor/origin.h"
 #include "proto/channel.h"
 #include "proto/layout.h"
 #include "proto/message.h"
@@ -213,7 +213,7 @@ static int listener_identify(int fd, struct listener_peer *peer) {
         peer->pid = credentials.pid;
         peer->uid = credentials.uid;
         peer->gid = credentials.gid;
-        if (sd_peer_get_unit(fd, &peer->unit) < 0)
+        if (origin_find_unit(fd, peer->pid, &peer->unit) < 0)
                 peer->unit = NULL;
         return 0;
 }
