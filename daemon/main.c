@@ -73,7 +73,7 @@ static void main_print_help(void) {
                "  --log TARGET        journal or stderr (the journal, where stderr leads there)\n"
                "  --poll-us N         microseconds that a worker looks for work before it sleeps, while that pays,\n"
                "                      0 to 1000 (50)\n"
-               "  --config FILE       settings (%s, if it is there)\n"
+               "  --config FILE       settings (%s, and what overrules it)\n"
                "  --check-config      read the settings, say OK or what is wrong, and exit with 0 or 1\n"
                "  --private           run COMMAND with a daemon of its own, without root: OVERLAPD_SOCKET tells it "
                "where;\n"

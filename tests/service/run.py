@@ -142,7 +142,13 @@ class Stories:
         expect("/etc/overlapd/overlapd.conf:2: Workers=many: must be" in line["MESSAGE"], line["MESSAGE"])
         wait_for(lambda: "could not be reloaded" in self.show("StatusText")["StatusText"], "the status says so")
         config.unlink()
+        dropin = self.box.path("/etc/overlapd/overlapd.conf.d/50-test.conf")
+        dropin.write_text("[Daemon]\nSpeed=9\n")
+        done = self.box.run("overlapd", "--check-config", check=False)
+        expect(done.returncode == 1 and "50-test.conf:2: Speed=9: unknown key" in done.stdout, done.stdout)
+        dropin.write_text("[Daemon]\nPollMicroseconds=20\n")
         self.box.run("systemctl", "reload", "overlapd.service")
+        dropin.unlink()
         wait_for(lambda: "reloaded" not in self.show("StatusText")["StatusText"], "the status is good again")
         expect(self.is_active() and self.show("MainPID")["MainPID"] == pid, "a reload restarted the service")
 
