@@ -121,6 +121,7 @@ static void journal_add_fields(struct journal_packet *packet, const struct journ
                 journal_add_number(packet, "OVERLAPD_ERRNO",
                                    (uint64_t) (fields->error < 0 ? -fields->error : fields->error));
         journal_add_text(packet, "PROTOCOL", fields->protocol);
+        journal_add_text(packet, "RULE", fields->rule);
         journal_add_text(packet, "REMOTE", fields->remote);
         journal_add_text(packet, "LOCAL", fields->local);
         if (fields->worker_pid)
@@ -237,7 +238,17 @@ void journal_deinit(struct journal *journal) {
         journal->fd = fd_close(journal->fd);
 }
 
+static uint64_t journal_hash(const char *text) {
+        uint64_t hash = UINT64_C(0xcbf29ce484222325); /* FNV-1a */
+
+        for (; text && *text; text++)
+                hash = (hash ^ (unsigned char) *text) * UINT64_C(0x100000001b3);
+        return hash;
+}
+
 static bool journal_is_cause(const struct journal_cause *cause, const struct journal_fields *fields) {
+        if (cause->rule != journal_hash(fields->rule))
+                return false;
         if (cause->uid != fields->client_uid || !cause->message_id || !fields->message_id)
                 return cause->uid == fields->client_uid && cause->message_id == fields->message_id;
         return strcmp(cause->message_id, fields->message_id) == 0;
@@ -252,6 +263,7 @@ static struct journal_cause *journal_find_cause(struct journal *journal, const s
                 i++;
         journal->causes[i].uid = fields->client_uid;
         journal->causes[i].message_id = fields->message_id;
+        journal->causes[i].rule = journal_hash(fields->rule);
         return &journal->causes[i];
 }
 

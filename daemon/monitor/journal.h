@@ -22,10 +22,11 @@ enum journal_target {
         JOURNAL_TO_JOURNAL,
 };
 
-/* Lines of one kind about the clients of one user. */
+/* Lines of one kind, and of one rule, about the clients of one user. */
 struct journal_cause {
         const char *message_id;
         uid_t uid;
+        uint64_t rule;    /* a hash of its name */
         unsigned n_lines; /* 0: the place is free */
         unsigned n_suppressed;
         char sample[JOURNAL_SAMPLE_SIZE]; /* the first line that was suppressed */
@@ -62,6 +63,7 @@ struct journal_fields {
         const char *client_unit;
         int error;            /* -errno */
         const char *protocol; /* tcp, udp or unix */
+        const char *rule;     /* of the policy, that decided */
         const char *remote;   /* the addresses that it is about */
         const char *local;
         pid_t worker_pid;

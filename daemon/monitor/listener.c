@@ -205,6 +205,7 @@ static void listener_shed(struct listener *listener) {
 }
 
 static int listener_identify(int fd, struct listener_peer *peer) {
+        _cleanup_free_ char *cgroup = NULL;
         struct ucred credentials;
         socklen_t len = sizeof(credentials);
 
@@ -213,8 +214,7 @@ static int listener_identify(int fd, struct listener_peer *peer) {
         peer->pid = credentials.pid;
         peer->uid = credentials.uid;
         peer->gid = credentials.gid;
-        if (origin_find_unit(fd, peer->pid, &peer->unit) < 0)
-                peer->unit = NULL;
+        origin_find(fd, peer->pid, &cgroup, &peer->unit);
         return 0;
 }
 

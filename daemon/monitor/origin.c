@@ -181,16 +181,17 @@ int origin_unit_of(const char *cgroup, char **ret_unit) {
         return -ENXIO;
 }
 
-int origin_find_unit(int fd, pid_t pid, char **ret_unit) {
-        _cleanup_free_ char *cgroup = NULL;
-        int r;
+void origin_find(int fd, pid_t pid, char **ret_cgroup, char **ret_unit) {
+        char *cgroup = NULL, *unit = NULL;
 
-        r = sd_peer_get_unit(fd, ret_unit);
-        /* It is there and in no unit, or its process cannot be seen from here. */
-        if (r >= 0 || r == -ENODATA || pid <= 0)
-                return r;
-        r = origin_find_cgroup(NULL, pid, &cgroup);
-        if (r < 0)
-                return r;
-        return origin_unit_of(cgroup, ret_unit);
+        if (sd_peer_get_cgroup(fd, &cgroup) < 0) {
+                cgroup = NULL;
+                /* Its process cannot be seen from here. */
+                if (pid > 0 && origin_find_cgroup(NULL, pid, &cgroup) < 0)
+                        cgroup = NULL;
+        }
+        if (!cgroup || origin_unit_of(cgroup, &unit) < 0)
+                unit = NULL;
+        *ret_cgroup = cgroup;
+        *ret_unit = unit;
 }

@@ -19,7 +19,14 @@ int origin_find_cgroup(const char *root, pid_t pid, char **ret_cgroup);
 /* Finds the system unit of a control group. Returns 0 and its name, the caller's to free, -ENXIO when it is of none. */
 int origin_unit_of(const char *cgroup, char **ret_unit);
 
-/* Finds the unit of who is connected. fd: the connection. Returns 0 and its name, or -errno when none is known. */
-int origin_find_unit(int fd, pid_t pid, char **ret_unit);
+/*
+ * Finds the control group and the unit of who is connected, as libsystemd does, or without /proc where that is hidden.
+ *
+ * fd:  the connection.
+ * pid: of its peer.
+ *
+ * What is not known is given as NULL; otherwise it is the caller's to free.
+ */
+void origin_find(int fd, pid_t pid, char **ret_cgroup, char **ret_unit);
 
 #endif
