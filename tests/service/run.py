@@ -19,6 +19,21 @@ WAIT_S = 60
 EXPOSURE_MAX = 13  # tenths, as systemd-analyze takes its threshold
 SANDBOX = ["-p", "PrivateNetwork=yes", "-p", "RestrictAddressFamilies=AF_UNIX", "-p", "DynamicUser=yes",
            "-p", "SupplementaryGroups=overlapd", "-p", "CapabilityBoundingSet=", "-p", "NoNewPrivileges=yes"]
+# For a daemon that decides by rules; one that does not takes no notice of it.
+POLICY = """[allow sandboxed-connects]
+Unit=sandboxed-*.service
+Action=connect
+Protocol=tcp
+To=localhost
+Port=7001
+
+[allow sandboxed-serves]
+Unit=sandboxed-*.service
+Action=listen
+Protocol=tcp
+At=localhost
+Port=7002
+"""
 SOURCE = pathlib.Path(__file__).resolve().parent.parent.parent
 EVENTS = dict(re.findall(r'#define EVENT_(\w+) "(\w+)"', (SOURCE / "daemon/monitor/events.h").read_text()))
 
@@ -67,6 +82,9 @@ class Stories:
             shutil.copy(package, self.box.path("/opt"))
         shutil.copytree(SOURCE / "tests/service/inside", self.box.path("/opt/test"))
         self.box.run("sh", "-c", "dpkg --install /opt/*.deb")
+        policy = self.box.path("/etc/overlapd/policy.d/50-test.conf")
+        policy.parent.mkdir(parents=True, exist_ok=True)
+        policy.write_text(POLICY)
         self.box.run("ip", "link", "set", "lo", "up")
         expect(not self.is_active(), "the service runs before any client came")
         state = self.show("ActiveState", unit="overlapd.socket")["ActiveState"]
@@ -177,6 +195,7 @@ class Stories:
 
     def uninstalls(self):
         names = [package.name.split("_")[0] for package in self.packages]
+        shutil.rmtree(self.box.path("/etc/overlapd/policy.d"))
         self.box.run("dpkg", "--purge", *names)
         wait_for(lambda: not self.box.run("pgrep", "overlapd", check=False).stdout, "no process is left")
         left = self.box.run("find", "/etc", "/usr", "/lib/systemd", "/run/overlapd", "/var/lib/systemd", "-name",
