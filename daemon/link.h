@@ -23,6 +23,7 @@ enum link_kind {
         LINK_ARMED,  /* the request with this ticket waits for a change from here on */
         LINK_RULING, /* body.ruling; fd: a struct ruling, unless everything is allowed */
         LINK_FACTS,  /* fd: a struct ruling_facts */
+        LINK_PULSE,  /* to be answered with one in the next turn; to the monitor: the answer, body.pulse */
 
         /* worker to monitor */
         LINK_READY,          /* the worker is locked down and serves; text: engine; body.ready */
@@ -49,6 +50,14 @@ struct link_peer {
         uint8_t may_not_open;   /* the user has all the sessions that it may have: the connection may only join one */
 };
 
+/* What a session has come to. */
+struct link_totals {
+        uint64_t n_entries;
+        uint64_t n_sockets; /* that it opened, accepted, adopted or shared */
+        uint64_t bytes_received;
+        uint64_t bytes_sent;
+};
+
 struct link_message {
         uint32_t kind;   /* enum link_kind */
         int32_t status;  /* LINK_ANSWER: 0 or -errno */
@@ -59,8 +68,9 @@ struct link_message {
                 struct link_peer peer;
                 struct {
                         uint64_t channel;
-                        uint64_t session; /* the session that it belongs to; 0: none */
-                        uint8_t is_first; /* the channel opened the session */
+                        uint64_t session;          /* the session that it belongs to; 0: none */
+                        uint8_t is_first;          /* the channel opened the session */
+                        struct link_totals totals; /* LINK_CHANNEL_CLOSED: of the session, so far */
                 } channel;
                 struct {
                         uint64_t session; /* on whose behalf: for the journal */
@@ -105,6 +115,12 @@ struct link_message {
                         uint32_t n_more; /* refusals of the same client that were not told of */
                         struct ovl_address address;
                 } denied;
+                struct {
+                        uint64_t turns;
+                        uint32_t n_sessions;
+                        uint32_t n_sockets;
+                        uint32_t n_ops; /* in flight */
+                } pulse;
                 struct {
                         char reason[LINK_TEXT_SIZE]; /* why this engine was chosen */
                         uint8_t is_second_choice;    /* the first was refused */

@@ -79,7 +79,7 @@ static void main_print_help(void) {
                "the\n"
                "                      user who runs overlapd may do what it could do itself (system, or own where\n"
                "                      --socket or --private is given)\n"
-               "  --config FILE       settings (%s, if it is there)\n"
+               "  --config FILE       settings (%s, and what overrules it)\n"
                "  --check-config      read the settings, say OK or what is wrong, and exit with 0 or 1\n"
                "  --private           run COMMAND with a daemon of its own, without root: OVERLAPD_SOCKET tells it "
                "where;\n"

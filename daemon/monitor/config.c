@@ -1,10 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * The settings: from the file, which ini-file.c reads, and from the command line.
+ * The settings: from files, which dropin.c finds and ini-file.c reads, and from the command line.
  *
- * Invariant: a file is taken whole or not at all. Every error is reported in one pass, with file, line, key, value and
- * what would be allowed.
+ * Invariant: all files are taken whole or none is; the later of two wins, within one a key is set once. Every error is
+ * reported in one pass, with file, line, key, value and what would be allowed.
  *
  * Rejected: values that are corrected into their range; unknown keys that are skipped for the sake of newer versions (a
  * misspelt key is far more common, and far more dangerous once the policy lives beside it).
@@ -17,6 +17,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "daemon/monitor/dropin.h"
 #include "daemon/monitor/ini-file.h"
 
 struct config_parse {
@@ -165,20 +166,47 @@ static int config_parse_file(struct config *config, const char *path, FILE *erro
         return ini_file_read(&file, fd);
 }
 
+/* Where the system's settings are looked for: what stands before CONFIG_PATH. Returns whether it is such a path. */
+static bool config_is_system(const char *path, char **ret_root) {
+        size_t len = strlen(path), suffix_len = strlen(CONFIG_PATH);
+
+        if (len < suffix_len || strcmp(path + len - suffix_len, CONFIG_PATH) != 0)
+                return false;
+        *ret_root = strndup(path, len - suffix_len);
+        return true;
+}
+
+/* Reads all of them even when one is wrong, so that every mistake is named. */
+static int config_parse_files(struct config *config, const char *root, FILE *errors) {
+        cleanup(dropin_files_deinit) struct dropin_files files = { 0 };
+        int result, r;
+
+        result = dropin_find(root, CONFIG_NAME, errors, &files);
+        for (size_t i = 0; i < files.n_paths; i++) {
+                r = config_parse_file(config, files.paths[i], errors);
+                if (r < 0 && result >= 0)
+                        result = r;
+        }
+        return result;
+}
+
 int config_load(struct config *config, const char *path, bool is_required, char **ret_errors) {
         struct config loaded = *config;
-        _cleanup_free_ char *text = NULL;
+        _cleanup_free_ char *text = NULL, *root = NULL;
         _cleanup_(config_fclose) FILE *errors = NULL;
+        bool is_system = !is_required && config_is_system(path, &root);
         size_t text_len;
         int r;
 
         *ret_errors = NULL;
-        if (!is_required && access(path, F_OK) < 0 && errno == ENOENT)
+        if (is_system && !root)
+                return -ENOMEM;
+        if (!is_required && !is_system && access(path, F_OK) < 0 && errno == ENOENT)
                 return 0;
         errors = open_memstream(&text, &text_len);
         if (!errors)
                 return -ENOMEM;
-        r = config_parse_file(&loaded, path, errors);
+        r = is_system ? config_parse_files(&loaded, root, errors) : config_parse_file(&loaded, path, errors);
         config_fclose(take_ptr(errors));
         if (r < 0) {
                 *ret_errors = take_ptr(text);

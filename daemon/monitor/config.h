@@ -8,7 +8,8 @@
 
 #include "daemon/monitor/journal.h"
 
-#define CONFIG_PATH "/etc/overlapd/overlapd.conf"
+#define CONFIG_NAME "overlapd/overlapd.conf"
+#define CONFIG_PATH "/etc/" CONFIG_NAME
 #define CONFIG_SOCKET "/run/overlapd/overlapd.sock"
 #define CONFIG_WORKERS_MAX 64u
 #define CONFIG_POLL_US 50u
@@ -46,12 +47,13 @@ void config_init(struct config *config);
 int config_set(struct config *config, enum config_key key, const char *value, const char **ret_allowed);
 
 /*
- * Reads a file of settings over those that are there.
+ * Reads settings over those that are there.
  *
- * is_required: a missing file is an error.
+ * is_required: a missing file is an error. Otherwise it may be missing, and where it is CONFIG_PATH, below whatever
+ * root, it stands for all files of the system's settings: see dropin_find().
  *
  * Returns 0, or -errno and a text of one line for each error (file, line, key, value, what is allowed), which the
- * caller frees; it is NULL where there was no memory for it. The settings are changed only when the whole file is
+ * caller frees; it is NULL where there was no memory for it. The settings are changed only when all of every file is
  * right.
  */
 int config_load(struct config *config, const char *path, bool is_required, char **ret_errors);

@@ -167,6 +167,27 @@ struct journal_fields connector_describe(const struct connector_client *client, 
         };
 }
 
+/* What a client has reached, or let in: the lines by which somebody finds out later who it was. */
+static void connector_tell(struct connector *connector, const struct connector_client *client, const char *message_id,
+                           const struct connector_kind *kind, const struct ovl_address *address) {
+        bool is_connect = strcmp(message_id, EVENT_CONNECTED) == 0;
+        char text[ADDRESS_TEXT_SIZE];
+        struct journal_fields fields = {
+                .message_id = message_id,
+                .session = client->session,
+                .has_client = client->is_known,
+                .client_pid = client->pid,
+                .client_uid = client->uid,
+                .client_unit = client->unit,
+        };
+
+        fields.protocol = kind->family == AF_UNIX ? "unix" : kind->type == SOCK_STREAM ? "tcp" : "udp";
+        address_format(address, text);
+        *(is_connect ? &fields.remote : &fields.local) = text;
+        journal_write(connector->journal, LOG_NOTICE, &fields,
+                      is_connect ? "connected to %s (%s)" : "listens at %s (%s)", text, fields.protocol);
+}
+
 static void connector_log(struct connector *connector, const struct connector_client *client,
                           const struct ovl_address *address, const struct connector_result *result) {
         char remote[ADDRESS_TEXT_SIZE];
@@ -447,6 +468,13 @@ static int connector_finish(struct connector_connect *take_connect, const struct
 
         fcntl(connect->fd, F_SETFL, connect->flags);
         connector_log(connect->connector, &connect->client, &connect->address, result);
+        if (result->status == 0)
+                connector_tell(connect->connector, &connect->client, EVENT_CONNECTED,
+                               &(struct connector_kind){
+                                       .family = connect->address.family == OVL_FAMILY_UNIX ? AF_UNIX : AF_INET,
+                                       .type = SOCK_STREAM,
+                               },
+                               &connect->address);
         return connector_answer(connect->connector, connect->ticket, result, -1);
 }
 
@@ -585,6 +613,9 @@ static int connector_connect_datagram(struct connector *connector, const struct 
             connect(fd, (struct sockaddr *) &kernel, len) < 0)
                 connector_explain_connect(-errno, address, &result);
         connector_log(connector, client, address, &result);
+        if (result.status == 0)
+                connector_tell(connector, client, EVENT_CONNECTED,
+                               &(struct connector_kind){ .family = family, .type = SOCK_DGRAM }, address);
         return connector_answer(connector, message->ticket, &result, -1);
 }
 
@@ -664,6 +695,8 @@ static int connector_handle_fd(struct connector *connector, const struct link_me
                 connector_listen(connector, message, fd, client, &address, &result);
         }
         connector_log(connector, client, &address, &result);
+        if (message->kind == LINK_LISTEN && result.status == 0)
+                connector_tell(connector, client, EVENT_LISTENING, &kind, &address);
         return connector_answer(connector, message->ticket, &result, -1);
 }
 

@@ -79,6 +79,8 @@ static unsigned crew_member_clear(struct crew_member *member) {
         member->state = CREW_OFF;
         member->is_condemned = false;
         member->is_deaf = false;
+        member->is_asked = false;
+        member->n_pulses_missed = member->n_sessions = member->n_sockets = member->n_ops = 0;
         member->pid = 0;
         return shards_remove_worker(crew->shards, member->index);
 }
@@ -111,7 +113,7 @@ void crew_deinit(struct crew *crew) {
 }
 
 __attribute__((format(printf, 2, 3))) static void crew_condemn(struct crew_member *member, const char *format, ...) {
-        struct journal_fields fields = { .message_id = EVENT_WORKER_FAILED };
+        struct journal_fields fields = { .message_id = EVENT_WORKER_FAILED, .worker_pid = member->pid };
         char text[256];
         va_list arguments;
 
@@ -130,8 +132,24 @@ __attribute__((format(printf, 2, 3))) static void crew_condemn(struct crew_membe
 
 /* --- What workers say ------------------------------------------------------------------------------------------- */
 
+static void crew_ask_pulse(struct crew_member *member) {
+        struct link_message message = { .kind = LINK_PULSE };
+
+        if (member->state != CREW_READY || member->is_condemned)
+                return;
+        if (!member->is_asked)
+                member->is_asked = outbox_push(&member->outbox, &message, -1, OUTBOX_MAX) >= 0;
+        else if (++member->n_pulses_missed >= CREW_PULSES_MISSED_MAX)
+                crew_condemn(member, "finished no turn while it was asked %u times whether it lives",
+                             CREW_PULSES_MISSED_MAX);
+}
+
 static void crew_take_ready(struct crew_member *member, const struct link_message *message) {
-        struct journal_fields fields = { .message_id = EVENT_WORKER_READY };
+        struct journal_fields fields = {
+                .message_id = EVENT_WORKER_READY,
+                .worker_pid = member->pid,
+                .engine = member->engine,
+        };
 
         if (member->state != CREW_STARTING) {
                 crew_condemn(member, "said twice that it is ready");
@@ -150,6 +168,22 @@ static void crew_take_ready(struct crew_member *member, const struct link_messag
         /* Whoever counts on the first choice must not have to search for the news. */
         journal_write(member->crew->journal, message->body.ready.is_second_choice ? LOG_WARNING : LOG_INFO, &fields,
                       "worker %d is ready: engine %s (%s)", (int) member->pid, member->engine, member->engine_reason);
+        /* It may follow one that hung: the watchdog has heard of nobody for a while. */
+        if (member->crew->is_watched)
+                crew_ask_pulse(member);
+}
+
+static void crew_take_pulse(struct crew_member *member, const struct link_message *message) {
+        if (!member->is_asked) {
+                crew_condemn(member, "gave a sign of life that nobody asked for");
+                return;
+        }
+        member->is_asked = false;
+        member->n_pulses_missed = 0;
+        member->n_sessions = message->body.pulse.n_sessions;
+        member->n_sockets = message->body.pulse.n_sockets;
+        member->n_ops = message->body.pulse.n_ops;
+        member->crew->n_pulses++;
 }
 
 static struct journal_fields crew_describe(const struct shards_channel *channel, const char *message_id) {
@@ -161,6 +195,27 @@ static struct journal_fields crew_describe(const struct shards_channel *channel,
                 .client_uid = channel->shard->uid,
                 .client_unit = channel->shard->unit,
         };
+}
+
+/* The last connection of a session is gone. What of it the kernel still works on ends, and is not counted. */
+static void crew_tell_session_end(struct crew *crew, const struct shards_channel *channel,
+                                  const struct link_totals *said) {
+        struct journal_fields fields = crew_describe(channel, EVENT_SESSION_ENDED);
+        struct journal_totals totals = {
+                .duration_ns = now_ns() - channel->session->opened_ns,
+                .n_ops = said->n_entries,
+                .n_sockets = said->n_sockets,
+                .bytes_received = said->bytes_received,
+                .bytes_sent = said->bytes_sent,
+        };
+
+        fields.client_pid = channel->session->pid;
+        fields.totals = &totals;
+        journal_write(crew->journal, LOG_INFO, &fields,
+                      "session ended after %.3f s: %llu operations, %llu sockets, %llu bytes received, %llu bytes sent",
+                      (double) totals.duration_ns / NS_PER_S, (unsigned long long) totals.n_ops,
+                      (unsigned long long) totals.n_sockets, (unsigned long long) totals.bytes_received,
+                      (unsigned long long) totals.bytes_sent);
 }
 
 static void crew_take_channel(struct crew_member *member, const struct link_message *message) {
@@ -185,6 +240,8 @@ static void crew_take_channel(struct crew_member *member, const struct link_mess
 
                 journal_write(member->crew->journal, LOG_NOTICE, &fields, "connection ended: %s", message->text);
         }
+        if (channel->session && channel->session->n_channels == 1)
+                crew_tell_session_end(member->crew, channel, &message->body.channel.totals);
         shards_remove(shards, channel);
 }
 
@@ -280,6 +337,9 @@ static void crew_take(struct crew_member *member, const struct link_message *mes
                 break;
         case LINK_DENIED:
                 crew_take_denied(member, message);
+                break;
+        case LINK_PULSE:
+                crew_take_pulse(member, message);
                 break;
         case LINK_CHANNEL_OPEN:
         case LINK_CHANNEL_CLOSED:
@@ -390,7 +450,9 @@ int crew_start(struct crew *crew) {
         for (unsigned i = 0; i < crew->n_members; i++) {
                 r = crew_member_start(&crew->members[i]);
                 if (r < 0) {
-                        journal_write(crew->journal, LOG_ERR, NULL, "worker %u cannot be started: %s", i, strerror(-r));
+                        journal_write(crew->journal, LOG_ERR,
+                                      &(struct journal_fields){ .message_id = EVENT_WORKER_FAILED },
+                                      "worker %u cannot be started: %s", i, strerror(-r));
                         if (i == 0)
                                 return r;
                 }
@@ -413,14 +475,15 @@ static void crew_replace(struct crew_member *member) {
         int r;
 
         if (crew_count_death(crew)) {
-                journal_write(crew->journal, LOG_CRIT, NULL, "%u workers died within %u s: overlapd stops",
-                              CREW_DEATHS_MAX, CREW_DEATHS_S);
+                journal_write(crew->journal, LOG_CRIT, &(struct journal_fields){ .message_id = EVENT_WORKER_FAILED },
+                              "%u workers died within %u s: overlapd stops", CREW_DEATHS_MAX, CREW_DEATHS_S);
                 crew->has_failed = true;
                 return;
         }
         r = crew_member_start(member);
         if (r < 0)
-                journal_write(crew->journal, LOG_ERR, NULL, "a worker cannot be started: %s", strerror(-r));
+                journal_write(crew->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_WORKER_FAILED },
+                              "a worker cannot be started: %s", strerror(-r));
 }
 
 static void crew_describe_exit(const siginfo_t *info, char *to, size_t size) {
@@ -432,7 +495,7 @@ static void crew_describe_exit(const siginfo_t *info, char *to, size_t size) {
 }
 
 static int crew_on_child(sd_event_source *source, const siginfo_t *info, void *data) {
-        struct journal_fields fields = { .message_id = EVENT_WORKER_DIED };
+        struct journal_fields fields = { .message_id = EVENT_WORKER_DIED, .worker_pid = info->si_pid };
         struct crew_member *member = data;
         struct crew *crew = member->crew;
         bool was_ready;
@@ -446,7 +509,8 @@ static int crew_on_child(sd_event_source *source, const siginfo_t *info, void *d
         n_channels = crew_member_clear(member);
         crew_describe_exit(info, how, sizeof(how));
         if (crew->is_stopping) {
-                journal_write(crew->journal, LOG_DEBUG, NULL, "worker %d ended: %s", (int) info->si_pid, how);
+                journal_write(crew->journal, LOG_DEBUG, &(struct journal_fields){ .message_id = EVENT_WORKER_ENDED },
+                              "worker %d ended: %s", (int) info->si_pid, how);
                 return 0;
         }
         if (!was_ready) {
@@ -539,6 +603,12 @@ void crew_settle(struct crew *crew) {
                         sd_event_source_set_enabled(member->link_source, is_deaf ? SD_EVENT_OFF : SD_EVENT_ON);
                 }
         }
+}
+
+void crew_pulse(struct crew *crew) {
+        crew->is_watched = true;
+        for (unsigned i = 0; i < crew->n_members && !crew->is_stopping; i++)
+                crew_ask_pulse(&crew->members[i]);
 }
 
 void crew_stop(struct crew *crew) {

@@ -18,7 +18,8 @@
 
 #define CREW_DEATHS_MAX 5u /* within CREW_DEATHS_S: starting again does not help */
 #define CREW_DEATHS_S 60u
-#define CREW_LATE_S 10u /* until a worker is ready, and until one that closed its link has ended */
+#define CREW_PULSES_MISSED_MAX 2u /* in a row: a worker whose turns do not end is killed */
+#define CREW_LATE_S 10u           /* until a worker is ready, and until one that closed its link has ended */
 
 enum crew_state {
         CREW_OFF,      /* no process */
@@ -39,6 +40,11 @@ struct crew_member {
         sd_event_source *link_source;
         sd_event_source *child_source;
         sd_event_source *deadline;
+        bool is_asked; /* for a sign of life that has not come yet */
+        unsigned n_pulses_missed;
+        unsigned n_sessions; /* this and the next two as it said of late */
+        unsigned n_sockets;
+        unsigned n_ops;
         struct outbox outbox;
         struct connector connector;
         char failure[LINK_TEXT_SIZE]; /* why it could not start; empty: it did not say */
@@ -59,6 +65,8 @@ struct crew {
         unsigned n_connects_max; /* of one member */
         unsigned n_alive;
         unsigned n_ready;
+        bool is_watched;                     /* crew_pulse() is called */
+        uint64_t n_pulses;                   /* signs of life that came */
         uint64_t deaths_ns[CREW_DEATHS_MAX]; /* a ring */
         unsigned n_deaths;
         bool is_stopping;
@@ -100,6 +108,13 @@ void crew_tell_rulings(struct crew *crew);
 
 /* Looks after what no event of its own tells: called after each dispatch of the loop. */
 void crew_settle(struct crew *crew);
+
+/*
+ * Asks every worker for a sign of life, which only the end of a turn of its own can give; it raises n_pulses. One that
+ * missed CREW_PULSES_MISSED_MAX questions is killed, and replaced as any other that dies. Questions are counted, not
+ * time: when the whole machine stood still, that is no worker's fault.
+ */
+void crew_pulse(struct crew *crew);
 
 /* Asks all workers to finish. */
 void crew_stop(struct crew *crew);

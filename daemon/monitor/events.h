@@ -4,7 +4,7 @@
 
 /*
  * The MESSAGE_ID of each kind of journal line that somebody may want to find, count or alarm on. Numbers are for ever:
- * `journalctl MESSAGE_ID=...` is an interface.
+ * `journalctl MESSAGE_ID=...` is an interface. units/overlapd.catalog explains each.
  */
 
 #define EVENT_START "c12fc7e5579c4159b2bc1a57fbfc1556"
@@ -16,5 +16,19 @@
 #define EVENT_CHANNEL_REFUSED "f04c1d883f70424293c6a59572c327b2"
 #define EVENT_REQUEST_REFUSED "777dc9027a334018b7105a7e52189294"
 #define EVENT_LISTENER_PAUSED "8b82f470532746ad9f745dbe38027f80"
+#define EVENT_RELOADED "bcd41ada32ba42798697106e69ac34b2"
+#define EVENT_RELOAD_REFUSED "40367cf3918d4c12b4619f2563c47efb"
+#define EVENT_START_FAILED "f6e5ace16923430bbb288d98f0dd27df"
+#define EVENT_STOP_KILLED "1457ac8d3cdd4e17ae7cab350f93fee2"
+#define EVENT_ACTIVATION_IGNORED "bd57f0e29fed4cd88aa23f659d4c7b1e"
+#define EVENT_POLICY "e3bfe5aabe5644f498a8f60e03b4381a"
+#define EVENT_CONNECTED "7515be9209d44d5781559be0798daa32"
+#define EVENT_LISTENING "25d2bf603942466db2174496aab77528"
+#define EVENT_SESSION_ENDED "a962cdbe762e4b7b86cbd7532fcf924c"
+#define EVENT_LINES_SUPPRESSED "5a5b3eaff9554e5ea71a7269ffd35ff3"
+#define EVENT_LINES_LOST "6ffba269c32c4c4985b01e5270703039"
+#define EVENT_RESOLVER_FAILED "957077655580443385751f0fc0cf0350"
+#define EVENT_LOOKOUT_BLIND "c3a1e17e11ef4c569aaff1c585eab786"
+#define EVENT_WORKER_ENDED "14ed93798ca64f3f948a58b36b52cf21"
 
 #endif

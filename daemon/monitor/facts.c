@@ -16,6 +16,7 @@
  */
 
 #include "daemon/monitor/facts.h"
+#include "daemon/monitor/events.h"
 
 #include <errno.h>
 #include <fcntl.h>
@@ -28,6 +29,7 @@
 #include "base/cleanup.h"
 #include "base/kernel-compat.h"
 #include "base/time.h"
+#include "daemon/monitor/events.h"
 
 void facts_init(struct facts *facts, sd_event *event, struct journal *journal) {
         *facts = (struct facts){ .event = event, .journal = journal, .fd = -1 };
@@ -231,9 +233,9 @@ static void facts_look_again(struct facts *facts) {
         int r = facts_look(facts);
 
         if (r < 0)
-                journal_write(facts->journal, LOG_WARNING, NULL,
-                              "the machine's addresses cannot be told (%s): rules must name each address",
-                              strerror(-r));
+                journal_write(
+                        facts->journal, LOG_WARNING, &(struct journal_fields){ .message_id = EVENT_LOOKOUT_BLIND },
+                        "the machine's addresses cannot be told (%s): rules must name each address", strerror(-r));
         facts->is_watching = r >= 0;
         r = facts_publish(facts);
         if (r < 0 && facts->known)
@@ -275,7 +277,8 @@ int facts_watch(struct facts *facts) {
         if (r >= 0)
                 r = sd_event_add_io(facts->event, &facts->source, facts->changes.fd, EPOLLIN, facts_on_change, facts);
         if (r < 0) {
-                journal_write(facts->journal, LOG_WARNING, NULL,
+                journal_write(facts->journal, LOG_WARNING,
+                              &(struct journal_fields){ .message_id = EVENT_LOOKOUT_BLIND },
                               "the kernel does not tell of addresses (%s): rules must name each address", strerror(-r));
                 return facts_publish(facts);
         }

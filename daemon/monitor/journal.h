@@ -10,32 +10,47 @@
 #include <sys/types.h>
 #include <syslog.h>
 
-#define JOURNAL_WINDOW_LINES 200u /* lines that may be written in one window */
+#define JOURNAL_SOCKET "/run/systemd/journal/socket"
+#define JOURNAL_WINDOW_LINES 1000u /* lines that may be written in one window */
 #define JOURNAL_WINDOW_S 10u
-#define JOURNAL_CLIENT_LINES 20u /* of these, about the clients of one user */
-#define JOURNAL_CAUSE_LINES 5u   /* of these, because of one rule of the policy */
-#define JOURNAL_CAUSES 32u       /* users and rules that are told apart; the rest shares the last place */
-#define JOURNAL_USERS 16u        /* users that are told apart; the rest shares the last place */
+#define JOURNAL_CAUSE_LINES 100u /* of these, of one kind about the clients of one user */
+#define JOURNAL_CAUSES 64u       /* that are told apart; the rest shares the last place */
+#define JOURNAL_SAMPLE_SIZE 160
 
 enum journal_target {
         JOURNAL_TO_STDERR,
         JOURNAL_TO_JOURNAL,
 };
 
+/* Lines of one kind, and of one rule, about the clients of one user. */
+struct journal_cause {
+        const char *message_id;
+        uid_t uid;
+        uint64_t rule;    /* a hash of its name */
+        unsigned n_lines; /* 0: the place is free */
+        unsigned n_suppressed;
+        char sample[JOURNAL_SAMPLE_SIZE]; /* the first line that was suppressed */
+};
+
 struct journal {
         enum journal_target target;
         int max_priority; /* LOG_*: less urgent lines are not written */
+        int fd;           /* through which lines leave to the journal; -1: none yet */
+        const char *socket_path;
         uint64_t window_start_ns;
         unsigned n_in_window;
         unsigned n_suppressed;
-        struct {
-                uint64_t cause;
-                unsigned n_lines;
-        } causes[JOURNAL_CAUSES]; /* likewise */
-        struct {
-                uid_t uid;
-                unsigned n_lines;
-        } users[JOURNAL_USERS]; /* n_lines 0: the place is free */
+        unsigned n_lost; /* that the journal did not take at once */
+        struct journal_cause causes[JOURNAL_CAUSES];
+};
+
+/* What a session came to. */
+struct journal_totals {
+        uint64_t duration_ns;
+        uint64_t n_ops;
+        uint64_t n_sockets;
+        uint64_t bytes_received;
+        uint64_t bytes_sent;
 };
 
 /* What a line is about. Fields that are zero or NULL are left out. */
@@ -46,20 +61,26 @@ struct journal_fields {
         pid_t client_pid;
         uid_t client_uid;
         const char *client_unit;
-        int error;          /* -errno */
-        const char *remote; /* the network address that it is about */
-        const char *rule;   /* of the policy, that decided */
+        int error;            /* -errno */
+        const char *protocol; /* tcp, udp or unix */
+        const char *rule;     /* of the policy, that decided */
+        const char *remote;   /* the addresses that it is about */
+        const char *local;
+        pid_t worker_pid;
+        const char *engine;
+        const struct journal_totals *totals;
 };
 
 /* Returns the place where lines go unless somebody asks: the journal when stderr leads there, else stderr. */
 enum journal_target journal_default_target(void);
 
 void journal_init(struct journal *journal, enum journal_target target, int max_priority);
+void journal_deinit(struct journal *journal);
 
 /*
- * Writes one line. More than JOURNAL_WINDOW_LINES within JOURNAL_WINDOW_S, or JOURNAL_CLIENT_LINES about one user's
- * clients, or JOURNAL_CAUSE_LINES of these because of one rule, are counted instead, and the count is written with the
- * first line of a later window. Control characters in the text are replaced. Keeps errno.
+ * Writes one line, and never waits. More than JOURNAL_WINDOW_LINES within JOURNAL_WINDOW_S, or JOURNAL_CAUSE_LINES of
+ * one message id about one user's clients, are counted instead, and the counts are written with the first line of a
+ * later window. Control characters in the text are replaced. Keeps errno.
  *
  * fields: what the line is about, or NULL.
  */

@@ -30,10 +30,10 @@
 #include <sys/socket.h>
 #include <sys/stat.h>
 #include <systemd/sd-daemon.h>
-#include <systemd/sd-login.h>
 
 #include "base/cleanup.h"
 #include "base/kernel-compat.h"
+#include "daemon/monitor/origin.h"
 #include "proto/channel.h"
 #include "proto/layout.h"
 #include "proto/message.h"
@@ -253,10 +253,7 @@ static void listener_identify_group(int fd, struct listener_peer *peer) {
         bool is_told;
 
         is_told = getsockopt(fd, SOL_SOCKET, SO_PEERPIDFD, &process_fd, &len) == 0 || errno != ENOPROTOOPT;
-        if (sd_peer_get_unit(fd, &peer->unit) < 0)
-                peer->unit = NULL;
-        if (sd_peer_get_cgroup(fd, &peer->cgroup) < 0)
-                peer->cgroup = NULL;
+        origin_find(fd, peer->pid, &peer->cgroup, &peer->unit);
         process.fd = process_fd;
         if (!is_told || (process_fd >= 0 && poll(&process, 1, 0) == 0))
                 return;

@@ -28,6 +28,7 @@
 #include <sys/epoll.h>
 
 #include "base/cleanup.h"
+#include "daemon/monitor/events.h"
 #include "proto/address.h"
 
 #define LOOKOUT_GROUPS (RTMGRP_LINK | RTMGRP_IPV4_IFADDR | RTMGRP_IPV6_IFADDR | RTMGRP_IPV4_ROUTE | RTMGRP_IPV6_ROUTE)
@@ -92,7 +93,8 @@ static void lookout_end(struct lookout *lookout, struct lookout_watch *watch, in
 /* The kernel cannot be asked, and that does not change by itself. */
 static int lookout_refuse(struct lookout *lookout, struct outbox *outbox, uint64_t ticket, int status) {
         if (!lookout->has_complained)
-                journal_write(lookout->journal, LOG_WARNING, NULL,
+                journal_write(lookout->journal, LOG_WARNING,
+                              &(struct journal_fields){ .message_id = EVENT_LOOKOUT_BLIND },
                               "addresses and routes cannot be seen: %s: let the service have AF_NETLINK "
                               "(RestrictAddressFamilies=, or the container's filter)",
                               strerror(-status));

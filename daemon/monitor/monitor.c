@@ -42,6 +42,7 @@
 #include "daemon/monitor/listener.h"
 #include "daemon/monitor/lobby.h"
 #include "daemon/monitor/rulings.h"
+#include "daemon/monitor/service.h"
 #include "daemon/monitor/shards.h"
 #include "daemon/monitor/spawn.h"
 
@@ -63,10 +64,12 @@ struct monitor {
         struct rulings rulings;
         struct listener listener;
         struct crew crew;
+        struct service service;
         sd_event *event;
         sd_event_source *listener_source;
         sd_event_source *pause_timer; /* while it exists, nothing is accepted */
         uint64_t last_pause_ns;
+        sd_event_source *pulse_timer;
         sd_event_source *stop_timer;
         sd_event_source *command_source;
         enum monitor_state state;
@@ -87,6 +90,7 @@ static void monitor_deinit(struct monitor *monitor) {
         crew_deinit(&monitor->crew);
         sd_event_source_disable_unref(monitor->listener_source);
         sd_event_source_disable_unref(monitor->pause_timer);
+        sd_event_source_disable_unref(monitor->pulse_timer);
         sd_event_source_disable_unref(monitor->stop_timer);
         sd_event_source_disable_unref(monitor->command_source);
         lobby_deinit(&monitor->lobby);
@@ -94,6 +98,7 @@ static void monitor_deinit(struct monitor *monitor) {
         listener_close(&monitor->listener);
         shards_deinit(&monitor->shards);
         rulings_deinit(&monitor->rulings);
+        journal_deinit(&monitor->journal);
         if (monitor->directory[0] != '\0')
                 rmdir(monitor->directory);
         sd_event_unref(monitor->event);
@@ -110,7 +115,8 @@ static void monitor_kill(struct monitor *monitor) {
 static int monitor_on_stop_timer(sd_event_source *source, uint64_t now, void *data) {
         struct monitor *monitor = data;
 
-        journal_write(&monitor->journal, LOG_WARNING, NULL, "not everybody ended within 5 s: they are killed");
+        journal_write(&monitor->journal, LOG_WARNING, &(struct journal_fields){ .message_id = EVENT_STOP_KILLED },
+                      "not everybody ended within 5 s: they are killed");
         monitor_kill(monitor);
         return 0;
 }
@@ -124,7 +130,7 @@ static void monitor_stop(struct monitor *monitor, int exit_status, const char *w
         monitor->exit_status = exit_status;
         journal_write(&monitor->journal, exit_status == 0 || monitor_is_private(monitor) ? LOG_INFO : LOG_ERR, &fields,
                       "overlapd stops: %s", why);
-        sd_notifyf(0, "STOPPING=1\nSTATUS=Stopping: %s", why);
+        service_stops(&monitor->service, why);
         crew_stop(&monitor->crew);
         if (monitor->command_pid > 0)
                 kill(monitor->command_pid, SIGTERM);
@@ -324,34 +330,41 @@ static bool monitor_needs_restart(const struct config *now, const struct config 
 static void monitor_reload(struct monitor *monitor) {
         const struct monitor_options *options = monitor->options;
         _cleanup_free_ char *errors = NULL;
+        const struct journal_fields reloaded = { .message_id = EVENT_RELOADED };
+        const struct journal_fields refused = { .message_id = EVENT_RELOAD_REFUSED };
         char policy[RULINGS_WHY_SIZE];
         struct config config;
         int r;
 
+        service_reloads(&monitor->service);
         config_init(&config);
         if (options->config_path) {
                 r = config_load(&config, options->config_path, options->is_config_required, &errors);
                 if (r < 0) {
-                        journal_write(&monitor->journal, LOG_ERR, NULL, "nothing was reloaded: %s",
+                        journal_write(&monitor->journal, LOG_ERR, &refused, "nothing was reloaded: %s",
                                       errors ? errors : strerror(-r));
+                        service_has_reloaded(&monitor->service, "the settings could not be reloaded, see the journal");
                         return;
                 }
         }
         r = rulings_load(&monitor->rulings, &errors);
         if (r < 0) {
-                journal_write(&monitor->journal, LOG_ERR, NULL, "nothing was reloaded, the policy is as before: %s",
+                journal_write(&monitor->journal, LOG_ERR, &refused, "nothing was reloaded, the policy is as before: %s",
                               errors ? errors : strerror(-r));
+                service_has_reloaded(&monitor->service, "the policy could not be reloaded, see the journal");
                 return;
         }
         crew_tell_rulings(&monitor->crew);
         if (!options->is_log_given)
                 monitor->journal.target = config.log;
-        journal_write(&monitor->journal, LOG_NOTICE, NULL, "reloaded: %s", rulings_describe(&monitor->rulings, policy));
-        journal_write(&monitor->journal, LOG_INFO, NULL,
+        journal_write(&monitor->journal, LOG_NOTICE, &reloaded, "reloaded: %s",
+                      rulings_describe(&monitor->rulings, policy));
+        journal_write(&monitor->journal, LOG_INFO, &reloaded,
                       "reloaded: of the settings only where lines are written can change%s",
                       monitor_needs_restart(&options->config, &config)
                               ? "; the other settings differ from the file or were given on the command line and stay"
                               : "");
+        service_has_reloaded(&monitor->service, NULL);
 }
 
 static int monitor_on_hangup(sd_event_source *source, const struct signalfd_siginfo *info, void *data) {
@@ -393,10 +406,45 @@ static const struct crew_member *monitor_first_ready(const struct monitor *monit
         return NULL;
 }
 
+static void monitor_describe(const struct monitor *monitor, char to[SERVICE_STATUS_SIZE]) {
+        unsigned n_sessions = 0, n_sockets = 0, n_ops = 0;
+        const struct crew_member *first = monitor_first_ready(monitor);
+
+        if (!first) {
+                snprintf(to, SERVICE_STATUS_SIZE, "Waiting for a worker");
+                return;
+        }
+        for (unsigned i = 0; i < monitor->crew.n_members; i++) {
+                n_sessions += monitor->crew.members[i].n_sessions;
+                n_sockets += monitor->crew.members[i].n_sockets;
+                n_ops += monitor->crew.members[i].n_ops;
+        }
+        snprintf(to, SERVICE_STATUS_SIZE,
+                 "Serving at %s: %u sessions, %u sockets, %u operations in flight; engine %s (%s)",
+                 monitor->listener.path, n_sessions, n_sockets, n_ops, first->engine, first->engine_reason);
+}
+
+static int monitor_on_pulse(sd_event_source *source, uint64_t now, void *data) {
+        struct monitor *monitor = data;
+        char status[SERVICE_STATUS_SIZE];
+        int r;
+
+        if (monitor->state == MONITOR_STOPPING)
+                return 0;
+        if (monitor->state == MONITOR_SERVING) {
+                monitor_describe(monitor, status);
+                service_tell(&monitor->service, status);
+        }
+        crew_pulse(&monitor->crew);
+        r = sd_event_source_set_time_relative(source, monitor->service.period_us);
+        return r < 0 ? r : sd_event_source_set_enabled(source, SD_EVENT_ONESHOT);
+}
+
 static int monitor_serve(struct monitor *monitor) {
         const struct crew_member *first = monitor_first_ready(monitor);
         char policy[RULINGS_WHY_SIZE];
-        struct journal_fields fields = { .message_id = EVENT_START };
+        struct journal_fields fields = { .message_id = EVENT_START, .engine = first->engine };
+        char status[SERVICE_STATUS_SIZE];
 
         monitor->state = MONITOR_SERVING;
         journal_write(&monitor->journal, LOG_INFO, &fields, "overlapd %s serves at %s: engine %s (%s), workers: %u",
@@ -404,9 +452,10 @@ static int monitor_serve(struct monitor *monitor) {
                       monitor->crew.n_members);
         if (monitor_is_private(monitor))
                 return monitor_start_command(monitor);
-        journal_write(&monitor->journal, LOG_NOTICE, NULL, "%s", rulings_describe(&monitor->rulings, policy));
-        sd_notifyf(0, "READY=1\nSTATUS=Serving at %s: engine %s (%s)", monitor->listener.path, first->engine,
-                   first->engine_reason);
+        journal_write(&monitor->journal, LOG_NOTICE, &(struct journal_fields){ .message_id = EVENT_POLICY }, "%s",
+                      rulings_describe(&monitor->rulings, policy));
+        monitor_describe(monitor, status);
+        service_is_ready(&monitor->service, status);
         return 0;
 }
 
@@ -417,6 +466,7 @@ static int monitor_settle(sd_event_source *source, void *data) {
         int r;
 
         crew_settle(&monitor->crew);
+        service_feed(&monitor->service, monitor->crew.n_pulses);
         if (monitor->crew.has_failed)
                 monitor_stop(monitor, 1, "no worker can be kept running");
         if (monitor->state == MONITOR_STARTING && monitor->crew.n_ready > 0) {
@@ -441,14 +491,17 @@ static int monitor_adopt(struct monitor *monitor) {
         int n = sd_listen_fds(1), n_adopted = 0;
 
         if (n < 0)
-                journal_write(&monitor->journal, LOG_WARNING, NULL, "LISTEN_FDS is ignored: %s", strerror(-n));
+                journal_write(&monitor->journal, LOG_WARNING,
+                              &(struct journal_fields){ .message_id = EVENT_ACTIVATION_IGNORED },
+                              "LISTEN_FDS is ignored: %s", strerror(-n));
         for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
                 if (n_adopted == 0 && listener_adopt(&monitor->listener, fd) >= 0) {
                         n_adopted = 1;
                         continue;
                 }
                 journal_write(
-                        &monitor->journal, LOG_WARNING, NULL,
+                        &monitor->journal, LOG_WARNING,
+                        &(struct journal_fields){ .message_id = EVENT_ACTIVATION_IGNORED },
                         "descriptor %d of the service manager is ignored: one listening Unix stream socket is needed",
                         fd);
                 fd_close(fd);
@@ -465,8 +518,8 @@ static int monitor_make_directory(struct monitor *monitor) {
         if (!mkdtemp(monitor->directory)) {
                 int r = -errno;
 
-                journal_write(&monitor->journal, LOG_ERR, NULL, "cannot make a directory in %s: %s", runtime,
-                              strerror(-r));
+                journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
+                              "cannot make a directory in %s: %s", runtime, strerror(-r));
                 monitor->directory[0] = '\0';
                 return r;
         }
@@ -490,7 +543,8 @@ static int monitor_listen(struct monitor *monitor) {
         }
         r = listener_open(&monitor->listener, path, monitor_is_private(monitor), error);
         if (r < 0)
-                journal_write(&monitor->journal, LOG_ERR, NULL, "%s", error);
+                journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
+                              "%s", error);
         return r;
 }
 
@@ -509,9 +563,10 @@ static int monitor_arm(struct monitor *monitor) {
         if (r < 0)
                 return r;
         r = sd_event_add_post(monitor->event, NULL, monitor_settle, monitor);
-        if (r < 0)
-                return r;
-        r = sd_event_set_watchdog(monitor->event, true);
+        if (r < 0 || monitor->service.period_us == 0)
+                return r < 0 ? r : 0;
+        r = sd_event_add_time_relative(monitor->event, &monitor->pulse_timer, CLOCK_MONOTONIC,
+                                       monitor->service.period_us, 0, monitor_on_pulse, monitor);
         return r < 0 ? r : 0;
 }
 
@@ -533,8 +588,8 @@ static int monitor_load_policy(struct monitor *monitor) {
 
         r = rulings_load(&monitor->rulings, &errors);
         if (r < 0)
-                journal_write(&monitor->journal, LOG_ERR, NULL, "the policy cannot be used: %s",
-                              errors ? errors : strerror(-r));
+                journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
+                              "the policy cannot be used: %s", errors ? errors : strerror(-r));
         return r;
 }
 
@@ -553,6 +608,7 @@ static int monitor_init(struct monitor *monitor, const struct monitor_options *o
         journal_init(&monitor->journal, config->log,
                      options->command && !options->is_log_given ? LOG_WARNING : LOG_INFO);
         monitor_raise_files(monitor);
+        service_init(&monitor->service);
         lobby_init(&monitor->lobby);
         r = shards_init(&monitor->shards);
         if (r < 0)
@@ -584,13 +640,15 @@ int monitor_run(const struct monitor_options *options) {
 
         r = monitor_init(&monitor, options);
         if (r < 0) {
-                journal_write(&monitor.journal, LOG_ERR, NULL, "overlapd cannot start: %s", strerror(-r));
+                journal_write(&monitor.journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
+                              "overlapd cannot start: %s", strerror(-r));
                 return 1;
         }
         r = sd_event_loop(monitor.event);
         journal_finish(&monitor.journal);
         if (r < 0) {
-                journal_write(&monitor.journal, LOG_ERR, NULL, "overlapd ends: %s", strerror(-r));
+                journal_write(&monitor.journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_STOP },
+                              "overlapd ends: %s", strerror(-r));
                 return 1;
         }
         return r;

@@ -32,6 +32,7 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "daemon/monitor/events.h"
 #include "daemon/monitor/spawn.h"
 #include "daemon/resolver/query.h"
 #include "proto/address.h"
@@ -120,7 +121,8 @@ static bool names_check_answer(const struct resolver_answer *answer, const struc
 }
 
 static void names_kill(struct names *names, const char *why) {
-        journal_write(names->journal, LOG_WARNING, NULL, "the resolver is killed: %s", why);
+        journal_write(names->journal, LOG_WARNING, &(struct journal_fields){ .message_id = EVENT_RESOLVER_FAILED },
+                      "the resolver is killed: %s", why);
         names->answer_source = sd_event_source_disable_unref(names->answer_source);
         kill(names->pid, SIGKILL);
 }
@@ -179,7 +181,7 @@ static void names_fail_running(struct names *names) {
 static int names_on_child(sd_event_source *source, const siginfo_t *info, void *data) {
         struct names *names = data;
 
-        journal_write(names->journal, LOG_WARNING, NULL,
+        journal_write(names->journal, LOG_WARNING, &(struct journal_fields){ .message_id = EVENT_RESOLVER_FAILED },
                       "the resolver ended (%s %d) with %u names that it had: they are to be asked for again",
                       info->si_code == CLD_EXITED ? "status" : "signal", info->si_status, names->n_running);
         names_clear(names);
@@ -233,8 +235,9 @@ static void names_dispatch(struct names *names) {
         while (names->n_running < RESOLVER_THREADS && (query = names_choose(names))) {
                 r = names->pid == 0 ? names_start(names) : 0;
                 if (r < 0) {
-                        journal_write(names->journal, LOG_ERR, NULL, "the resolver cannot be started: %s",
-                                      strerror(-r));
+                        journal_write(names->journal, LOG_ERR,
+                                      &(struct journal_fields){ .message_id = EVENT_RESOLVER_FAILED },
+                                      "the resolver cannot be started: %s", strerror(-r));
                         names_refuse(query->outbox, query->ticket, -EIO, OVL_REASON_NAME_FAILED);
                         names_query_free(names, query);
                         continue;

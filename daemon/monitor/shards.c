@@ -24,6 +24,7 @@
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "base/time.h"
 
 static struct shards_user *shards_find_user(const struct shards *shards, uid_t uid) {
         list_for_each(link, &shards->users) {
@@ -233,6 +234,7 @@ static int shard_session_ref(struct shard *shard, struct shards_user *user, pid_
                 session->number = number;
                 session->shard = shard;
                 session->pid = pid;
+                session->opened_ns = now_ns();
                 list_init(&session->link);
                 list_push_back(&shard->sessions, &session->link);
                 user->n_sessions++;

@@ -42,6 +42,7 @@ struct shards_session {
         unsigned n_channels;
         pid_t pid;                     /* of the process that opened it */
         struct rulings_client *client; /* of its first connection. A reference. */
+        uint64_t opened_ns;
 };
 
 struct shards_channel {

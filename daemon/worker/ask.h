@@ -17,7 +17,7 @@ struct ask {
         struct engine *engine;   /* borrowed */
         struct slots tickets;
         struct list unsent;    /* tickets whose message, or whose cancel, found no room in the link */
-        struct list reports;   /* what found no room in the link either, at most two for a channel */
+        struct list reports;   /* what found no room in the link either, at most two for a channel and one pulse */
         struct list cancelled; /* tickets that were cancelled before they were sent: answered from here */
         uint64_t retry_ns;     /* when what is unsent is tried again although nothing says that there is room; 0: not */
         bool is_gone;          /* the monitor is */

@@ -110,6 +110,7 @@ void handle_reveal(struct handle *handle, struct charge *charge) {
         list_unlink(&handle->link);
         list_push_back(&session->handles, &handle->link);
         handle->socket->n_open++;
+        session->totals.n_sockets++;
 }
 
 int handle_open_hidden(struct session *session, int *take_fd, int family, int type, enum socket_state state,

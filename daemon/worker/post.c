@@ -397,6 +397,7 @@ static void post_finish(struct session *session, struct peer *peer, struct op *o
         op->serial = ++session->resources->op_serial;
         op->turn = session->resources->turn;
         session->resources->stats.entries++;
+        session->totals.n_entries++;
         peer->n_entries++;
         r = post_check(session, op, entry, &reason);
         if (r < 0) {

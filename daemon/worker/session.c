@@ -443,10 +443,13 @@ void session_recycle(struct op *op) {
 /* --- Up: records ------------------------------------------------------------------------------------------------ */
 
 static void session_count(struct session *session, const struct op *op) {
-        if (op_form(op)->receives)
+        if (op_form(op)->receives) {
                 session->resources->stats.bytes_received += op->bytes;
-        else if (op_form(op)->sends)
+                session->totals.bytes_received += op->bytes;
+        } else if (op_form(op)->sends) {
                 session->resources->stats.bytes_sent += op->bytes;
+                session->totals.bytes_sent += op->bytes;
+        }
         if (op->cancelled && op->status == -ECANCELED)
                 ++*op->cancelled;
 }

@@ -74,6 +74,7 @@ struct session {
         struct payload_pool payloads;
         uint32_t n_calls; /* requests of the client that are under way */
         uint64_t sequence;
+        struct link_totals totals;
         bool is_held;   /* an entry found no free op */
         bool is_ending; /* the client is gone; waits for the kernel */
 };

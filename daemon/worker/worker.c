@@ -202,6 +202,8 @@ static void worker_report_closed(struct worker *worker, const struct peer *peer,
 
         report.body.channel.channel = peer->identity.channel;
         report.body.channel.session = session;
+        if (peer->session)
+                report.body.channel.totals = peer->session->totals;
         snprintf(report.text, sizeof(report.text), "%s", peer->why);
         ask_report(&worker->resources.ask, &report);
 }
@@ -403,6 +405,18 @@ static void worker_answer(struct worker *worker, struct ticket *ticket, const st
         }
 }
 
+/* Whoever hears this knows that the turns go on: a worker that hangs, or never ends one, cannot say it. */
+static void worker_answer_pulse(struct worker *worker) {
+        const struct stats *stats = &worker->resources.stats;
+        struct link_message pulse = { .kind = LINK_PULSE };
+
+        pulse.body.pulse.turns = stats->turns;
+        pulse.body.pulse.n_sessions = stats->n_sessions;
+        pulse.body.pulse.n_sockets = stats->n_sockets;
+        pulse.body.pulse.n_ops = stats->n_ops;
+        ask_report(&worker->resources.ask, &pulse);
+}
+
 /* Takes what the monitor sent. */
 static void worker_serve_link(struct worker *worker) {
         struct ask *ask = &worker->resources.ask;
@@ -428,6 +442,10 @@ static void worker_serve_link(struct worker *worker) {
                         fd_close(fd);
                         if (ticket->owner == TICKET_LOOK)
                                 session_arm(list_entry(ticket, struct op, ticket));
+                        break;
+                case LINK_PULSE:
+                        fd_close(fd);
+                        worker_answer_pulse(worker);
                         break;
                 case LINK_STOP:
                         worker->is_stopping = true;

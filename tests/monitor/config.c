@@ -177,6 +177,75 @@ static void config_may_be_missing(void **state) {
         assert_null(errors);
 }
 
+static void config_put(const char *place, const char *name, const char *text) {
+        char path[512];
+        FILE *file;
+
+        snprintf(path, sizeof(path), "%s/root/%s/overlapd/%s", harness_directory(), place, name);
+        for (char *at = path + 1; (at = strchr(at, '/')); at++) {
+                *at = '\0';
+                mkdir(path, 0755);
+                *at = '/';
+        }
+        unlink(path);
+        if (!text) {
+                assert_int_equal(symlink("/dev/null", path), 0);
+                return;
+        }
+        file = fopen(path, "we");
+        assert_non_null(file);
+        fprintf(file, "[Daemon]\n%s\n", text);
+        fclose(file);
+}
+
+/* The number of workers tells which file won. NULL: they are taken; else what is wrong. */
+static unsigned config_try_places(const char *wrong) {
+        _cleanup_free_ char *errors = NULL;
+        struct config config;
+        char path[256];
+        int r;
+
+        snprintf(path, sizeof(path), "%s/root" CONFIG_PATH, harness_directory());
+        config_init(&config);
+        r = config_load(&config, path, false, &errors);
+        if (wrong) {
+                assert_true(r < 0);
+                if (!strstr(errors, wrong))
+                        fail_msg("expected '%s' in '%s'", wrong, errors);
+        } else if (r < 0) {
+                fail_msg("%s", errors);
+        }
+        return config.n_workers;
+}
+
+static void config_is_overruled_by_place_and_name(void **state) {
+        assert_int_equal(config_try_places(NULL), 1);
+        config_put("usr/lib", "overlapd.conf", "Workers=2");
+        assert_int_equal(config_try_places(NULL), 2);
+        config_put("run", "overlapd.conf", "Workers=3");
+        assert_int_equal(config_try_places(NULL), 3);
+        config_put("etc", "overlapd.conf", NULL);
+        assert_int_equal(config_try_places(NULL), 1);
+        config_put("etc", "overlapd.conf", "Workers=4");
+        assert_int_equal(config_try_places(NULL), 4);
+        config_put("usr/lib", "overlapd.conf.d/50-a.conf", "Workers=5");
+        assert_int_equal(config_try_places(NULL), 5);
+        /* The name decides, then the place. */
+        config_put("etc", "overlapd.conf.d/40-b.conf", "Workers=6");
+        assert_int_equal(config_try_places(NULL), 5);
+        config_put("run", "overlapd.conf.d/50-a.conf", "Workers=7");
+        assert_int_equal(config_try_places(NULL), 7);
+        config_put("etc", "overlapd.conf.d/50-a.conf", NULL);
+        assert_int_equal(config_try_places(NULL), 6);
+        config_put("etc", "overlapd.conf.d/60-c.txt", "Workers=8");
+        assert_int_equal(config_try_places(NULL), 6);
+        /* One that is wrong refuses all, and is named. */
+        config_put("usr/lib", "overlapd.conf.d/90-z.conf", "Workers=many");
+        config_put("run", "overlapd.conf.d/91-z.conf", "Speed=1");
+        assert_int_equal(config_try_places("/usr/lib/overlapd/overlapd.conf.d/90-z.conf:2: Workers=many: must be"), 1);
+        assert_int_equal(config_try_places("/run/overlapd/overlapd.conf.d/91-z.conf:2: Speed=1: unknown key"), 1);
+}
+
 /* Whatever the bytes are, the parse ends and the settings stay within what is allowed. */
 static void config_survives_any_bytes(void **state) {
         static const char alphabet[] = "[Daemon]\n=WorkersEngineSocketLog/0123 \t\r;#:\xff\x01";
@@ -209,6 +278,7 @@ int main(int argc, char **argv) {
                 { "a file that is open to others, big, missing or no file is refused",
                   config_refuses_what_is_no_safe_file },
                 { "the default file may be missing", config_may_be_missing },
+                { "files overrule each other by place and name", config_is_overruled_by_place_and_name },
                 { "any bytes are survived", config_survives_any_bytes },
         };
 

@@ -16,7 +16,7 @@
  *   kind NUMBER, short, bare, memory, ticket, alien   a message that no honest worker sends
  *
  * A request is answered with "STATUS REASON TEXT". OVL_TEST_DOUBLE says how the worker starts: fail, mute, stubborn (it
- * does not stop), deaf (it does not read its link once it is ready).
+ * does not stop), deaf (it does not read its link once it is ready), silent (it gives no sign of life).
  */
 
 #include <arpa/inet.h>
@@ -295,6 +295,8 @@ static void double_listen_to_monitor(struct double_worker *worker) {
                 worker->is_over = true;
         else if (message.kind == LINK_STOP)
                 worker->is_over = !double_is("stubborn");
+        else if (message.kind == LINK_PULSE && !double_is("silent"))
+                double_tell(worker, &message, -1);
         else if (message.kind == LINK_ANSWER)
                 double_take_answer(worker, &message, fd);
         else if (message.kind == LINK_CHANNEL && worker->n_channels < DOUBLE_CHANNELS_MAX)

@@ -425,6 +425,21 @@ static void life_expect_notice(int fd, const char *text) {
         }
 }
 
+/* Reads to the last notice: nobody fed the watchdog in the name of a crew that gets nowhere. */
+static void life_expect_end_without_watchdog(int fd) {
+        struct pollfd wait = { .fd = fd, .events = POLLIN };
+        char notice[512];
+        ssize_t n;
+
+        do {
+                assert_int_equal(poll(&wait, 1, 20000), 1);
+                n = recv(fd, notice, sizeof(notice) - 1, 0);
+                assert_true(n > 0);
+                notice[n] = '\0';
+                assert_null(strstr(notice, "WATCHDOG=1"));
+        } while (!strstr(notice, "STOPPING=1"));
+}
+
 static void life_tells_the_service_manager(void **state) {
         int notify_fd = life_socket(SOCK_DGRAM, life_path("notify"));
         pid_t pid;
@@ -438,6 +453,51 @@ static void life_tells_the_service_manager(void **state) {
         kill(pid, SIGTERM);
         life_expect_notice(notify_fd, "STOPPING=1");
         assert_int_equal(run_wait(pid), 0);
+        close(notify_fd);
+}
+
+/* Brackets a reload, and the status says what was wrong with it. */
+static void life_tells_of_reloads(void **state) {
+        int notify_fd = life_socket(SOCK_DGRAM, life_path("notify"));
+        const char *path = life_path("conf");
+        int fd = open(path, O_WRONLY | O_CREAT | O_CLOEXEC, 0600);
+        pid_t pid;
+
+        assert_ok(fd);
+        setenv("NOTIFY_SOCKET", life_path("notify"), 1);
+        pid = run_start(RUN("--socket", life_path("s"), "--config", path));
+        life_expect_notice(notify_fd, "READY=1\nSTATUS=Serving at");
+        kill(pid, SIGHUP);
+        life_expect_notice(notify_fd, "RELOADING=1\nMONOTONIC_USEC=");
+        life_expect_notice(notify_fd, "READY=1\nSTATUS=Serving at");
+        assert_int_equal(write(fd, "Workers=x\n", 10), 10);
+        kill(pid, SIGHUP);
+        life_expect_notice(notify_fd, "RELOADING=1");
+        life_expect_notice(notify_fd, "; the settings could not be reloaded, see the journal");
+        assert_int_equal(ftruncate(fd, 0), 0);
+        kill(pid, SIGHUP);
+        life_expect_notice(notify_fd, "RELOADING=1");
+        life_expect_notice(notify_fd, "READY=1\nSTATUS=Serving at");
+        close(fd);
+        close(notify_fd);
+        kill(pid, SIGTERM);
+        assert_int_equal(run_wait(pid), 0);
+}
+
+/* The process lives and can be written to, but no turn of it ends. */
+static void life_worker_that_hangs_is_replaced(void **state) {
+        int notify_fd = life_socket(SOCK_DGRAM, life_path("notify"));
+        pid_t pid;
+
+        setenv("NOTIFY_SOCKET", life_path("notify"), 1);
+        setenv("WATCHDOG_USEC", "500000", 1);
+        setenv("OVL_TEST_DOUBLE", "silent", 1);
+        pid = run_start(RUN("--socket", life_path("s")));
+        run_wait_said("is killed: it finished no turn while it was asked 2 times whether it lives");
+        run_wait_said("died: signal 9");
+        kill(pid, SIGTERM);
+        life_expect_end_without_watchdog(notify_fd);
+        run_wait(pid);
         close(notify_fd);
 }
 
@@ -526,6 +586,8 @@ int main(int argc, char **argv) {
                 { "a release has no test hooks", life_has_no_hooks },
 #endif
                 { "the service manager is told", life_tells_the_service_manager },
+                { "the service manager is told of reloads", life_tells_of_reloads },
+                { "a worker that hangs is replaced, and feeds no watchdog", life_worker_that_hangs_is_replaced },
                 { "a socket of the service manager is used", life_is_activated },
                 { "garbage of an activator is ignored", life_ignores_garbage_of_an_activator },
                 { "a reload changes what can change", life_reloads_what_can_change },
