@@ -7,6 +7,7 @@ import hashlib
 import os
 import random
 import re
+import shutil
 import signal
 import socket
 import struct
@@ -105,6 +106,14 @@ class Nc:
 
 class Case(stage.Case):
     """A case with a daemon, in which any number of overlap-nc run."""
+
+    def localhost_for_all(self):
+        """Arguments of a daemon that lets everybody connect to localhost, from whatever network namespace."""
+        place = tempfile.mkdtemp(prefix="overlap-nc-policy-")
+        self.addCleanup(shutil.rmtree, place)
+        with open(f"{place}/localhost.conf", "w", encoding="utf-8") as file:
+            file.write("[allow localhost]\nCgroup=/\nAction=connect resolve\nTo=localhost\n")
+        return "--policy", place
 
     def nc(self, *arguments, **options):
         """An overlap-nc that ends with the case."""

@@ -19,6 +19,9 @@ SERVER = next(iter(sorted(glob.glob("/usr/lib/postgresql/*/bin"), reverse=True))
 class Postgres(frame.Case):
     """What one does with a database."""
 
+    def daemon_arguments(self):
+        return self.localhost_for_all()
+
     def setUp(self):
         if not SERVER or not os.access(f"{SERVER}/initdb", os.X_OK) or not shutil.which("psql"):
             self.skipTest("no PostgreSQL is here")

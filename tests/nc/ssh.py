@@ -51,6 +51,9 @@ def can(*command):
 class Ssh(frame.Case):
     """What one does with ssh."""
 
+    def daemon_arguments(self):
+        return self.localhost_for_all()
+
     def setUp(self):
         if not SSHD:
             self.skipTest("no sshd is here: script/bootstrap unpacks one")

@@ -81,7 +81,7 @@ class Case(unittest.TestCase):
     def setUp(self):
         if not OVERLAPD:
             self.fail("OVL_TEST_OVERLAPD does not name an overlapd: run this test through meson test")
-        self.daemon = Daemon()
+        self.daemon = Daemon(*self.daemon_arguments())
         self.addCleanup(self._stop_daemon)
         if self.level == 0:
             try:
@@ -90,6 +90,10 @@ class Case(unittest.TestCase):
                 if error.reason != overlap.Reason.VERSION:
                     raise
                 self.skipTest(f"this daemon does not serve level 0: {error}")
+
+    def daemon_arguments(self):
+        """What the daemon of the case is started with besides."""
+        return ()
 
     def _stop_daemon(self):
         if self.daemon.process.returncode is None:
