@@ -41,7 +41,7 @@ static int dial_tell(struct dial *dial, int status, unsigned reason) {
         /* Several ports or addresses: what fails is seen only by those who asked for it. */
         if (options->is_verbose || (dial->next >= dial->n_found && options->port == options->last_port))
                 report("cannot connect to %s: %s", address_format(&dial->address, text),
-                       report_why(status, reason, why, sizeof(why)));
+                       loop_why(&dial->door->loop, status, reason, why, sizeof(why)));
         return REPORT_FAILED;
 }
 

@@ -85,7 +85,7 @@ int door_tell_not_found(struct door *door, const char *host, int family, int sta
         else if (status == -EAGAIN)
                 report("'%s': overlapd's machine cannot look names up now: try again later", host);
         else
-                report("'%s' cannot be looked up: %s", host, report_why(status, reason, why, sizeof(why)));
+                report("'%s' cannot be looked up: %s", host, loop_why(&door->loop, status, reason, why, sizeof(why)));
         return REPORT_FAILED;
 }
 

@@ -19,6 +19,7 @@
 
 #include <errno.h>
 #include <limits.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -116,6 +117,20 @@ const char *loop_error_text(struct loop *loop) {
         const char *colon = strncmp(text, "ovl_", 4) == 0 ? strstr(text, ": ") : NULL;
 
         return colon ? colon + 2 : text;
+}
+
+const char *loop_why(struct loop *loop, int status, unsigned reason, char *text, size_t size) {
+        const char *description = strerrordesc_np(-status);
+
+        if (!description)
+                description = "unknown error";
+        if (status == -EACCES && reason && ovl_thread_denied(loop->thread) == -EACCES)
+                snprintf(text, size, "%s (overlapd: %s)", description, loop_error_text(loop));
+        else if (reason)
+                snprintf(text, size, "%s (overlapd: %s)", description, ovl_reason_text(reason));
+        else
+                snprintf(text, size, "%s", description);
+        return text;
 }
 
 bool loop_is_lost(struct loop *loop) {

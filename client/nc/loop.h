@@ -71,6 +71,16 @@ bool loop_is_lost(struct loop *loop);
 /* Why the last call on the thread failed, without the name of the call. */
 const char *loop_error_text(struct loop *loop);
 
+/*
+ * Says in words why an operation failed; of one that the policy refused, by which rule.
+ *
+ * status: -errno, as the operation ended.
+ * reason: of its record, finer than the status; 0: none.
+ *
+ * Returns text, which is filled.
+ */
+const char *loop_why(struct loop *loop, int status, unsigned reason, char *text, size_t size);
+
 /* Ends loop_run() with an exit status; the first one counts. */
 void loop_stop(struct loop *loop, int status);
 

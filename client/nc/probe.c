@@ -41,7 +41,7 @@ static void probe_tell(struct probe *probe, int closed, unsigned reason, const c
         if (!closed && (options->is_verbose || is_range))
                 report("%s is open%s", text, doubt);
         else if (closed && (options->is_verbose || !is_range))
-                report("%s is closed: %s", text, report_why(closed, reason, why, sizeof(why)));
+                report("%s is closed: %s", text, loop_why(&probe->door->loop, closed, reason, why, sizeof(why)));
 }
 
 static void probe_answered(struct ovl_thread *thread, struct ovl_overlapped *op) {

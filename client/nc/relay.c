@@ -55,7 +55,7 @@ static void relay_tell(struct relay *relay, int status, unsigned reason, const c
 
         if (status == -ECONNABORTED && loop_is_lost(relay->loop))
                 return;
-        report("%s failed: %s", what, report_why(status, reason, why, sizeof(why)));
+        report("%s failed: %s", what, loop_why(relay->loop, status, reason, why, sizeof(why)));
 }
 
 /*

@@ -14,8 +14,6 @@
 #include <string.h>
 #include <unistd.h>
 
-#include "client/c/overlap.h"
-
 void report(const char *format, ...) {
         char line[1024] = "overlap-nc: ";
         size_t at = strlen(line);
@@ -31,15 +29,4 @@ void report(const char *format, ...) {
         line[at++] = '\n';
         n = write(STDERR_FILENO, line, at);
         (void) n; /* there is no other place to say it */
-}
-
-const char *report_why(int status, unsigned reason, char *text, size_t size) {
-        const char *description = strerrordesc_np(-status);
-
-        if (reason)
-                snprintf(text, size, "%s (overlapd: %s)", description ? description : "unknown error",
-                         ovl_reason_text(reason));
-        else
-                snprintf(text, size, "%s", description ? description : "unknown error");
-        return text;
 }

@@ -15,14 +15,4 @@ enum report_exit {
 /* Writes one line, "overlap-nc: ...", to standard error. */
 __attribute__((format(printf, 1, 2))) void report(const char *format, ...);
 
-/*
- * Says in words why an operation failed.
- *
- * status: -errno, as the operation ended.
- * reason: of its record, finer than the status; 0: none.
- *
- * Returns text, which is filled.
- */
-const char *report_why(int status, unsigned reason, char *text, size_t size);
-
 #endif

@@ -67,7 +67,7 @@ static void serve_accepted(struct ovl_thread *thread, struct ovl_overlapped *op)
         if (op->status < 0) {
                 if (op->status != -ECONNABORTED)
                         report("cannot accept at %s: %s", address_format(&serve->address, text),
-                               report_why(op->status, op->reason, why, sizeof(why)));
+                               loop_why(&serve->door->loop, op->status, op->reason, why, sizeof(why)));
                 loop_stop(&serve->door->loop, REPORT_FAILED);
                 return;
         }

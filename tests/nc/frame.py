@@ -109,11 +109,15 @@ class Case(stage.Case):
 
     def localhost_for_all(self):
         """Arguments of a daemon that lets everybody connect to localhost, from whatever network namespace."""
+        return "--policy", self.policy_of("[allow localhost]\nCgroup=/\nAction=connect resolve\nTo=localhost\n")
+
+    def policy_of(self, rules):
+        """A directory with a file of rules, for the time of the case."""
         place = tempfile.mkdtemp(prefix="overlap-nc-policy-")
         self.addCleanup(shutil.rmtree, place)
-        with open(f"{place}/localhost.conf", "w", encoding="utf-8") as file:
-            file.write("[allow localhost]\nCgroup=/\nAction=connect resolve\nTo=localhost\n")
-        return "--policy", place
+        with open(f"{place}/rules.conf", "w", encoding="utf-8") as file:
+            file.write(rules)
+        return place
 
     def nc(self, *arguments, **options):
         """An overlap-nc that ends with the case."""

@@ -400,5 +400,18 @@ class Lost(frame.Case):
         self.assertIn("policy", said)
 
 
+class Rules(frame.Case):
+    """A daemon that allows nothing, and says so."""
+
+    def daemon_arguments(self):
+        self.rules = self.policy_of("[deny nine]\nUser=*\nAction=connect\nTo=localhost\nPort=9\n")
+        return "--policy", self.rules
+
+    def test_the_rule_is_named(self):
+        """Who is refused is told by which rule, or that there is none."""
+        self.assertIn("no rule allows it", self.run_nc("127.0.0.1", 1, status=FAILED))
+        self.assertIn(f"{self.rules}/rules.conf:1", self.run_nc("127.0.0.1", 9, status=FAILED))
+
+
 if __name__ == "__main__":
     frame.main()
