@@ -175,6 +175,8 @@ void daemon_stop(struct daemon *daemon) {
                 if (process_wait_end(workers[i], 0) < 0)
                         fail_msg("worker %d outlived its monitor, which exited in order", workers[i]);
         daemon_reap(workers, n_workers);
+        if (daemon_log_has(daemon, "ended: signal") || daemon_log_has(daemon, "ended: exit status"))
+                fail_msg("a worker did not end in order when overlapd was stopped: see the log below");
         if (lstat(daemon->path, &file) == 0)
                 fail_msg("overlapd left its socket %s behind", daemon->path);
 }
