@@ -453,6 +453,28 @@ static void transmits_a_packet_that_is_too_long(void **state) {
         client_stop(&client);
 }
 
+/* Nobody has the port: that is told to receives. Packets leave all the same, each of them, as single sends do. */
+static void transmits_packets_that_are_refused(void **state) {
+        struct ovl_overlapped sending = { 0 }, receiving = { 0 };
+        struct ovl_part parts[64] = { 0 };
+        struct client client;
+        uint64_t socket;
+        int fd;
+
+        transmits_start(&client);
+        socket = transmits_datagram_pair(&client, &fd);
+        close(fd);
+        for (size_t i = 0; i < HARNESS_N(parts); i++)
+                parts[i] = (struct ovl_part){ .data = client.memory, .len = 10, .flags = OVL_PACKET_END };
+        for (unsigned i = 0; i < 3; i++) {
+                assert_ok(ovl_transmit_packets(client.thread, socket, 0, parts, HARNESS_N(parts), 0, &sending, NULL));
+                client_expect(&client, &sending, 0, 10 * HARNESS_N(parts));
+        }
+        assert_ok(client_recv(&client, socket, client.memory, 10, 0, &receiving));
+        client_expect(&client, &receiving, -ECONNREFUSED, 0);
+        client_stop(&client);
+}
+
 /* --- Files that are not what they should be --------------------------------------------------------------------- */
 
 static void transmits_of_too_little(void **state) {
@@ -904,6 +926,7 @@ int main(int argc, char **argv) {
                 { "packets are datagrams", transmits_packets_are_datagrams },
                 { "packets on a stream", transmits_packets_on_a_stream },
                 { "a packet that is too long", transmits_a_packet_that_is_too_long },
+                { "packets that are refused", transmits_packets_that_are_refused },
                 { "a file that is too short is refused whole", transmits_of_too_little },
                 { "a file that shrinks ends the transmit", transmits_of_a_file_that_shrinks },
                 { "a file that is too long is refused whole", transmits_of_too_much },
