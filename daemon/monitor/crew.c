@@ -498,7 +498,7 @@ static int crew_on_child(sd_event_source *source, const siginfo_t *info, void *d
         struct journal_fields fields = { .message_id = EVENT_WORKER_DIED, .worker_pid = info->si_pid };
         struct crew_member *member = data;
         struct crew *crew = member->crew;
-        bool was_ready;
+        bool was_ready, ended_in_order = info->si_code == CLD_EXITED && info->si_status == 0;
         unsigned n_channels;
         char how[128];
 
@@ -509,8 +509,9 @@ static int crew_on_child(sd_event_source *source, const siginfo_t *info, void *d
         n_channels = crew_member_clear(member);
         crew_describe_exit(info, how, sizeof(how));
         if (crew->is_stopping) {
-                journal_write(crew->journal, LOG_DEBUG, &(struct journal_fields){ .message_id = EVENT_WORKER_ENDED },
-                              "worker %d ended: %s", (int) info->si_pid, how);
+                journal_write(crew->journal, ended_in_order ? LOG_DEBUG : LOG_WARNING,
+                              &(struct journal_fields){ .message_id = EVENT_WORKER_ENDED }, "worker %d ended: %s",
+                              (int) info->si_pid, how);
                 return 0;
         }
         if (!was_ready) {

@@ -101,6 +101,11 @@ struct file *file_forget(struct file *file) {
         return NULL;
 }
 
+void file_give_up(struct file *file) {
+        while (file && list_pop_front(&file->waiting))
+                ;
+}
+
 /* --- Turns ------------------------------------------------------------------------------------------------------ */
 
 static bool file_wants_piece(const struct file *file) {

@@ -56,6 +56,9 @@ int file_new(struct files *files, int *take_fd, uint64_t session, uint32_t uid, 
 /* The session lets go of it, of which no op uses it any more. NULL is fine. Returns NULL. */
 struct file *file_forget(struct file *file);
 
+/* The ops that wait for a piece of it are given up with their session, and have no turn any more. NULL is fine. */
+void file_give_up(struct file *file);
+
 /* An op is to have a piece, in its turn. waits: a link of the op. */
 void file_await(struct file *file, struct list *waits);
 

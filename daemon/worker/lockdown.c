@@ -111,10 +111,8 @@ static const int lockdown_allowed_on_uring[] = {
 };
 
 static const int lockdown_allowed_on_epoll[] = {
-        SCMP_SYS(accept4),
-        SCMP_SYS(recvfrom),
-        SCMP_SYS(epoll_pwait2),
-        SCMP_SYS(timer_settime),
+        SCMP_SYS(accept4),       SCMP_SYS(recvfrom),     SCMP_SYS(epoll_pwait2),
+        SCMP_SYS(timer_settime), SCMP_SYS(timer_delete), /* at the end */
 };
 
 static int lockdown_allow(scmp_filter_ctx filter, const int *calls, size_t n) {

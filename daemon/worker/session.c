@@ -475,6 +475,17 @@ static void session_keep_payload(struct op *op) {
                 payload_release(&op->payload);
 }
 
+/*
+ * The last op has ended on a socket that is on its way out, whose ever it was: the handles of others, which another
+ * socket has replaced for their clients, wait for nothing else.
+ */
+static void session_leave_socket(const struct socket *socket) {
+        if (!socket || !socket->is_closing || !socket_is_idle(socket))
+                return;
+        list_for_each(link, &socket->handles)
+                session_touch(list_entry(link, struct handle, in_socket)->session);
+}
+
 /* An op that was accepted gives back its credit, and its handle may be over. */
 static void session_return_credit(struct session *session, struct op *op) {
         struct handle *handle = op->handle;
@@ -505,6 +516,7 @@ static void session_indicate(struct session *session, struct op *op, struct list
         plant_swaps(session, op);
         op->sequence = ++session->sequence;
         session_return_credit(session, op);
+        session_leave_socket(op->socket);
         op->socket = NULL;
         op->cancelled = NULL;
         op->peer = peer;

@@ -635,6 +635,8 @@ static void socket_finish_transmit(struct socket *socket, struct op *op, int32_t
                 return;
         }
         op->state = OP_QUEUED;
+        /* What follows is tried as often as this. */
+        op->n_repeats = op->n_retries = 0;
         socket->bytes_sent += (uint32_t) result;
         op->sent_to = socket->bytes_sent;
         if (transmit_is_done(op))

@@ -117,6 +117,8 @@ static void worker_drop_session(struct session *session) {
         }
         for (uint32_t i = 0; i < SESSION_REGIONS_MAX; i++)
                 session->regions[i].n_loans = 0;
+        for (uint32_t i = 0; i < SESSION_FILES_MAX; i++)
+                file_give_up(session->files[i]);
         session_free(session);
 }
 

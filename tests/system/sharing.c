@@ -293,6 +293,45 @@ static void sharing_session_end_leaves_the_other(void **state) {
         client_stop(&host);
 }
 
+/*
+ * What an accept has replaced is held by its session until all that is pending on it has ended, also another session's.
+ * That may be later than the session's own end: the monitor has it.
+ */
+static void sharing_session_end_waits_for_what_was_replaced(void **state) {
+        struct ovl_overlapped accepting = { 0 }, watching = { 0 };
+        struct sockaddr_storage address;
+        uint64_t listener, prepared;
+        struct sharing sharing;
+        struct client *guest = &sharing.guest;
+        pid_t monitor;
+        socklen_t len;
+        int r;
+
+        sharing_open(&sharing);
+        monitor = sharing.host.estate.daemon.monitor;
+        listener = client_listen(&sharing.host, AF_INET, &address, &len);
+        assert_ok(ovl_socket_open(sharing.host.thread, AF_INET, SOCK_STREAM, &prepared));
+        sharing.joined = client_join(&sharing.host, prepared, guest);
+        assert_int_equal(
+                ovl_ioctl(guest->thread, sharing.joined, OVL_ADDRESS_LIST_CHANGE, OVL_WANT_VERDICT, &watching, NULL),
+                OVL_PENDING);
+        assert_int_equal(ovl_accept_into(sharing.host.thread, listener, prepared, NULL, 0, NULL, OVL_WANT_VERDICT,
+                                         &accepting, NULL),
+                         OVL_PENDING);
+        assert_int_equal(kill(monitor, SIGSTOP), 0);
+        sharing.fd = socket(AF_INET, SOCK_STREAM | SOCK_CLOEXEC, 0);
+        r = connect(sharing.fd, (struct sockaddr *) &address, len);
+        assert_int_equal(r, 0);
+        client_expect(&sharing.host, &accepting, 0, 0);
+        client_close(&sharing.host);
+        assert_int_equal(ovl_result(&watching), -EINPROGRESS);
+        assert_int_equal(kill(monitor, SIGCONT), 0);
+        client_expect(guest, &watching, -ECANCELED, 0);
+        sharing_wait_alone(guest);
+        close(sharing.fd);
+        client_stop(guest);
+}
+
 /* --- A process that is killed ----------------------------------------------------------------------------------- */
 
 /* The guest in a process of its own: joins, posts receives between the host's, and waits to be killed. */
@@ -504,6 +543,7 @@ int main(int argc, char **argv) {
                 { "a prepared socket stays so for who else has it", sharing_prepared_sockets_stay },
                 { "cancelling ends one's own operations", sharing_cancel_ends_ones_own },
                 { "the end of a session leaves the other's operations", sharing_session_end_leaves_the_other },
+                { "a session ends after what it has replaced", sharing_session_end_waits_for_what_was_replaced },
                 { "a killed guest leaves the host's operations", sharing_survives_a_killed_guest },
                 { "each session has its own port", sharing_ports_are_ones_own },
                 { "who accepts gets the socket", sharing_accepts_are_ones_own },

@@ -6,17 +6,20 @@
 #include <fcntl.h>
 #include <netinet/in.h>
 #include <pthread.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/eventfd.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/time.h"
 #include "tests/harness/harness.h"
+#include "tests/harness/process.h"
 #include "tests/system/client.h"
 #include "tests/system/hanging.h"
 #include "tests/system/raw.h"
@@ -450,6 +453,28 @@ static void transmits_a_packet_that_is_too_long(void **state) {
         client_stop(&client);
 }
 
+/* Nobody has the port: that is told to receives. Packets leave all the same, each of them, as single sends do. */
+static void transmits_packets_that_are_refused(void **state) {
+        struct ovl_overlapped sending = { 0 }, receiving = { 0 };
+        struct ovl_part parts[64] = { 0 };
+        struct client client;
+        uint64_t socket;
+        int fd;
+
+        transmits_start(&client);
+        socket = transmits_datagram_pair(&client, &fd);
+        close(fd);
+        for (size_t i = 0; i < HARNESS_N(parts); i++)
+                parts[i] = (struct ovl_part){ .data = client.memory, .len = 10, .flags = OVL_PACKET_END };
+        for (unsigned i = 0; i < 3; i++) {
+                assert_ok(ovl_transmit_packets(client.thread, socket, 0, parts, HARNESS_N(parts), 0, &sending, NULL));
+                client_expect(&client, &sending, 0, 10 * HARNESS_N(parts));
+        }
+        assert_ok(client_recv(&client, socket, client.memory, 10, 0, &receiving));
+        client_expect(&client, &receiving, -ECONNREFUSED, 0);
+        client_stop(&client);
+}
+
 /* --- Files that are not what they should be --------------------------------------------------------------------- */
 
 static void transmits_of_too_little(void **state) {
@@ -751,6 +776,41 @@ static void transmits_hang_beyond_their_session(void **state) {
         hanging_stop(&hanging);
 }
 
+/* The daemon is stopped while a file is read, and others wait for their turn: it ends in order. */
+static void transmits_wait_when_the_daemon_stops(void **state) {
+        struct ovl_overlapped sending[4] = { 0 };
+        struct hanging hanging;
+        struct client client;
+        uint64_t socket, slow;
+        int fds[4], status;
+        pid_t monitor;
+
+        transmits_hang(&hanging);
+        transmits_start(&client);
+        monitor = client.estate.daemon.monitor;
+        slow = transmits_open_path(&client, hanging.path);
+        hanging_set(&hanging, true);
+        for (size_t i = 0; i < HARNESS_N(fds); i++) {
+                socket = client_pair(&client, AF_INET, &fds[i]);
+                assert_ok(transmits_post(&client, socket, slow, 0, 0, 0, &sending[i]));
+        }
+        hanging_await(&hanging, 2);
+        assert_int_equal(kill(monitor, SIGTERM), 0);
+        for (size_t i = 0; i < HARNESS_N(fds); i++) {
+                client_expect(&client, &sending[i], -ECONNABORTED, 0);
+                close(fds[i]);
+        }
+        hanging_set(&hanging, false);
+        /* A second signal, which daemon_stop() would send, kills the worker. */
+        assert_ok(process_wait_end(monitor, harness_deadline(10)));
+        assert_int_equal(waitpid(monitor, &status, 0), monitor);
+        assert_int_equal(status, 0);
+        assert_false(daemon_log_has(&client.estate.daemon, "ended: signal"));
+        ovl_thread_close(client.thread);
+        ovl_session_free(client.session);
+        hanging_stop(&hanging);
+}
+
 struct transmits_opener {
         struct client *client;
         int fd;
@@ -866,6 +926,7 @@ int main(int argc, char **argv) {
                 { "packets are datagrams", transmits_packets_are_datagrams },
                 { "packets on a stream", transmits_packets_on_a_stream },
                 { "a packet that is too long", transmits_a_packet_that_is_too_long },
+                { "packets that are refused", transmits_packets_that_are_refused },
                 { "a file that is too short is refused whole", transmits_of_too_little },
                 { "a file that shrinks ends the transmit", transmits_of_a_file_that_shrinks },
                 { "a file that is too long is refused whole", transmits_of_too_much },
@@ -876,6 +937,7 @@ int main(int argc, char **argv) {
                 { "a file whose reads fail", transmits_of_a_file_that_fails },
                 { "many files whose reads hang", transmits_of_many_files_that_hang },
                 { "a read that outlives its session", transmits_hang_beyond_their_session },
+                { "files wait when the daemon stops", transmits_wait_when_the_daemon_stops },
                 { "a file that cannot be looked at", transmits_of_what_cannot_be_looked_at },
                 { "transmits are refused by state", transmits_refused_by_state },
                 { "the level inline lends no files", transmits_need_a_level },
