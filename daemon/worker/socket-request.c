@@ -70,13 +70,18 @@ int socket_request_flags(const struct op *op) {
 
 /*
  * Only the last byte of a send is urgent. It leaves by itself: the kernel calls the last byte that it took the urgent
- * one, and may take fewer than there are.
+ * one, and may take fewer than there are. Parts of nothing are dropped at both ends: a request of nothing else would
+ * move nothing, again and again.
  */
 static void request_leave_last_byte(struct request *request, struct op *op) {
         struct iovec *most = op->parts == &op->one ? op->scratch : &op->one;
 
         while (op->n_parts > 1 && op->parts[op->n_parts - 1].iov_len == 0)
                 op->n_parts--;
+        for (; op->n_parts > 1 && op->parts->iov_len == 0; op->n_parts--)
+                op->parts++;
+        request->parts = op->parts;
+        request->n_parts = op->n_parts;
         if (op->len - op->done == 1) {
                 request->flags |= MSG_OOB;
         } else if (op->n_parts > 1) {

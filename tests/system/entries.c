@@ -18,6 +18,7 @@
 
 #include "base/cleanup.h"
 #include "tests/harness/harness.h"
+#include "tests/system/client.h"
 #include "tests/system/estate.h"
 #include "tests/system/raw.h"
 
@@ -304,6 +305,52 @@ static void *entries_flip(void *data) {
         return NULL;
 }
 
+/* Slices of nothing are nothing, also where the last byte of a send leaves by itself. */
+static void entries_slices_may_be_empty(void **state) {
+        static const struct {
+                uint32_t lens[4];
+                uint32_t op_flags;
+        } sends[] = {
+                { { 0, 5, 0, 0 }, 0 },
+                { { 0, 5, 0, 0 }, OVL_MESSAGE_OOB },
+                { { 0, 0, 0, 1 }, OVL_MESSAGE_OOB },
+                { { 0, 0, 0, 2 }, OVL_MESSAGE_OOB },
+                { { 1, 0, 0, 1 }, OVL_MESSAGE_OOB },
+                { { 0, 3, 0, 4 }, OVL_MESSAGE_OOB },
+                { { 3, 0, 4, 0 }, OVL_MESSAGE_OOB },
+                { { 0, 0, 0, 0 }, OVL_MESSAGE_OOB },
+        };
+        struct entries entries;
+        int on = 1;
+
+        entries_start(&entries, 0);
+        assert_int_equal(setsockopt(entries.fd, SOL_SOCKET, SO_OOBINLINE, &on, sizeof(on)), 0);
+        memcpy(entries.map, "0123456789", 10);
+        for (size_t i = 0; i < HARNESS_N(sends); i++) {
+                struct ovl_slice *slices = (struct ovl_slice *) (entries.map + 4096);
+                struct ovl_entry entry = entries_receive(&entries);
+                struct ovl_record record;
+                char received[16];
+                uint32_t len = 0;
+
+                for (size_t k = 0; k < 4; k++) {
+                        slices[k] = (struct ovl_slice){ len, sends[i].lens[k], 1 };
+                        len += sends[i].lens[k];
+                }
+                entry.op = OVL_OP_SEND;
+                entry.flags = OVL_ENTRY_VECTOR;
+                entry.op_flags = sends[i].op_flags;
+                entry.buffer = (struct ovl_slice){ 4096, 4 * sizeof(*slices), 1 };
+                record = raw_one(entries.raw, &entry);
+                assert_int_equal(record.status, 0);
+                assert_int_equal(record.bytes, len);
+                if (len > 0)
+                        peer_read(entries.fd, received, len);
+                assert_memory_equal(received, "0123456789", len);
+        }
+        entries_stop(&entries);
+}
+
 /* 37: the array changes while it is read: each entry is taken as it was at one instant, or refused. */
 static void entries_vectors_change_meanwhile(void **state) {
         struct entries_flip flip = { 0 };
@@ -500,6 +547,7 @@ int main(int argc, char **argv) {
                 { "addresses of connects are checked", entries_addresses_are_checked },
                 { "buffers lie within their regions", entries_buffers_are_checked },
                 { "arrays of slices are checked", entries_vectors_are_checked },
+                { "slices may be empty", entries_slices_may_be_empty },
                 { "arrays of slices change meanwhile", entries_vectors_change_meanwhile },
                 { "slots that cannot be counted end the connection", entries_slots_must_be_countable },
                 { "tags are the client's own", entries_tags_are_the_clients_own },
