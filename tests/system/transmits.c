@@ -806,6 +806,7 @@ static void transmits_wait_when_the_daemon_stops(void **state) {
         assert_int_equal(waitpid(monitor, &status, 0), monitor);
         assert_int_equal(status, 0);
         assert_false(daemon_log_has(&client.estate.daemon, "ended: signal"));
+        ovl_region_close(client.thread, client.region);
         ovl_thread_close(client.thread);
         ovl_session_free(client.session);
         hanging_stop(&hanging);
