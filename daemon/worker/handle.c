@@ -295,7 +295,8 @@ bool handle_is_over(const struct handle *handle) {
 }
 
 void handle_bury(struct handle *handle) {
-        struct resources *resources = handle->session->resources;
+        struct session *session = handle->session;
+        struct resources *resources = session->resources;
         struct socket *socket;
 
         assert(handle_is_over(handle));
@@ -307,7 +308,7 @@ void handle_bury(struct handle *handle) {
                 return;
         list_unlink(&socket->retry);
         if (socket->is_foreign && socket->file.fd >= 0)
-                reaper_close(resources->reaper, socket_release(socket));
+                reaper_close(resources->reaper, socket_release(socket), session->identity.uid);
         socket_deinit(socket);
         resources->stats.n_sockets--;
         resources_give_socket(resources, socket);

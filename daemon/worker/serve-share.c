@@ -211,7 +211,6 @@ static int adoption_check(struct adoption *adoption, int fd, const struct peer *
 }
 
 void serve_socket_adopt(struct serve *serve) {
-        struct reaper *reaper = serve->control->resources->reaper;
         cleanup(charge_release) struct charge charge = { 0 };
         int fd = peer_claim_fd(serve->peer);
         struct adoption adoption = { 0 };
@@ -239,7 +238,7 @@ void serve_socket_adopt(struct serve *serve) {
                         serve_taken(serve, handle);
                 }
         }
-        reaper_close(reaper, fd);
+        peer_drop_fd(serve->peer, fd);
 }
 
 /* --- Out: exporting --------------------------------------------------------------------------------------------- */

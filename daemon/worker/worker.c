@@ -111,7 +111,7 @@ static void worker_drop_session(struct session *session) {
                         continue;
                 list_unlink(&socket->retry);
                 if (socket->is_foreign)
-                        reaper_close(session->resources->reaper, socket->file.fd);
+                        reaper_close(session->resources->reaper, socket->file.fd, session->identity.uid);
                 else
                         fd_close(socket->file.fd);
         }
