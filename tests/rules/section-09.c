@@ -10,7 +10,7 @@
 
 #include "proto/layout.h"
 #include "tests/rules/section.h"
-#include "tests/system/netns.h"
+#include "tests/harness/netns.h"
 
 static void section_09_start(struct section *section) {
         netns_enter();

@@ -26,7 +26,7 @@
 #include "proto/layout.h"
 #include "tests/harness/harness.h"
 #include "tests/system/client.h"
-#include "tests/system/netns.h"
+#include "tests/harness/netns.h"
 #include "tests/system/raw.h"
 
 #define IOCTLS_WATCHES_MAX 512u /* of one user */

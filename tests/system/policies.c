@@ -22,7 +22,7 @@
 #include "proto/layout.h"
 #include "tests/harness/harness.h"
 #include "tests/system/client.h"
-#include "tests/system/netns.h"
+#include "tests/harness/netns.h"
 
 static const char *policies_path(const char *name) {
         static char path[128];
