@@ -21,8 +21,8 @@
 #include "base/cleanup.h"
 #include "proto/layout.h"
 #include "tests/harness/harness.h"
-#include "tests/system/client.h"
 #include "tests/harness/netns.h"
+#include "tests/system/client.h"
 
 static const char *policies_path(const char *name) {
         static char path[128];
