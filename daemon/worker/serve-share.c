@@ -11,9 +11,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/worker/invitation.h"
-#include "daemon/worker/items.h"
 #include "daemon/worker/serve.h"
-#include "daemon/worker/unbuffered.h"
 
 /* --- Between sessions ------------------------------------------------------------------------------------------- */
 
@@ -282,9 +280,7 @@ bool call_settle_export(struct control *control, struct call *call) {
                 return false;
         if (!call->peer)
                 return true;
-        unbuffered_set(socket, false);
-        refusals_stop(socket);
-        items_stop(socket);
+        handle_restore_socket(socket);
         fd = socket_release(socket);
         flags = fcntl(fd, F_GETFL);
         if (flags >= 0)
