@@ -86,7 +86,7 @@ def keeps_what_is_valid(machine):
     expect(said.returncode == 1 and mistake in said.stdout, f"--check-config says: {said.stdout}")
     machine.box.run("systemctl", "kill", "--kill-whom=main", "--signal=HUP", "overlapd.service")
     line = wait_for(lambda: machine.journal("RELOAD_REFUSED")[n_before:], "the mistake is in the journal")[0]
-    expect(mistake in line["MESSAGE"], f"the journal says: {line['MESSAGE']}")
+    expect(mistake in line["MESSAGE"] and "?" not in line["MESSAGE"], f"the journal says: {line['MESSAGE']}")
     expect(probe(machine, "sandboxed-other", 22).returncode == 0, "the rules from before do not hold")
     expect(probe(machine, "sandboxed-mistake", 22).returncode == 1, "a rule of the file with the mistake holds")
     expect(machine.show("MainPID")["MainPID"] == before, "the service was started anew")

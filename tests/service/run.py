@@ -17,6 +17,7 @@ import container
 import frame
 import lifecycle
 import outside
+import pages
 import refusals
 import users
 
@@ -38,6 +39,8 @@ STORIES = [
     ("reloads are taken or refused", lifecycle.reloads),
     ("the watchdog restarts a daemon that is stopped", lifecycle.watches),
     ("the monitor replaces a worker that is stopped", lifecycle.replaces_workers),
+    ("docs/SANDBOX.md is so, line by line", pages.is_so),
+    ("the examples of settings and rules are valid", pages.examples_are_valid),
     ("a user without root has a daemon", users.has_a_daemon),
     ("nothing is left after uninstalling", lifecycle.uninstalls),
 ]
