@@ -26,6 +26,8 @@ MAY_INCLUDE = {
     "client": ["base", "proto", "client"],
     # The tools are programs of users, which happen to live here.
     "client/nc": ["base", "client/c/overlap.h", "client/nc"],
+    # This one also speaks with the monitor, over a socket of its own.
+    "client/ctl": ["base", "proto", "client/c/overlap.h", "client/ctl"],
     "daemon/monitor": ["base", "proto", "daemon/link.h", "daemon/ruling.h", "daemon/monitor",
                        "daemon/resolver/query.h"],
     "daemon/resolver": ["base", "proto", "daemon/resolver"],
@@ -38,7 +40,7 @@ MAY_INCLUDE = {
     "examples": ["client/c/overlap.h", "overlap.h"],
 }
 
-GENERATED = {"proto/overlapd.pb-c.h"}
+GENERATED = {"proto/overlapd.pb-c.h", "proto/admin.pb-c.h"}
 
 WORKER_RANKS = [["op", "quota"], ["engine"], ["thread", "port", "socket"], ["session"], ["control"], ["worker"]]
 RANK = {module: rank for rank, modules in enumerate(WORKER_RANKS) for module in modules}
