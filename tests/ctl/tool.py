@@ -4,12 +4,9 @@
 import json
 import os
 import subprocess
-import sys
 
-sys.path.insert(0, os.path.join(os.path.dirname(__file__), "..", "python"))
-
-import stage  # noqa: E402
-from stage import PATIENCE_S, eventually, main  # noqa: E402, what the tests use
+import stage
+from stage import PATIENCE_S, eventually, main  # what the tests use
 
 __all__ = ["PATIENCE_S", "CTL", "Case", "Done", "DONE", "FAILED", "USAGE", "LOST", "eventually", "main", "run"]
 
