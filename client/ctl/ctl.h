@@ -31,10 +31,12 @@ struct ctl {
 typedef int ctl_verb_main(const struct ctl *ctl, int argc, char *argv[]);
 
 ctl_verb_main doctor_main;
+ctl_verb_main log_main;
 ctl_verb_main ping_main;
 ctl_verb_main status_main;
 
 extern const char doctor_help[];
+extern const char log_help[];
 extern const char ping_help[];
 extern const char status_help[];
 
