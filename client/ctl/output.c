@@ -221,6 +221,13 @@ void output_json_bool(struct json_object *object, const char *name, bool value) 
         output_json_add(object, name, output_must(json_object_new_boolean(value)));
 }
 
+void output_json_id(struct json_object *object, const char *name, uint64_t value) {
+        char text[OUTPUT_TEXT_SIZE];
+
+        snprintf(text, sizeof(text), "%016llx", (unsigned long long) value);
+        output_json_add(object, name, output_must(json_object_new_string(text)));
+}
+
 /* How many bytes the character at `text` has; 0: it is none. */
 static size_t output_utf8_len(const unsigned char *text) {
         size_t n = text[0] < 0x80                       ? 1
