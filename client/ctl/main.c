@@ -21,7 +21,8 @@
 #include "client/ctl/ctl.h"
 
 #define MAIN_SOCKET "/run/overlapd/overlapd.sock"
-#define MAIN_ADMIN_NAME "admin.sock"
+#define MAIN_BESIDE "/overlapd.sock"
+#define MAIN_ADMIN "/admin.sock"
 
 struct main_verb {
         const char *name;
@@ -37,6 +38,10 @@ static const struct main_verb main_verbs[] = {
         { "ping", "what a round trip to the daemon costs", ping_main, ping_help },
         { "status", "whether the daemon serves, on which engine and why, and how much it does", status_main,
           status_help },
+        { "list", "sessions, sockets, operations, ports or threads, and whose they are", list_main, list_help },
+        { "policy", "what the policy allows, and which rule says so", policy_main, policy_help },
+        { "metrics", "the counters, as OpenMetrics text", metrics_main, metrics_help },
+        { "config", "the settings that are in force, and where each is from", config_main, config_help },
 };
 
 #define MAIN_N_VERBS (sizeof(main_verbs) / sizeof(main_verbs[0]))
@@ -97,7 +102,8 @@ static void main_print_help(void) {
         for (size_t i = 0; i < MAIN_N_VERBS; i++)
                 printf("  %-10s %s\n", main_verbs[i].name, main_verbs[i].summary);
         puts("\n"
-             "  --admin PATH    the administrators' socket of overlapd (" MAIN_ADMIN_NAME ", beside the other)\n"
+             "  --admin PATH    where administrators connect (admin.sock beside overlapd.sock, or the other's path\n"
+             "                  and .admin)\n"
              "  --socket PATH   where clients connect ($OVERLAPD_SOCKET, or " MAIN_SOCKET ")\n"
              "  --json          for programs: one JSON document\n"
              "  --quiet         nothing but errors and the exit status\n"
@@ -170,14 +176,17 @@ static int main_take_options(struct main_given *given, int argc, char **argv) {
         return n_left;
 }
 
-/* The administrators' socket is in the folder of the clients'. */
-static const char *main_admin_path(const char *socket_path) {
-        const char *slash = strrchr(socket_path, '/');
+/* As the daemon chooses it: admin.sock beside overlapd.sock, else the same name with .admin behind it. */
+static char *main_admin_path(const char *socket_path) {
+        size_t len = strlen(socket_path), end_len = strlen(MAIN_BESIDE);
         char *path;
+        int n;
 
-        if (asprintf(&path, "%.*s%s", slash ? (int) (slash + 1 - socket_path) : 0, socket_path, MAIN_ADMIN_NAME) < 0)
-                return NULL;
-        return path;
+        if (len >= end_len && strcmp(socket_path + len - end_len, MAIN_BESIDE) == 0)
+                n = asprintf(&path, "%.*s" MAIN_ADMIN, (int) (len - end_len), socket_path);
+        else
+                n = asprintf(&path, "%s.admin", socket_path);
+        return n < 0 ? NULL : path;
 }
 
 static const struct main_verb *main_find_verb(const char *name) {
@@ -225,7 +234,7 @@ static int main_run(struct main_given *given, int argc, char **argv) {
         if (!given->ctl.socket_path || given->ctl.socket_path[0] == '\0')
                 given->ctl.socket_path = MAIN_SOCKET;
         if (!given->ctl.admin_path)
-                given->ctl.admin_path = own_admin_path = (char *) main_admin_path(given->ctl.socket_path);
+                given->ctl.admin_path = own_admin_path = main_admin_path(given->ctl.socket_path);
         if (!given->ctl.admin_path) {
                 ctl_complain("no memory");
                 return CTL_FAILED;

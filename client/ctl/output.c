@@ -252,6 +252,13 @@ void output_json_bool(struct json_object *object, const char *name, bool value) 
         output_json_add(object, name, output_must(json_object_new_boolean(value)));
 }
 
+void output_json_id(struct json_object *object, const char *name, uint64_t value) {
+        char text[OUTPUT_TEXT_SIZE];
+
+        snprintf(text, sizeof(text), "%016llx", (unsigned long long) value);
+        output_json_add(object, name, output_must(json_object_new_string(text)));
+}
+
 void output_json_string(struct json_object *object, const char *name, const char *value) {
         _cleanup_free_ char *text = NULL;
 

@@ -68,6 +68,9 @@ void output_json_append(struct json_object *array, struct json_object *take_valu
 void output_json_number(struct json_object *object, const char *name, uint64_t value);
 void output_json_bool(struct json_object *object, const char *name, bool value);
 
+/* A number that names something, as 16 hexadecimal digits: programs that read JSON lose digits of such numbers. */
+void output_json_id(struct json_object *object, const char *name, uint64_t value);
+
 /* NULL or an empty text: null. What is no UTF-8 becomes question marks. */
 void output_json_string(struct json_object *object, const char *name, const char *value);
 
