@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/snapshot.h"
 #include "proto/layout.h"
 
 #define LINK_TEXT_SIZE 400
@@ -24,6 +25,9 @@ enum link_kind {
         LINK_RULING, /* body.ruling; fd: a struct ruling, unless everything is allowed */
         LINK_FACTS,  /* fd: a struct ruling_facts */
         LINK_PULSE,  /* to be answered with one in the next turn; to the monitor: the answer, body.pulse */
+
+        /* in both directions */
+        LINK_SNAPSHOT, /* body.snapshot, a ticket; the answer: that ticket, status; fd: a struct snapshot_page */
 
         /* worker to monitor */
         LINK_READY,          /* the worker is locked down and serves; text: engine; body.ready */
@@ -121,6 +125,7 @@ struct link_message {
                         uint32_t n_sockets;
                         uint32_t n_ops; /* in flight */
                 } pulse;
+                struct snapshot_query snapshot;
                 struct {
                         char reason[LINK_TEXT_SIZE]; /* why this engine was chosen */
                         uint8_t is_second_choice;    /* the first was refused */

@@ -55,7 +55,8 @@ void crew_init(struct crew *crew, sd_event *event, struct journal *journal, stru
         lookout_init(&crew->lookout, event, journal);
         crew->n_connects_max = share < CONNECTOR_CONNECTS_MAX ? (unsigned) share : CONNECTOR_CONNECTS_MAX;
         for (unsigned i = 0; i < n_members; i++)
-                crew->members[i] = (struct crew_member){ .crew = crew, .index = i, .link_fd = -1 };
+                crew->members[i] =
+                        (struct crew_member){ .crew = crew, .index = i, .link_fd = -1, .pages = { .fd = -1 } };
 }
 
 /* Everything of a process but the process; what it had in progress is given up. Returns how many channels ended. */
@@ -80,6 +81,7 @@ static unsigned crew_member_clear(struct crew_member *member) {
         member->is_condemned = false;
         member->is_deaf = false;
         member->is_asked = false;
+        pages_end(&member->pages);
         member->n_pulses_missed = member->n_sessions = member->n_sockets = member->n_ops = 0;
         member->pid = 0;
         return shards_remove_worker(crew->shards, member->index);
@@ -325,6 +327,11 @@ static void crew_take(struct crew_member *member, const struct link_message *mes
         if ((connector_wants(message->kind) || (crew_answers(message->kind) && fd < 0)) &&
             member->state == CREW_READY) {
                 crew_take_request(member, message, fd);
+                return;
+        }
+        if (message->kind == LINK_SNAPSHOT) {
+                if (pages_answer(&member->pages, message, fd) < 0)
+                        crew_condemn(member, "showed what nobody had asked for");
                 return;
         }
         if (fd >= 0) {

@@ -172,10 +172,12 @@ static void journal_put_line(struct journal *journal, int priority, const struct
 
         if (journal->target == JOURNAL_TO_JOURNAL)
                 r = journal_send(journal, priority, fields, line);
-        if (r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM)
+        if (r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM) {
                 journal->n_lost++;
-        else if (r < 0)
+                journal->n_lost_ever++;
+        } else if (r < 0) {
                 journal_print(fields, line);
+        }
 }
 
 static void journal_put(struct journal *journal, int priority, const struct journal_fields *fields, const char *line) {

@@ -40,7 +40,8 @@ struct journal {
         uint64_t window_start_ns;
         unsigned n_in_window;
         unsigned n_suppressed;
-        unsigned n_lost; /* that the journal did not take at once */
+        unsigned n_lost;      /* that the journal did not take at once, and was not told of */
+        uint64_t n_lost_ever; /* likewise, since the start */
         struct journal_cause causes[JOURNAL_CAUSES];
 };
 

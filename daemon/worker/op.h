@@ -128,6 +128,7 @@ struct op {
         struct peer *peer;       /* borrowed: where the record goes; NULL: nobody is left to read it */
         uint64_t serial;         /* grows with every op of the worker */
         uint64_t turn;           /* the turn in which its entry was taken */
+        uint64_t taken_ns;       /* about when; nothing is decided by it */
         uint64_t regions;        /* bit n: region n + 1 of the session is pinned */
         struct request request;
 

@@ -23,6 +23,7 @@
 #include "daemon/worker/post.h"
 #include "daemon/worker/resolve.h"
 #include "daemon/worker/session.h"
+#include "daemon/worker/snapshot.h"
 
 #define WORKER_HELLO_NS (5 * NS_PER_S)
 #define WORKER_HELLO_FRESH_NS (30 * NS_PER_S) /* while many connect at once because the daemon has just started */
@@ -433,6 +434,14 @@ static void worker_answer_pulse(struct worker *worker) {
         ask_report(&worker->resources.ask, &pulse);
 }
 
+static void worker_show(struct worker *worker, const struct link_message *question) {
+        struct link_message answer = { .kind = LINK_SNAPSHOT, .ticket = question->ticket };
+        int fd = -1;
+
+        answer.status = snapshot_make(&worker->resources, &question->body.snapshot, &fd);
+        ask_report_with(&worker->resources.ask, &answer, fd);
+}
+
 /* Takes what the monitor sent. */
 static void worker_serve_link(struct worker *worker) {
         struct ask *ask = &worker->resources.ask;
@@ -462,6 +471,10 @@ static void worker_serve_link(struct worker *worker) {
                 case LINK_PULSE:
                         fd_close(fd);
                         worker_answer_pulse(worker);
+                        break;
+                case LINK_SNAPSHOT:
+                        fd_close(fd);
+                        worker_show(worker, &message);
                         break;
                 case LINK_STOP:
                         worker->is_stopping = true;
