@@ -50,6 +50,15 @@ struct link_peer {
         uint8_t may_not_open;   /* the user has all the sessions that it may have: the connection may only join one */
 };
 
+/* Who asks, by the client's own numbers: for the journal. */
+struct link_asker {
+        uint64_t thread;
+        uint64_t socket; /* 0: it is about none */
+        uint64_t op;     /* the tag of its entry */
+        uint8_t has_thread;
+        uint8_t has_op; /* it is an operation, not a request */
+};
+
 /* What a session has come to. */
 struct link_totals {
         uint64_t n_entries;
@@ -64,6 +73,7 @@ struct link_message {
         uint32_t reason; /* LINK_ANSWER: enum ovl_reason */
         uint32_t reserved;
         uint64_t ticket; /* the worker's number for the request; returned in the answer */
+        struct link_asker asker;
         union {
                 struct link_peer peer;
                 struct {

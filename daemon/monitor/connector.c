@@ -48,9 +48,8 @@
 
 struct connector_connect {
         struct list link;
-        struct connector *connector; /* borrowed */
-        struct connector_client client;
-        char unit[256]; /* the client may be gone before its connect is: client.unit points here */
+        struct connector *connector;    /* borrowed */
+        struct connector_client client; /* its rulings are held, and its unit and cgroup with them */
         uint64_t ticket;
         struct ovl_address address;
         sd_event_source *source;
@@ -80,6 +79,14 @@ int connector_close(int fd) {
         return fd_close(fd);
 }
 
+/* A session may be gone before its connect is: what is kept of it is its own. */
+static void connector_keep_client(const struct connector_client *client, struct connector_client *ret_kept) {
+        *ret_kept = *client;
+        rulings_ref_again(client->rulings);
+        ret_kept->unit = client->rulings ? client->rulings->peer.unit : NULL;
+        ret_kept->cgroup = client->rulings ? client->rulings->peer.cgroup : NULL;
+}
+
 static struct connector_connect *connector_connect_free(struct connector_connect *connect) {
         if (!connect)
                 return NULL;
@@ -89,6 +96,7 @@ static struct connector_connect *connector_connect_free(struct connector_connect
         }
         sd_event_source_disable_unref(connect->source);
         connector_close(connect->fd);
+        rulings_unref(connect->client.rulings);
         free(connect);
         return NULL;
 }
@@ -163,6 +171,12 @@ struct journal_fields connector_describe(const struct connector_client *client, 
                 .client_pid = client->pid,
                 .client_uid = client->uid,
                 .client_unit = client->unit,
+                .client_cgroup = client->cgroup,
+                .has_client_thread = client->asker.has_thread,
+                .has_client_op = client->asker.has_op,
+                .client_thread = client->asker.thread,
+                .client_socket = client->asker.socket,
+                .client_op = client->asker.op,
                 .error = error,
         };
 }
@@ -172,15 +186,9 @@ static void connector_tell(struct connector *connector, const struct connector_c
                            const struct connector_kind *kind, const struct ovl_address *address) {
         bool is_connect = strcmp(message_id, EVENT_CONNECTED) == 0;
         char text[ADDRESS_TEXT_SIZE];
-        struct journal_fields fields = {
-                .message_id = message_id,
-                .session = client->session,
-                .has_client = client->is_known,
-                .client_pid = client->pid,
-                .client_uid = client->uid,
-                .client_unit = client->unit,
-        };
+        struct journal_fields fields = connector_describe(client, 0);
 
+        fields.message_id = message_id;
         fields.protocol = kind->family == AF_UNIX ? "unix" : kind->type == SOCK_STREAM ? "tcp" : "udp";
         address_format(address, text);
         *(is_connect ? &fields.remote : &fields.local) = text;
@@ -553,12 +561,7 @@ static int connector_connect_new(struct connector *connector, const struct link_
         connect->connector = connector;
         connect->ticket = message->ticket;
         connect->address = message->body.name.address;
-        connect->client = *client;
-        connect->client.rulings = NULL; /* it was asked */
-        if (client->unit) {
-                snprintf(connect->unit, sizeof(connect->unit), "%s", client->unit);
-                connect->client.unit = connect->unit;
-        }
+        connector_keep_client(client, &connect->client);
         connect->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
         if (connect->fd < 0)
                 return -errno;

@@ -30,7 +30,9 @@ struct connector_client {
         uint64_t session;
         pid_t pid;
         uid_t uid;
-        const char *unit;               /* borrowed, or NULL */
+        const char *unit;   /* borrowed, or NULL */
+        const char *cgroup; /* likewise */
+        struct link_asker asker;
         struct rulings_client *rulings; /* borrowed while the request is taken; NULL where it is not known */
 };
 

@@ -37,6 +37,7 @@ struct journal {
         int max_priority; /* LOG_*: less urgent lines are not written */
         int fd;           /* through which lines leave to the journal; -1: none yet */
         const char *socket_path;
+        bool is_copied; /* lines go there also where they go to stderr */
         uint64_t window_start_ns;
         unsigned n_in_window;
         unsigned n_suppressed;
@@ -61,6 +62,12 @@ struct journal_fields {
         pid_t client_pid;
         uid_t client_uid;
         const char *client_unit;
+        const char *client_cgroup;
+        bool has_client_thread; /* client_thread counts */
+        bool has_client_op;     /* likewise */
+        uint64_t client_thread; /* by the client's own numbers */
+        uint64_t client_socket;
+        uint64_t client_op;
         int error;            /* -errno */
         const char *protocol; /* tcp, udp or unix */
         const char *rule;     /* of the policy, that decided */

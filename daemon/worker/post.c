@@ -164,6 +164,7 @@ int post_check_address(const struct op *op, const struct ovl_entry *entry, struc
 /* A connect asks the monitor; a send goes to the kernel, so what the policy has to say of it is said here. */
 static int post_take_address(struct session *session, struct op *op, const struct ovl_entry *entry,
                              unsigned *ret_reason) {
+        const struct link_asker asker = op_asker(op);
         struct link_message *message = op_question(op);
         struct sockaddr_storage kernel;
         socklen_t len;
@@ -178,7 +179,7 @@ static int post_take_address(struct session *session, struct op *op, const struc
                 message->body.name.address = entry->address;
                 return 0;
         }
-        if (!rules_allow_send(session->rules, &session->resources->ask, session->number, &entry->address,
+        if (!rules_allow_send(session->rules, &session->resources->ask, session->number, &asker, &entry->address,
                               session->denied))
                 return refuse(-EACCES, OVL_REASON_DENIED, ret_reason);
         memcpy(datagram_name(op), &kernel, sizeof(kernel));
@@ -430,6 +431,7 @@ static struct op *post_begin(struct session *session, struct peer *peer, const s
                 return NULL;
         op->peer = peer;
         op->thread = peer->thread ? peer->thread->number : 0;
+        op->has_thread = peer->thread;
         op->tag = entry->tag;
         op->key = entry->socket;
         op->code = entry->op;

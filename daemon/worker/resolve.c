@@ -131,6 +131,7 @@ void resolve_start(struct op *op, struct list *ended) {
         op->state = OP_ACTIVE;
         op->ticket.owner = TICKET_RESOLVE;
         op->ticket.message = op_question(op);
+        op->ticket.message->asker = op_asker(op);
         op->ticket.fd = -1;
         list_push_back(&op->session->resolving, &op->link);
         r = ask_send(&op->session->resources->ask, &op->ticket);
