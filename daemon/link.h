@@ -36,7 +36,8 @@ enum link_kind {
         LINK_CANCEL, /* ticket of a connect, resolve or look, which itself is answered, -ECANCELED unless it was done */
         LINK_RESOLVE, /* text: the name; body.resolve; answered with body.found, fd: memory that begins with them */
         LINK_DENIED,  /* body.denied; text: the rule. The worker itself has refused to send there */
-        LINK_LOOK,    /* body.look; answered with body.seen, fd: memory that begins with a list; or after a change */
+        LINK_CONNECT_NAME, /* fd; text: a name; body.by_name; answered like LINK_CONNECT, and cancelled like it */
+        LINK_LOOK, /* body.look; answered with body.seen, fd: memory that begins with a list; or after a change */
 };
 
 struct link_peer {
@@ -95,6 +96,12 @@ struct link_message {
                         uint64_t session;
                         uint32_t backlog;
                 } listen;
+                struct {
+                        uint64_t session;
+                        uint32_t timeout_ms; /* 0: none */
+                        uint16_t port;
+                        char service[OVL_SERVICE_NAME_MAX + 1]; /* where the port is 0 */
+                } by_name;
                 struct {
                         uint64_t session;
                         uint16_t port;  /* that the addresses shall have */

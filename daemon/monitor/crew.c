@@ -253,6 +253,8 @@ static uint64_t crew_session_of(const struct link_message *message) {
         case LINK_BIND:
         case LINK_CONNECT:
                 return message->body.name.session;
+        case LINK_CONNECT_NAME:
+                return message->body.by_name.session;
         case LINK_LISTEN:
                 return message->body.listen.session;
         case LINK_RESOLVE:
@@ -412,7 +414,7 @@ static int crew_watch(struct crew_member *member) {
         if (r < 0)
                 return r;
         connector_init(&member->connector, event, &member->outbox, member->crew->journal, member->crew->rulings,
-                       member->crew->n_connects_max);
+                       &member->crew->names, member->crew->n_connects_max);
         r = rulings_tell_facts(member->crew->rulings, &member->outbox);
         if (r < 0)
                 return r;

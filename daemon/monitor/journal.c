@@ -137,6 +137,7 @@ static void journal_add_fields(struct journal_packet *packet, const struct journ
         journal_add_text(packet, "PROTOCOL", fields->protocol);
         journal_add_text(packet, "RULE", fields->rule);
         journal_add_text(packet, "REMOTE", fields->remote);
+        journal_add_text(packet, "REMOTE_NAME", fields->remote_name);
         journal_add_text(packet, "LOCAL", fields->local);
         if (fields->worker_pid)
                 journal_add_number(packet, "WORKER_PID", (uint64_t) fields->worker_pid);

@@ -68,10 +68,11 @@ struct journal_fields {
         uint64_t client_thread; /* by the client's own numbers */
         uint64_t client_socket;
         uint64_t client_op;
-        int error;            /* -errno */
-        const char *protocol; /* tcp, udp or unix */
-        const char *rule;     /* of the policy, that decided */
-        const char *remote;   /* the addresses that it is about */
+        int error;               /* -errno */
+        const char *protocol;    /* tcp, udp or unix */
+        const char *rule;        /* of the policy, that decided */
+        const char *remote;      /* the addresses that it is about */
+        const char *remote_name; /* that the client had asked for, and that stood for the remote address */
         const char *local;
         pid_t worker_pid;
         const char *engine;

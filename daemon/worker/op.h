@@ -78,7 +78,7 @@ struct op_form {
         uint32_t stream_messages; /* further ones, on a stream */
 };
 
-#define OP_FORMS (OVL_OP_RESOLVE + 1)
+#define OP_FORMS (OVL_OP_CONNECT_NAME + 1)
 
 extern const struct op_form op_forms[OP_FORMS];
 

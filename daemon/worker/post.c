@@ -372,8 +372,12 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
         op->socket = op->handle->socket;
         if (session->n_started >= session->n_credits)
                 return refuse(-ENOBUFS, OVL_REASON_CREDITS, ret_reason);
-        r = op->code == OVL_OP_IOCTL ? post_take_ioctl(session, op, entry, ret_reason)
-                                     : post_take_fields(session, op, entry, ret_reason);
+        if (op->code == OVL_OP_IOCTL)
+                r = post_take_ioctl(session, op, entry, ret_reason);
+        else if (op->code == OVL_OP_CONNECT_NAME)
+                r = post_take_name(session, op, entry, ret_reason);
+        else
+                r = post_take_fields(session, op, entry, ret_reason);
         if (r < 0)
                 return r;
         if (op->indication == OVL_INDICATE_ROUTINE && op->handle->port)
