@@ -207,7 +207,8 @@ static uint32_t ruling_decide_address(const struct ruling *ruling, const struct 
         uint32_t rule, number;
 
         rule = ruling_decide_found(ruling, table, facts, &key, port, question->now_s);
-        rule = ruling_first(rule, ruling_decide_asked(ruling, table, question->name, port));
+        if (question->act == RULING_CONNECT)
+                rule = ruling_first(rule, ruling_decide_asked(ruling, table, question->name, port));
         number = ruling_search_network(ruling, table, &key);
         while (number < table->nodes.n) {
                 rule = ruling_first(rule, ruling_search_port(ruling, &nodes[number], port));
