@@ -32,6 +32,10 @@ struct main_verb {
 };
 
 static const struct main_verb main_verbs[] = {
+        { "doctor", "what keeps programs from using it here, or makes it slow, and the repair", doctor_main,
+          doctor_help },
+        { "log", "what the daemon wrote into the journal", log_main, log_help },
+        { "ping", "what a round trip to the daemon costs", ping_main, ping_help },
         { "status", "whether the daemon serves, on which engine and why, and how much it does", status_main,
           status_help },
         { "list", "sessions, sockets, operations, ports or threads, and whose they are", list_main, list_help },

@@ -34,12 +34,43 @@ static bool output_is_control(unsigned char byte) {
         return byte < 0x20 || byte == 0x7f;
 }
 
-char *output_clean(const char *from, char *to, size_t size) {
-        size_t i;
+/* How many bytes the character at `text` has; 0: it is none. */
+static size_t output_utf8_len(const unsigned char *text) {
+        size_t n = text[0] < 0x80                       ? 1
+                   : text[0] >= 0xc2 && text[0] <= 0xdf ? 2
+                   : (text[0] & 0xf0) == 0xe0           ? 3
+                   : text[0] >= 0xf0 && text[0] <= 0xf4 ? 4
+                                                        : 0;
 
-        for (i = 0; i + 1 < size && from[i]; i++)
-                to[i] = output_is_control((unsigned char) from[i]) ? '?' : from[i];
-        to[i] = '\0';
+        for (size_t i = 1; i < n; i++)
+                if ((text[i] & 0xc0) != 0x80)
+                        return 0;
+        if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
+            (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f))
+                return 0;
+        return n;
+}
+
+char *output_clean(const char *from, char *to, size_t size) {
+        size_t at = 0;
+
+        while (*from && at + 1 < size) {
+                const unsigned char *bytes = (const unsigned char *) from;
+                size_t n = output_utf8_len(bytes);
+
+                if (n > 1 && at + n >= size)
+                        break;
+                /* U+0080 to U+009F are controls, too. */
+                if (n == 0 || output_is_control(bytes[0]) || (bytes[0] == 0xc2 && bytes[1] < 0xa0)) {
+                        to[at++] = '?';
+                        from += n ? n : 1;
+                        continue;
+                }
+                memmove(to + at, from, n);
+                at += n;
+                from += n;
+        }
+        to[at] = '\0';
         return to;
 }
 
@@ -226,23 +257,6 @@ void output_json_id(struct json_object *object, const char *name, uint64_t value
 
         snprintf(text, sizeof(text), "%016llx", (unsigned long long) value);
         output_json_add(object, name, output_must(json_object_new_string(text)));
-}
-
-/* How many bytes the character at `text` has; 0: it is none. */
-static size_t output_utf8_len(const unsigned char *text) {
-        size_t n = text[0] < 0x80                       ? 1
-                   : text[0] >= 0xc2 && text[0] <= 0xdf ? 2
-                   : (text[0] & 0xf0) == 0xe0           ? 3
-                   : text[0] >= 0xf0 && text[0] <= 0xf4 ? 4
-                                                        : 0;
-
-        for (size_t i = 1; i < n; i++)
-                if ((text[i] & 0xc0) != 0x80)
-                        return 0;
-        if ((text[0] == 0xe0 && text[1] < 0xa0) || (text[0] == 0xed && text[1] > 0x9f) ||
-            (text[0] == 0xf0 && text[1] < 0x90) || (text[0] == 0xf4 && text[1] > 0x8f))
-                return 0;
-        return n;
 }
 
 void output_json_string(struct json_object *object, const char *name, const char *value) {

@@ -47,7 +47,10 @@ int output_table_print(const struct output_table *table);
 /* Prints one pair of a list of facts: "  name: value", the values below each other. */
 __attribute__((format(printf, 2, 3))) void output_fact(const char *name, const char *format, ...);
 
-/* Copies a text that may come from somebody else, without its control characters. Returns `to`. */
+/*
+ * Copies a text that may come from somebody else, without control characters and what is no UTF-8. `to` may be `from`.
+ * Returns `to`.
+ */
 char *output_clean(const char *from, char *to, size_t size);
 
 /* 12345678 as "11.8M". Return `to`. */
