@@ -306,3 +306,14 @@ void journal_write(struct journal *journal, int priority, const struct journal_f
                 journal_put(journal, priority, fields, line);
         errno = saved;
 }
+
+void journal_write_each(struct journal *journal, int priority, const struct journal_fields *fields, const char *what,
+                        const char *text) {
+        do {
+                size_t len = strcspn(text, "\n");
+
+                journal_write(journal, priority, fields, "%s: %.*s", what, (int) len, text);
+                text += len;
+                text += strspn(text, "\n");
+        } while (*text);
+}

@@ -88,6 +88,10 @@ void journal_deinit(struct journal *journal);
 __attribute__((format(printf, 4, 5))) void journal_write(struct journal *journal, int priority,
                                                          const struct journal_fields *fields, const char *format, ...);
 
+/* Writes what and each line of a text as lines of their own, as journal_write() does: "what: a line of the text". */
+void journal_write_each(struct journal *journal, int priority, const struct journal_fields *fields, const char *what,
+                        const char *text);
+
 /* Writes how many lines were suppressed of late, if any were. */
 void journal_finish(struct journal *journal);
 

@@ -350,16 +350,16 @@ static void monitor_reload(struct monitor *monitor) {
         if (options->config_path) {
                 r = config_load(&config, options->config_path, options->is_config_required, &errors);
                 if (r < 0) {
-                        journal_write(&monitor->journal, LOG_ERR, &refused, "nothing was reloaded: %s",
-                                      errors ? errors : strerror(-r));
+                        journal_write_each(&monitor->journal, LOG_ERR, &refused, "nothing was reloaded",
+                                           errors ? errors : strerror(-r));
                         service_has_reloaded(&monitor->service, "the settings could not be reloaded, see the journal");
                         return;
                 }
         }
         r = rulings_load(&monitor->rulings, &errors);
         if (r < 0) {
-                journal_write(&monitor->journal, LOG_ERR, &refused, "nothing was reloaded, the policy is as before: %s",
-                              errors ? errors : strerror(-r));
+                journal_write_each(&monitor->journal, LOG_ERR, &refused,
+                                   "nothing was reloaded, the policy is as before", errors ? errors : strerror(-r));
                 service_has_reloaded(&monitor->service, "the policy could not be reloaded, see the journal");
                 return;
         }
@@ -641,8 +641,9 @@ static int monitor_load_policy(struct monitor *monitor) {
 
         r = rulings_load(&monitor->rulings, &errors);
         if (r < 0)
-                journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
-                              "the policy cannot be used: %s", errors ? errors : strerror(-r));
+                journal_write_each(&monitor->journal, LOG_ERR,
+                                   &(struct journal_fields){ .message_id = EVENT_START_FAILED },
+                                   "the policy cannot be used", errors ? errors : strerror(-r));
         return r;
 }
 

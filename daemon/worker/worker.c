@@ -112,7 +112,7 @@ static void worker_drop_session(struct session *session) {
                         continue;
                 list_unlink(&socket->retry);
                 if (socket->is_foreign)
-                        reaper_close(session->resources->reaper, socket->file.fd);
+                        reaper_close(session->resources->reaper, socket->file.fd, session->identity.uid);
                 else
                         fd_close(socket->file.fd);
         }
@@ -121,6 +121,16 @@ static void worker_drop_session(struct session *session) {
         for (uint32_t i = 0; i < SESSION_FILES_MAX; i++)
                 file_give_up(session->files[i]);
         session_free(session);
+}
+
+/* What others go on with. */
+static void worker_restore_sockets(const struct list *handles) {
+        list_for_each(link, handles) {
+                struct socket *socket = list_entry(link, struct handle, link)->socket;
+
+                if (socket->is_foreign && socket->file.fd >= 0)
+                        handle_restore_socket(socket);
+        }
 }
 
 struct worker *worker_free(struct worker *worker) {
@@ -132,6 +142,10 @@ struct worker *worker_free(struct worker *worker) {
         resources = &worker->resources;
         while ((link = list_first(&worker->peers)))
                 peer_free(list_entry(link, struct peer, link));
+        list_for_each(session, &resources->sessions) {
+                worker_restore_sockets(&list_entry(session, struct session, link)->handles);
+                worker_restore_sockets(&list_entry(session, struct session, link)->closing);
+        }
         control_deinit(&worker->control);
         /* The ring goes first: what it has in flight must not find other memory at its place. */
         resources->engine = engine_free(resources->engine);
