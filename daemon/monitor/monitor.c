@@ -155,6 +155,7 @@ static void monitor_refuse(struct monitor *monitor, const struct listener_peer *
                 .client_pid = peer->pid,
                 .client_uid = peer->uid,
                 .client_unit = peer->unit,
+                .client_cgroup = peer->cgroup,
                 .error = -EBUSY,
         };
 

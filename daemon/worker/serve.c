@@ -135,6 +135,9 @@ struct call *call_new(struct serve *serve, enum call_kind kind, struct handle *h
 /* Asks the monitor. call: taken. */
 void call_ask(struct serve *serve, struct call *call, enum link_kind kind, int fd) {
         call->message.kind = kind;
+        call->message.asker.socket = call->handle ? call->handle->number : 0;
+        call->message.asker.has_thread = serve->peer->thread != NULL;
+        call->message.asker.thread = serve->peer->thread ? serve->peer->thread->number : 0;
         call->ticket.owner = TICKET_CALL;
         call->ticket.message = &call->message;
         /* The socket may be closed before the question has left. */
