@@ -78,6 +78,10 @@ def check_described(source, build):
 def check_links(source, build):
     """`man CALL` finds the page of each call."""
     folder = build / "docs/man/api"
+    known = exported(source) | {frame.name[:-len(".scd.in")] for frame in frames(source)}
+    for page in sorted(folder.glob("*.3")):
+        if page.name[:-len(".3")] not in known:
+            yield f"{page.name} is of no call"
     for call in sorted(exported(source)):
         page = folder / f"{call}.3"
         if not page.exists():
