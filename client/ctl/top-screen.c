@@ -24,6 +24,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <term.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
@@ -139,7 +140,7 @@ static void screen_draw_row(int y, const struct top_row *row) {
 }
 
 static void screen_draw_help(void) {
-        static const char *const lines[] = {
+        static const char *const texts[] = {
                 "q        end",
                 "s        sort by the next column: bytes, ops, received, sent, sockets, in-flight, age",
                 "p        pause, and go on",
@@ -152,8 +153,8 @@ static void screen_draw_help(void) {
                 "OPS/S, RECV/S, SENT/S    since the last look; of a new session since it began",
         };
 
-        for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++)
-                screen_line(SCREEN_HEAD + (int) i, "  %s", lines[i]);
+        for (size_t i = 0; i < sizeof(texts) / sizeof(texts[0]); i++)
+                screen_line(SCREEN_HEAD + (int) i, "  %s", texts[i]);
 }
 
 static size_t screen_room(void) {
@@ -275,6 +276,16 @@ static void screen_loop(struct screen *screen) {
         }
 }
 
+/* newterm() would say so, too, but not before it has lost memory. */
+static bool screen_is_known(void) {
+        int error;
+
+        if (setupterm(NULL, STDOUT_FILENO, &error) == ERR)
+                return false;
+        del_curterm(cur_term);
+        return true;
+}
+
 int top_screen_run(const struct ctl *ctl, uint64_t interval_ns, enum top_sort sort) {
         struct screen screen = {
                 .ctl = ctl,
@@ -288,6 +299,9 @@ int top_screen_run(const struct ctl *ctl, uint64_t interval_ns, enum top_sort so
 
         if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
                 return ctl_complain_usage("top", "top: standard input and output must be a terminal: use --batch");
+        if (!screen_is_known())
+                return ctl_complain_usage("top", "top: the terminal '%s' is not known here (TERM): use --batch",
+                                          getenv("TERM") ? getenv("TERM") : "");
         /* Who cannot be asked at all is told so without a screen. */
         screen.question_fd = question_connect(ctl);
         if (screen.question_fd < 0)
@@ -296,8 +310,8 @@ int top_screen_run(const struct ctl *ctl, uint64_t interval_ns, enum top_sort so
         terminal = newterm(NULL, stdout, stdin);
         if (!terminal) {
                 fd_close(screen.question_fd);
-                return ctl_complain_usage("top", "top: the terminal '%s' is not known here (TERM): use --batch",
-                                          getenv("TERM") ? getenv("TERM") : "");
+                ctl_complain("the terminal cannot be used for a screen: use --batch");
+                return CTL_FAILED;
         }
         cbreak();
         noecho();
