@@ -103,6 +103,7 @@ struct peer *peer_free(struct peer *peer) {
         list_unlink(&peer->in_session);
         peer_forget_left(peer);
         rules_unref(peer->rules);
+        quota_unit_unref(peer->unit);
         lane_free(peer->lane);
         peer->engine->ops->detach(peer->engine, &peer->file);
         fd_close(peer->file.fd);

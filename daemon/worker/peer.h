@@ -38,6 +38,7 @@ struct peer {
         struct reaper *reaper; /* borrowed */
         struct link_peer identity;
         struct rules_entry *rules; /* what the policy says of it. A reference, or NULL: it allows nothing */
+        struct quota_unit *unit;   /* that pays for its sessions. A reference; NULL: there was no memory for it */
         struct session *session;   /* borrowed; NULL before the hello */
         struct thread *thread;     /* borrowed; one of these two is set with the session */
         struct port *port;

@@ -21,6 +21,7 @@
 
 #include "daemon/worker/post.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
@@ -335,17 +336,25 @@ static int post_take_prepared(struct session *session, struct op *op, uint64_t n
         return 0;
 }
 
-/* An accept has a socket for its connection, or pays for the one that it will make. */
+/*
+ * An accept has a socket for its connection, or pays for the one that it will make. What the session has too many of
+ * itself it is told; what others of its user have is waited for, with the connections in the listener's backlog.
+ */
 static int post_charge_accept(struct session *session, struct op *op, uint64_t prepared, unsigned *ret_reason) {
-        struct charge charge;
+        struct quota_refusal refusal;
 
         if (op->code != OVL_OP_ACCEPT)
                 return 0;
         if (prepared != 0)
                 return post_take_prepared(session, op, prepared, ret_reason);
-        if (charge_take(&charge, &session->n_sockets, 1) < 0)
+        if (quota_take(&session->quota, LIMIT_SOCKETS, 1, &refusal) == 0) {
+                op->holds_socket_charge = true;
+                return 0;
+        }
+        if (refusal.quota->level == LIMIT_SESSION)
                 return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
-        op->holds_socket_charge = true;
+        op->is_unpaid = true;
+        list_push_back(&session->unit->user->unpaid, &op->unpaid);
         return 0;
 }
 
@@ -412,6 +421,8 @@ static void post_finish(struct session *session, struct peer *peer, struct op *o
         } else {
                 op->has_credit = true;
                 session->n_started++;
+                r = quota_take(&session->quota, LIMIT_OPS, 1, NULL);
+                assert(r == 0);
                 KILLPOINT("session-post");
                 if (op->handle) {
                         op->handle->n_ops++;
@@ -429,7 +440,7 @@ static void post_finish(struct session *session, struct peer *peer, struct op *o
 }
 
 static struct op *post_begin(struct session *session, struct peer *peer, const struct ovl_entry *entry) {
-        struct op *op = session_take_op(session);
+        struct op *op = session_may_start(session) ? session_take_op(session) : NULL;
 
         if (!op)
                 return NULL;

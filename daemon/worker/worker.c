@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/cleanup.h"
 #include "base/time.h"
@@ -56,6 +57,15 @@ static int worker_init_files(struct resources *resources) {
         return 0;
 }
 
+/* Of the descriptors that this process may have a quarter is for what is no socket: channels, lanes, files. */
+static void worker_set_capacity(struct quotas *quotas) {
+        struct rlimit limit;
+
+        quotas->capacity[LIMIT_SOCKETS] = RESOURCES_SOCKETS_MAX;
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 * 3 < RESOURCES_SOCKETS_MAX)
+                quotas->capacity[LIMIT_SOCKETS] = limit.rlim_cur / 4 * 3;
+}
+
 static int worker_init(struct worker *worker, struct engine *engine, const char *engine_reason, int link_fd,
                        enum plant plant) {
         struct resources *resources = &worker->resources;
@@ -67,6 +77,7 @@ static int worker_init(struct worker *worker, struct engine *engine, const char 
         resources->engine = engine;
         resources->plant = plant;
         engine->stats = &resources->stats;
+        worker_set_capacity(&resources->quotas);
         control_init(&worker->control, resources, engine_reason);
         r = reaper_new(&resources->reaper);
         if (r < 0)
@@ -198,6 +209,7 @@ static void worker_add_peer(struct worker *worker, int take_fd, const struct lin
                 return;
         }
         peer->rules = rules_ref(&worker->resources.rules, identity->ruling);
+        peer->unit = quotas_ref(&worker->resources.quotas, identity->shard);
         peer->deadline_ns =
                 now + (now - worker->started_ns < WORKER_FRESH_NS ? WORKER_HELLO_FRESH_NS : WORKER_HELLO_NS);
         list_push_back(&worker->peers, &peer->link);
@@ -442,6 +454,12 @@ static void worker_show(struct worker *worker, const struct link_message *questi
         ask_report_with(&worker->resources.ask, &answer, fd);
 }
 
+/* Where there is no memory for them the connections that follow are refused their hello. */
+static void worker_take_limits(struct worker *worker, const struct link_message *message) {
+        quotas_take(&worker->resources.quotas, message->body.limits.uid, message->body.limits.shard, message->text,
+                    &message->body.limits.limits, message->body.limits.is_new);
+}
+
 /* Takes what the monitor sent. */
 static void worker_serve_link(struct worker *worker) {
         struct ask *ask = &worker->resources.ask;
@@ -459,6 +477,10 @@ static void worker_serve_link(struct worker *worker) {
                         break;
                 case LINK_RULING:
                         rules_take(&worker->resources.rules, &message, fd);
+                        break;
+                case LINK_LIMITS:
+                        fd_close(fd);
+                        worker_take_limits(worker, &message);
                         break;
                 case LINK_FACTS:
                         rules_take_facts(&worker->resources.rules, fd);
@@ -655,7 +677,7 @@ static bool worker_has_served(const struct session *session, const struct peer *
 
 /* A session that has ops to spare again is served on; a client that ended its side has its last record. */
 static void worker_relieve(struct worker *worker, struct session *session) {
-        bool has_room = session->is_held && session_has_op(session);
+        bool has_room = session->is_held && session_has_op(session) && !list_is_linked(&session->starved);
 
         if (has_room)
                 session->is_held = false;
@@ -674,11 +696,31 @@ static void worker_bury_peers(struct worker *worker) {
                 worker_bury_peer(worker, list_entry(link, struct peer, dying));
 }
 
+/* What users were refused for want of a quota, for the journal. */
+static void worker_tell_news(struct worker *worker) {
+        struct quotas *quotas = &worker->resources.quotas;
+        struct link_message report = { .kind = LINK_QUOTA };
+        const struct quota_user *user;
+        enum limit_slot slot;
+        uint64_t now;
+
+        if (list_is_empty(&quotas->news))
+                return;
+        now = now_ns();
+        while ((user = quotas_next_news(quotas, now, &slot, &report.body.quota.n_refused))) {
+                report.body.quota.shard = user->news[slot].shard;
+                report.body.quota.slot = (uint8_t) slot;
+                snprintf(report.text, sizeof(report.text), "%s", user->news[slot].text);
+                ask_report(&worker->resources.ask, &report);
+        }
+}
+
 static void worker_bury(struct worker *worker) {
         struct list *link;
         struct list touched;
 
         worker_bury_peers(worker);
+        session_feed(&worker->resources);
         list_init(&touched);
         list_splice_back(&touched, &worker->resources.touched);
         while ((link = list_pop_front(&touched))) {
@@ -688,6 +730,9 @@ static void worker_bury(struct worker *worker) {
                 if (session_bury(session))
                         session_free(session);
         }
+        /* What was buried has given back what it had. */
+        session_feed(&worker->resources);
+        worker_tell_news(worker);
         /* Those that had their last record are dead now, and nothing else would end the sleep for them. */
         worker_bury_peers(worker);
 }
