@@ -2,7 +2,7 @@
 
 #include "daemon/limit.h"
 
-const struct limit_name limit_names[LIMIT_SLOTS] = {
+const struct limit_name limit_names[LIMIT_KINDS] = {
         [LIMIT_SESSIONS] = { "Sessions", "sessions", "end one" },
         [LIMIT_REGIONS] = { "Regions", "regions", "remove one" },
         [LIMIT_MEMORY] = { "Memory", "bytes of lent memory", "remove regions, or end threads and ports" },
@@ -10,6 +10,10 @@ const struct limit_name limit_names[LIMIT_SLOTS] = {
         [LIMIT_LISTENERS] = { "Listeners", "listening sockets", "close one" },
         [LIMIT_OPS] = { "Operations", "operations in flight", "wait for some, or cancel them" },
         [LIMIT_FILES] = { "Files", "lent files", "remove one" },
+        [LIMIT_SLOTS + LIMIT_RATE_SESSIONS] = { "Sessions", "new sessions", "keep them" },
+        [LIMIT_SLOTS + LIMIT_RATE_CONNECTS] = { "Connects", "connects", "wait a moment" },
+        [LIMIT_SLOTS +
+                LIMIT_RATE_REQUESTS] = { "Requests", "requests", "nothing is lost, they are served more slowly" },
 };
 
 const char *const limit_sections[LIMIT_LEVELS] = {

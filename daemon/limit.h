@@ -10,6 +10,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "base/bucket.h"
+
 /* What is counted. */
 enum limit_slot {
         LIMIT_SESSIONS,
@@ -33,19 +35,31 @@ enum limit_level {
 
 #define LIMIT_NONE UINT64_MAX
 
+/* What is not had but done, so many times a second. */
+enum limit_rate {
+        LIMIT_RATE_SESSIONS, /* opened: the monitor counts these itself */
+        LIMIT_RATE_CONNECTS,
+        LIMIT_RATE_REQUESTS, /* of all kinds */
+        LIMIT_RATES,
+};
+
+/* All that can be refused: slots, and behind them rates. */
+#define LIMIT_KINDS (LIMIT_SLOTS + LIMIT_RATES)
+
 struct limits {
         uint64_t max[LIMIT_LEVELS][LIMIT_SLOTS];
+        struct bucket_rate rates[LIMIT_LEVELS][LIMIT_RATES];
         bool is_exempt; /* of unit, user and worker nothing is asked, but all is counted */
 };
 
-/* What a slot is called, and what can be done about it. */
+/* What a kind is called, and what can be done about it. */
 struct limit_name {
-        const char *key;    /* of the setting */
+        const char *key;    /* of the setting; of a rate, PerSecond and Burst stand behind it */
         const char *noun;   /* plural */
         const char *advice; /* for who has too much of it */
 };
 
-extern const struct limit_name limit_names[LIMIT_SLOTS];
+extern const struct limit_name limit_names[LIMIT_KINDS];
 
 /* The section of the settings that limits a level. */
 extern const char *const limit_sections[LIMIT_LEVELS];

@@ -142,7 +142,7 @@ struct link_message {
                 struct {
                         uint64_t shard;     /* of a client that was refused something */
                         uint64_t n_refused; /* to this user, since the monitor was told last */
-                        uint8_t slot;       /* enum limit_slot */
+                        uint8_t kind;       /* enum limit_slot, or behind them enum limit_rate */
                 } quota;
                 struct {
                         uint64_t session;

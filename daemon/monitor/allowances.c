@@ -75,6 +75,16 @@ static const struct allowance allowances_table[LIMIT_LEVELS][LIMIT_SLOTS] = {
         },
 };
 
+/* burst 0: the level has no such key. */
+static const struct bucket_rate allowances_rates[LIMIT_LEVELS][LIMIT_RATES] = {
+        [LIMIT_SESSION] = { [LIMIT_RATE_REQUESTS] = { 2000, 2000 } },
+        [LIMIT_USER] = {
+                [LIMIT_RATE_SESSIONS] = { 50, 100 },
+                [LIMIT_RATE_CONNECTS] = { 1000, 2000 },
+                [LIMIT_RATE_REQUESTS] = { 10000, 1000 },
+        },
+};
+
 void allowances_init(struct allowances *allowances) {
         memset(allowances, 0, sizeof(*allowances));
         for (unsigned level = 0; level < LIMIT_LEVELS; level++)
@@ -225,6 +235,11 @@ static int allowances_refuse_key(enum limit_level level, const char *key, const 
                 if (allowances_table[level][slot].max > 0)
                         len += (size_t) snprintf(ret_problem + len, ALLOWANCES_TEXT_SIZE - len,
                                                  " %s=", limit_names[slot].key);
+        for (unsigned rate = 0; rate < LIMIT_RATES && len < ALLOWANCES_TEXT_SIZE; rate++)
+                if (allowances_rates[level][rate].burst > 0)
+                        len += (size_t) snprintf(ret_problem + len, ALLOWANCES_TEXT_SIZE - len,
+                                                 " %sPerSecond= %sBurst=", limit_names[LIMIT_SLOTS + rate].key,
+                                                 limit_names[LIMIT_SLOTS + rate].key);
         if (level == LIMIT_USER && len < ALLOWANCES_TEXT_SIZE)
                 snprintf(ret_problem + len, ALLOWANCES_TEXT_SIZE - len, " Unlimited=");
         return -EINVAL;
@@ -247,6 +262,20 @@ static int allowances_take_slot(enum limit_level level, unsigned slot, const cha
         return -EINVAL;
 }
 
+static int allowances_take_rate(const char *key, const char *value, bool is_burst, uint64_t *ret_value,
+                                char ret_problem[ALLOWANCES_TEXT_SIZE]) {
+        if (!is_burst && strcmp(value, "unlimited") == 0) {
+                *ret_value = 0;
+                return 0;
+        }
+        _Static_assert(BUCKET_PER_S_MAX == BUCKET_BURST_MAX, "one text tells of both");
+        if (allowances_parse(value, false, ret_value) == 0 && *ret_value >= 1 && *ret_value <= BUCKET_PER_S_MAX)
+                return 0;
+        snprintf(ret_problem, ALLOWANCES_TEXT_SIZE, "%.40s=%.80s: must be a number from 1 to %u%s", key, value,
+                 BUCKET_PER_S_MAX, is_burst ? "" : ", or unlimited");
+        return -EINVAL;
+}
+
 static int allowances_take_unlimited(const char *value, uint64_t *ret_value, char ret_problem[ALLOWANCES_TEXT_SIZE]) {
         *ret_value = strcmp(value, "yes") == 0;
         if (*ret_value || strcmp(value, "no") == 0)
@@ -260,6 +289,17 @@ static unsigned allowances_find_key(enum limit_level level, const char *key) {
         for (unsigned slot = 0; slot < LIMIT_SLOTS; slot++)
                 if (strcmp(key, limit_names[slot].key) == 0 && allowances_table[level][slot].max > 0)
                         return slot;
+        for (unsigned rate = 0; rate < LIMIT_RATES; rate++) {
+                const char *name = limit_names[LIMIT_SLOTS + rate].key;
+                size_t len = strlen(name);
+
+                if (allowances_rates[level][rate].burst == 0 || strncmp(key, name, len) != 0)
+                        continue;
+                if (strcmp(key + len, "PerSecond") == 0)
+                        return ALLOWANCES_PER_S + rate;
+                if (strcmp(key + len, "Burst") == 0)
+                        return ALLOWANCES_BURST + rate;
+        }
         return level == LIMIT_USER && strcmp(key, "Unlimited") == 0 ? ALLOWANCES_UNLIMITED : ALLOWANCES_KEYS;
 }
 
@@ -279,6 +319,8 @@ int allowances_set(struct allowances_section *section, const char *key, const ch
         section->set_at[number] = line;
         if (number == ALLOWANCES_UNLIMITED)
                 r = allowances_take_unlimited(value, &taken, ret_problem);
+        else if (number >= ALLOWANCES_PER_S)
+                r = allowances_take_rate(key, value, number >= ALLOWANCES_BURST, &taken, ret_problem);
         else
                 r = allowances_take_slot(section->level, number, value, &taken, ret_problem);
         if (r < 0)
@@ -310,6 +352,32 @@ bool allowances_exempt(const struct allowances *allowances, uid_t uid) {
         return all->is_set[ALLOWANCES_UNLIMITED] && all->values[ALLOWANCES_UNLIMITED];
 }
 
+/* The section with the name decides, then the one without, then what is built in. */
+static uint64_t allowances_value(const struct allowances_section *named, const struct allowances_section *all,
+                                 unsigned key, uint64_t built_in) {
+        if (named && named->is_set[key])
+                return named->values[key];
+        return all->is_set[key] ? all->values[key] : built_in;
+}
+
+static struct bucket_rate allowances_rate_of(const struct allowances *allowances, enum limit_level level, uid_t uid,
+                                             enum limit_rate rate) {
+        const struct allowances_section *named = allowances_named(allowances, level, NULL, uid);
+        const struct allowances_section *all = &allowances->levels[level];
+        const struct bucket_rate *built_in = &allowances_rates[level][rate];
+
+        return (struct bucket_rate){
+                .per_s = (uint32_t) allowances_value(named, all, ALLOWANCES_PER_S + rate, built_in->per_s),
+                .burst = (uint32_t) allowances_value(named, all, ALLOWANCES_BURST + rate, built_in->burst),
+        };
+}
+
+struct bucket_rate allowances_rate(const struct allowances *allowances, uid_t uid, enum limit_rate rate) {
+        if (allowances_exempt(allowances, uid))
+                return (struct bucket_rate){ 0 };
+        return allowances_rate_of(allowances, LIMIT_USER, uid, rate);
+}
+
 void allowances_for(const struct allowances *allowances, uid_t uid, const char *unit, struct limits *ret_limits) {
         memset(ret_limits, 0, sizeof(*ret_limits));
         ret_limits->is_exempt = allowances_exempt(allowances, uid);
@@ -318,14 +386,11 @@ void allowances_for(const struct allowances *allowances, uid_t uid, const char *
                 const struct allowances_section *named =
                         allowances_named(allowances, (enum limit_level) level, unit, uid);
 
-                for (unsigned slot = 0; slot < LIMIT_SLOTS; slot++) {
-                        uint64_t *max = &ret_limits->max[level][slot];
-
-                        *max = allowances_table[level][slot].built_in;
-                        if (all->is_set[slot])
-                                *max = all->values[slot];
-                        if (named && named->is_set[slot])
-                                *max = named->values[slot];
-                }
+                for (unsigned slot = 0; slot < LIMIT_SLOTS; slot++)
+                        ret_limits->max[level][slot] =
+                                allowances_value(named, all, slot, allowances_table[level][slot].built_in);
+                for (unsigned rate = 0; rate < LIMIT_RATES; rate++)
+                        ret_limits->rates[level][rate] =
+                                allowances_rate_of(allowances, (enum limit_level) level, uid, (enum limit_rate) rate);
         }
 }

@@ -13,12 +13,14 @@
 
 #define ALLOWANCES_SECTIONS_MAX 128u /* for units and users by name */
 #define ALLOWANCES_NAME_MAX 63u
-#define ALLOWANCES_TEXT_SIZE 256
+#define ALLOWANCES_TEXT_SIZE 400
 
-/* The keys of a section: one for each slot, and one more. */
+/* The keys of a section: one for each slot, two for each rate, and one more. */
 enum {
         ALLOWANCES_UNLIMITED = LIMIT_SLOTS, /* of users */
-        ALLOWANCES_KEYS,
+        ALLOWANCES_PER_S,
+        ALLOWANCES_BURST = ALLOWANCES_PER_S + LIMIT_RATES,
+        ALLOWANCES_KEYS = ALLOWANCES_BURST + LIMIT_RATES,
 };
 
 /* What one section says. */
@@ -58,6 +60,9 @@ int allowances_set(struct allowances_section *section, const char *key, const ch
 /* Whether a user is asked for nothing but what is the session's own: root and the daemon's user, unless it says else.
  */
 bool allowances_exempt(const struct allowances *allowances, uid_t uid);
+
+/* How often a user may do something. There is no limit where he is exempt. */
+struct bucket_rate allowances_rate(const struct allowances *allowances, uid_t uid, enum limit_rate rate);
 
 /* What holds for the sessions of a user in a unit (NULL: none). */
 void allowances_for(const struct allowances *allowances, uid_t uid, const char *unit, struct limits *ret_limits);

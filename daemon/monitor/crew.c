@@ -52,6 +52,7 @@ void crew_init(struct crew *crew, sd_event *event, struct journal *journal, stru
         *crew = (struct crew){ .event = event, .journal = journal, .shards = shards, .n_members = n_members };
         crew->rulings = rulings;
         crew->allowances = *allowances;
+        gate_init(&crew->gate);
         crew->spawn = *spawn;
         names_init(&crew->names, event, journal, rulings);
         lookout_init(&crew->lookout, event, journal);
@@ -112,6 +113,7 @@ void crew_deinit(struct crew *crew) {
                 crew_member_clear(member);
         }
         crew->n_members = 0;
+        gate_deinit(&crew->gate);
         names_deinit(&crew->names);
         lookout_deinit(&crew->lookout);
 }
@@ -223,6 +225,13 @@ static void crew_tell_session_end(struct crew *crew, const struct shards_channel
                       (unsigned long long) totals.bytes_sent);
 }
 
+/* The connection is a further one of a session. */
+static void crew_give_back(struct crew *crew, uid_t uid) {
+        const struct bucket_rate rate = allowances_rate(&crew->allowances, uid, LIMIT_RATE_SESSIONS);
+
+        gate_give_back(&crew->gate, uid, &rate);
+}
+
 static void crew_take_channel(struct crew_member *member, const struct link_message *message) {
         struct shards *shards = member->crew->shards;
         struct shards_channel *channel = shards_channel(shards, member->index, message->body.channel.channel);
@@ -238,6 +247,8 @@ static void crew_take_channel(struct crew_member *member, const struct link_mess
                         crew_condemn(member, "reported twice that a channel is open");
                 else if (r < 0)
                         crew_condemn(member, "cannot be followed any more: %s", strerror(-r));
+                else if (message->body.channel.session != 0 && !message->body.channel.is_first)
+                        crew_give_back(member->crew, channel->shard->uid);
                 return;
         }
         if (message->text[0] != '\0') {
@@ -328,8 +339,8 @@ static void crew_take_quota(struct crew_member *member, const struct link_messag
         struct journal_fields fields = { .message_id = EVENT_QUOTA_REACHED, .error = -EDQUOT, .has_client = true };
         char more[64] = "";
 
-        if (message->body.quota.slot >= LIMIT_SLOTS) {
-                crew_condemn(member, "reported a quota of kind %u", message->body.quota.slot);
+        if (message->body.quota.kind >= LIMIT_KINDS) {
+                crew_condemn(member, "reported a quota of kind %u", message->body.quota.kind);
                 return;
         }
         /* Its last connection may have ended meanwhile. */
@@ -337,7 +348,7 @@ static void crew_take_quota(struct crew_member *member, const struct link_messag
                 return;
         fields.client_uid = shard->uid;
         fields.client_unit = shard->unit;
-        fields.rule = limit_names[message->body.quota.slot].key;
+        fields.rule = limit_names[message->body.quota.kind].key;
         if (message->body.quota.n_refused > 1)
                 snprintf(more, sizeof(more), "; %llu more times of late",
                          (unsigned long long) message->body.quota.n_refused - 1);

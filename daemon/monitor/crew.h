@@ -9,6 +9,7 @@
 
 #include "daemon/monitor/config.h"
 #include "daemon/monitor/connector.h"
+#include "daemon/monitor/gate.h"
 #include "daemon/monitor/journal.h"
 #include "daemon/monitor/lookout.h"
 #include "daemon/monitor/names.h"
@@ -60,6 +61,7 @@ struct crew {
         struct shards *shards;   /* borrowed */
         struct rulings *rulings; /* borrowed */
         struct allowances allowances;
+        struct gate gate; /* through which connections come */
         struct spawn_worker spawn;
         struct names names;
         struct lookout lookout;

@@ -262,6 +262,28 @@ static void monitor_pause(struct monitor *monitor, int error) {
                                    monitor_on_pause_end, monitor);
 }
 
+/* Whether the user has not connected too often of late. If he has he is told, and it is written down when it begins. */
+static bool monitor_lets_pass(struct monitor *monitor, const struct listener_peer *peer) {
+        struct bucket_rate rate = allowances_rate(&monitor->crew.allowances, peer->uid, LIMIT_RATE_SESSIONS);
+        uint64_t wait_ns = 0;
+        bool begins = false;
+        char text[LISTENER_ERROR_SIZE];
+        int r;
+
+        r = gate_pass(&monitor->crew.gate, peer->uid, &rate, now_ns(), &wait_ns, &begins);
+        if (r == 0)
+                return true;
+        snprintf(text, sizeof(text),
+                 "user %u opened sessions too often, and can connect again in %.3f s; SessionsPerSecond= and "
+                 "SessionsBurst= below [User] in overlapd.conf say how often is allowed",
+                 (unsigned) peer->uid, (double) wait_ns / NS_PER_S);
+        if (begins)
+                monitor_refuse(monitor, peer, text);
+        else
+                listener_refuse(peer->fd, text);
+        return false;
+}
+
 static int monitor_on_listener(sd_event_source *source, int fd, uint32_t events, void *data) {
         struct monitor *monitor = data;
 
@@ -274,6 +296,13 @@ static int monitor_on_listener(sd_event_source *source, int fd, uint32_t events,
                         break;
                 if (r == -EPERM)
                         continue;
+                if (r < 0) {
+                        monitor_pause(monitor, r);
+                        break;
+                }
+                if (!monitor_lets_pass(monitor, &peer))
+                        continue;
+                r = listener_identify(&monitor->listener, &peer);
                 if (r < 0) {
                         monitor_pause(monitor, r);
                         break;

@@ -65,6 +65,7 @@ int peer_new(struct engine *engine, struct reaper *reaper, struct list *graveyar
         list_init(&peer->settle);
         list_init(&peer->awake);
         list_init(&peer->postponed);
+        list_init(&peer->paused);
         list_init(&peer->dying);
         list_init(&peer->in_session);
         list_init(&peer->records);

@@ -26,6 +26,7 @@
 #include <string.h>
 
 #include "base/killpoint.h"
+#include "base/time.h"
 #include "daemon/worker/datagram.h"
 #include "daemon/worker/polls.h"
 #include "daemon/worker/resolve.h"
@@ -358,6 +359,14 @@ static int post_charge_accept(struct session *session, struct op *op, uint64_t p
         return 0;
 }
 
+/* Last of all: what is refused for something else has cost nothing. */
+static int post_pace(struct session *session, const struct op *op, unsigned *ret_reason) {
+        if (op_step(op) != STEP_CONNECT || session->unit->user->is_exempt ||
+            quota_pace(session->unit, NULL, LIMIT_RATE_CONNECTS, now_ns()) == 0)
+                return 0;
+        return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
+}
+
 static int post_check_resolve(struct session *session, struct op *op, const struct ovl_entry *entry,
                               unsigned *ret_reason) {
         if (entry->socket != 0)
@@ -392,6 +401,9 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
         if (op->indication == OVL_INDICATE_ROUTINE && op->handle->port)
                 return refuse(-EINVAL, OVL_REASON_ROUTINE_ON_PORT, ret_reason);
         r = socket_check(op->socket, op, ret_reason);
+        if (r < 0)
+                return r;
+        r = post_pace(session, op, ret_reason);
         if (r < 0)
                 return r;
         return post_charge_accept(session, op, entry->other, ret_reason);

@@ -199,6 +199,8 @@ int quotas_take(struct quotas *quotas, uint32_t uid, uint64_t shard, const char 
         unit->session_max[LIMIT_OPS] = LIMIT_NONE;
         memcpy(unit->max, limits->max[LIMIT_UNIT], sizeof(unit->max));
         memcpy(unit->user->max, limits->max[LIMIT_USER], sizeof(unit->user->max));
+        memcpy(unit->session_rates, limits->rates[LIMIT_SESSION], sizeof(unit->session_rates));
+        memcpy(unit->user->rates, limits->rates[LIMIT_USER], sizeof(unit->user->rates));
         unit->user->is_exempt = limits->is_exempt;
         for (size_t slot = 0; slot < LIMIT_SLOTS; slot++) {
                 uint64_t max = limits->max[LIMIT_WORKER][slot];
@@ -389,37 +391,75 @@ const char *quota_explain(const struct quota_refusal *refusal, char text[QUOTA_T
         return text;
 }
 
-void quota_note(const struct quota *quota, const struct quota_refusal *refusal) {
-        struct quota_user *user = quota_user_of(quota);
-        struct quota_news *news = &user->news[refusal->slot];
+/* Returns where the text of news goes that are the first of late, else NULL. */
+static char *quota_count_news(struct quota_user *user, const struct quota_unit *unit, unsigned kind) {
+        struct quota_news *news = &user->news[kind];
 
-        if (news->n_refused++ == 0) {
-                const struct quota_unit *unit = quota_unit_of(quota);
-
-                news->shard = unit ? unit->shard : 0;
-                quota_explain(refusal, news->text);
-        }
         if (!list_is_linked(&user->news_link))
                 list_push_back(&user->quotas->news, &user->news_link);
+        if (news->n_refused++ > 0)
+                return NULL;
+        news->shard = unit ? unit->shard : 0;
+        return news->text;
 }
+
+void quota_note(const struct quota *quota, const struct quota_refusal *refusal) {
+        char *text = quota_count_news(quota_user_of(quota), quota_unit_of(quota), refusal->slot);
+
+        if (text)
+                quota_explain(refusal, text);
+}
+
+/* --- Rates ------------------------------------------------------------------------------------------------------- */
+
+static uint64_t quota_note_pace(struct quota_unit *unit, enum limit_level level, const struct bucket *bucket,
+                                const struct bucket_rate *rate, enum limit_rate kind, uint64_t now) {
+        const struct limit_name *name = &limit_names[LIMIT_SLOTS + kind];
+        char *text = quota_count_news(unit->user, unit, LIMIT_SLOTS + kind);
+        uint64_t when = bucket_when(bucket, rate, rate->burst / 2 + 1);
+
+        if (text)
+                snprintf(text, QUOTA_TEXT_SIZE,
+                         "%s of user %u made more than %u %s a second, and %u at once: %s; %sPerSecond= and %sBurst= "
+                         "below [%s] in overlapd.conf say how many",
+                         level == LIMIT_SESSION ? "a session" : "the sessions", unit->user->uid, rate->per_s,
+                         name->noun, rate->burst, name->advice, name->key, name->key, limit_sections[level]);
+        return when < now + NS_PER_S ? when : now + NS_PER_S;
+}
+
+uint64_t quota_pace(struct quota_unit *unit, struct bucket *bucket, enum limit_rate rate, uint64_t now) {
+        struct quota_user *user = unit->user;
+
+        if (user->is_exempt)
+                return 0;
+        if (bucket && !bucket_has(bucket, &unit->session_rates[rate], now))
+                return quota_note_pace(unit, LIMIT_SESSION, bucket, &unit->session_rates[rate], rate, now);
+        if (!bucket_take(&user->buckets[rate], &user->rates[rate], now))
+                return quota_note_pace(unit, LIMIT_USER, &user->buckets[rate], &user->rates[rate], rate, now);
+        if (bucket)
+                bucket_take(bucket, &unit->session_rates[rate], now);
+        return 0;
+}
+
+/* --- Describing -------------------------------------------------------------------------------------------------- */
 
 static bool quota_news_are_due(const struct quota_news *news, uint64_t now) {
         return news->n_refused > 0 && (news->told_ns == 0 || now - news->told_ns >= QUOTA_NEWS_NS);
 }
 
-const struct quota_user *quotas_next_news(struct quotas *quotas, uint64_t now, enum limit_slot *ret_slot,
+const struct quota_user *quotas_next_news(struct quotas *quotas, uint64_t now, unsigned *ret_kind,
                                           uint64_t *ret_n_refused) {
         struct list *link;
 
         while ((link = list_first(&quotas->news))) {
                 struct quota_user *user = list_entry(link, struct quota_user, news_link);
 
-                for (unsigned slot = 0; slot < LIMIT_SLOTS; slot++) {
-                        struct quota_news *news = &user->news[slot];
+                for (unsigned kind = 0; kind < LIMIT_KINDS; kind++) {
+                        struct quota_news *news = &user->news[kind];
 
                         if (!quota_news_are_due(news, now))
                                 continue;
-                        *ret_slot = (enum limit_slot) slot;
+                        *ret_kind = kind;
                         *ret_n_refused = news->n_refused;
                         news->told_ns = now;
                         news->n_refused = 0;

@@ -42,7 +42,9 @@ struct quota_user {
         uint32_t uid;
         bool is_exempt;
         uint64_t max[LIMIT_SLOTS];
-        struct quota_news news[LIMIT_SLOTS];
+        struct bucket_rate rates[LIMIT_RATES];
+        struct bucket buckets[LIMIT_RATES];
+        struct quota_news news[LIMIT_KINDS];
 };
 
 struct quota_unit {
@@ -54,7 +56,8 @@ struct quota_unit {
         unsigned n_refs;
         uint64_t max[LIMIT_SLOTS];
         uint64_t session_max[LIMIT_SLOTS]; /* of each of its sessions */
-        uint64_t credits_max;              /* likewise: what is refused beyond is no quota's affair */
+        struct bucket_rate session_rates[LIMIT_RATES];
+        uint64_t credits_max; /* likewise: what is refused beyond is no quota's affair */
 };
 
 /* All that a worker counts. */
@@ -146,10 +149,21 @@ static inline struct charge charge_move(struct charge *charge) {
  *
  * now: ns, of the clock that deadlines use.
  *
- * Returns the user and the slot of news, which count as told; NULL when there are none.
+ * Returns the user, and the kind of news, which count as told; NULL when there are none.
  */
-const struct quota_user *quotas_next_news(struct quotas *quotas, uint64_t now, enum limit_slot *ret_slot,
+const struct quota_user *quotas_next_news(struct quotas *quotas, uint64_t now, unsigned *ret_kind,
                                           uint64_t *ret_n_refused);
+
+/*
+ * Takes a token: of the user, and where there is a session also of its own bucket (NULL: none). Exempt users need none.
+ * A refusal is noted.
+ *
+ * now:    ns, of the clock that deadlines use.
+ * bucket: of a session of the unit.
+ *
+ * Returns 0; or when it is worth to try again, in ns of that clock.
+ */
+uint64_t quota_pace(struct quota_unit *unit, struct bucket *bucket, enum limit_rate rate, uint64_t now);
 
 /* What one level has and may have: for people. */
 struct quota_report {

@@ -33,6 +33,7 @@ int resources_init(struct resources *resources) {
         list_init(&resources->awake);
         list_init(&resources->retrying);
         list_init(&resources->postponed);
+        list_init(&resources->paused);
         list_init(&resources->starved);
         list_init(&resources->spare_sockets);
         list_init(&resources->spare_handles);

@@ -52,6 +52,7 @@ struct resources {
         struct list awake;     /* peers whose lanes are looked at */
         struct list retrying;  /* sockets that start an op again later */
         struct list postponed; /* peers that try to send again later */
+        struct list paused;    /* peers of which requests wait: there were too many of late */
         struct list starved;   /* sessions of which an entry waits for a quota to have room */
         struct list spare_sockets;
         struct socket *socket_pool; /* a mapping of RESOURCES_SOCKETS_MAX */

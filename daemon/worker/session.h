@@ -46,6 +46,7 @@ struct session {
         struct quota quota;
         struct quota_unit *unit; /* that pays with it. A reference */
         struct charge place;     /* of a session */
+        struct bucket requests;
         uint64_t number;
         uint8_t secret[SESSION_SECRET_SIZE];
         uint32_t level; /* 0 inline, 1 shared, 2 ring */

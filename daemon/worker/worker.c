@@ -265,6 +265,18 @@ static bool worker_serve_before(struct worker *worker, struct peer *peer) {
         return !peer->is_dead && !peer->session->is_held;
 }
 
+/* Whether a request is served now. If not, nothing more is read of its connection for a while: at most a second. */
+static bool worker_paces(struct worker *worker, struct peer *peer) {
+        if (!peer->unit || peer->unit->user->is_exempt)
+                return true;
+        peer->resume_ns =
+                quota_pace(peer->unit, peer->session ? &peer->session->requests : NULL, LIMIT_RATE_REQUESTS, now_ns());
+        if (peer->resume_ns == 0)
+                return true;
+        list_push_back(&worker->resources.paused, &peer->paused);
+        return false;
+}
+
 static void worker_serve_frame(struct worker *worker, struct peer *peer, const struct ovl_frame_header *header,
                                const uint8_t *body) {
         const char *problem = NULL;
@@ -272,7 +284,7 @@ static void worker_serve_frame(struct worker *worker, struct peer *peer, const s
         int r;
 
         if (header->kind == OVL_FRAME_CONTROL) {
-                if (!worker_serve_before(worker, peer))
+                if (!worker_serve_before(worker, peer) || !worker_paces(worker, peer))
                         return;
                 peer_consume_frame(peer, header);
                 control_serve(&worker->control, peer, header, body);
@@ -298,7 +310,8 @@ static void worker_serve_frame(struct worker *worker, struct peer *peer, const s
 
 /* Whether the peer must first be read by its client, or its session be relieved, before more of it is served. */
 static bool peer_is_held(const struct peer *peer) {
-        return peer->n_replies >= PEER_REPLIES_MAX || (peer->session && peer->session->is_held);
+        return list_is_linked(&peer->paused) || peer->n_replies >= PEER_REPLIES_MAX ||
+               (peer->session && peer->session->is_held);
 }
 
 /* A client that ended its side stays as long as a record or a reply is to come for it. */
@@ -391,6 +404,7 @@ static bool worker_bury_peer(struct worker *worker, struct peer *peer) {
                 list_unlink(&peer->settle);
                 list_unlink(&peer->publish);
                 list_unlink(&peer->postponed);
+                list_unlink(&peer->paused);
                 list_unlink(&peer->marked);
                 list_unlink(&peer->awake);
                 engine->ops->shutdown(engine, &peer->file, SHUT_RDWR);
@@ -701,16 +715,16 @@ static void worker_tell_news(struct worker *worker) {
         struct quotas *quotas = &worker->resources.quotas;
         struct link_message report = { .kind = LINK_QUOTA };
         const struct quota_user *user;
-        enum limit_slot slot;
+        unsigned kind;
         uint64_t now;
 
         if (list_is_empty(&quotas->news))
                 return;
         now = now_ns();
-        while ((user = quotas_next_news(quotas, now, &slot, &report.body.quota.n_refused))) {
-                report.body.quota.shard = user->news[slot].shard;
-                report.body.quota.slot = (uint8_t) slot;
-                snprintf(report.text, sizeof(report.text), "%s", user->news[slot].text);
+        while ((user = quotas_next_news(quotas, now, &kind, &report.body.quota.n_refused))) {
+                report.body.quota.shard = user->news[kind].shard;
+                report.body.quota.kind = (uint8_t) kind;
+                snprintf(report.text, sizeof(report.text), "%s", user->news[kind].text);
                 ask_report(&worker->resources.ask, &report);
         }
 }
@@ -743,7 +757,8 @@ static void worker_retry(struct worker *worker) {
         struct ask *ask = &resources->ask;
         uint64_t now;
 
-        if (ask->retry_ns == 0 && list_is_empty(&resources->retrying) && list_is_empty(&resources->postponed))
+        if (ask->retry_ns == 0 && list_is_empty(&resources->retrying) && list_is_empty(&resources->postponed) &&
+            list_is_empty(&resources->paused))
                 return;
         now = now_ns();
         if (ask->retry_ns > 0 && ask->retry_ns <= now)
@@ -761,6 +776,14 @@ static void worker_retry(struct worker *worker) {
                         continue;
                 list_unlink(&peer->postponed);
                 worker_mark_publish(worker, peer);
+        }
+        list_for_each_safe(link, &resources->paused) {
+                struct peer *peer = list_entry(link, struct peer, paused);
+
+                if (peer->resume_ns > now)
+                        continue;
+                list_unlink(&peer->paused);
+                worker_mark(worker, peer);
         }
 }
 
@@ -783,6 +806,11 @@ static uint64_t worker_timeout(struct worker *worker, bool may_sleep) {
         }
         list_for_each(link, &resources->postponed) {
                 uint64_t at = list_entry(link, struct peer, postponed)->retry_ns;
+
+                deadline = at < deadline ? at : deadline;
+        }
+        list_for_each(link, &resources->paused) {
+                uint64_t at = list_entry(link, struct peer, paused)->resume_ns;
 
                 deadline = at < deadline ? at : deadline;
         }

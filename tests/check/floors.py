@@ -35,7 +35,7 @@ MAY_INCLUDE = {
     "daemon/resolver": ["base", "proto", "daemon/resolver"],
     "daemon/worker": ["base", "proto", "daemon/limit.h", "daemon/link.h", "daemon/ruling.h", "daemon/snapshot.h",
                       "daemon/worker"],
-    "daemon/limit": ["daemon/limit.h"],
+    "daemon/limit": ["base", "daemon/limit.h"],
     "daemon/link": ["base", "proto", "daemon/limit.h", "daemon/link.h", "daemon/snapshot.h"],
     "daemon/snapshot": ["base", "proto"],
     "daemon/ruling": ["base", "proto", "daemon/ruling.h"],

@@ -102,6 +102,13 @@ static void allowances_name_each_mistake(void **state) {
                                   "unknown key below [Session]; known are Regions=");
         allowances_expect_problem(&allowances, "Unit", "Unlimited", "yes", "unknown key below [Unit]");
         allowances_expect_problem(&allowances, "User 5", "Unlimited", "maybe", "must be yes or no");
+        allowances_expect_problem(&allowances, "User", "ConnectsPerSecond", "0",
+                                  "must be a number from 1 to 1000000, or");
+        allowances_expect_problem(&allowances, "User", "ConnectsBurst", "unlimited",
+                                  "must be a number from 1 to 1000000");
+        allowances_expect_problem(&allowances, "Session", "ConnectsBurst", "1",
+                                  "known are Regions= Memory= Sockets= "
+                                  "Operations= Files= RequestsPerSecond= RequestsBurst=");
         allowances_expect_set(&allowances, "User", "Files", "1");
         allowances_expect_problem(&allowances, "User", "Files", "2", "Files=2: already set in line 1");
         for (unsigned i = allowances.n_named; i < ALLOWANCES_SECTIONS_MAX; i++) {
@@ -111,10 +118,34 @@ static void allowances_name_each_mistake(void **state) {
         allowances_expect_problem(&allowances, "Unit more", "Files", "1", "there are 128 sections");
 }
 
+static void allowances_rates_hold(void **state) {
+        struct allowances allowances;
+        struct bucket_rate rate;
+        struct limits limits;
+
+        allowances_init(&allowances);
+        rate = allowances_rate(&allowances, 4711, LIMIT_RATE_SESSIONS);
+        assert_int_equal(rate.per_s, 50);
+        assert_int_equal(rate.burst, 100);
+        assert_int_equal(allowances_rate(&allowances, 0, LIMIT_RATE_SESSIONS).per_s, 0);
+        allowances_expect_set(&allowances, "User", "SessionsPerSecond", "unlimited");
+        allowances_expect_set(&allowances, "User", "ConnectsBurst", "7");
+        allowances_expect_set(&allowances, "User 4711", "SessionsPerSecond", "5");
+        allowances_expect_set(&allowances, "Session", "RequestsPerSecond", "9");
+        assert_int_equal(allowances_rate(&allowances, 4711, LIMIT_RATE_SESSIONS).per_s, 5);
+        assert_int_equal(allowances_rate(&allowances, 4712, LIMIT_RATE_SESSIONS).per_s, 0);
+        allowances_for(&allowances, 4711, NULL, &limits);
+        assert_int_equal(limits.rates[LIMIT_USER][LIMIT_RATE_CONNECTS].burst, 7);
+        assert_int_equal(limits.rates[LIMIT_USER][LIMIT_RATE_CONNECTS].per_s, 1000);
+        assert_int_equal(limits.rates[LIMIT_SESSION][LIMIT_RATE_REQUESTS].per_s, 9);
+        assert_int_equal(limits.rates[LIMIT_SESSION][LIMIT_RATE_REQUESTS].burst, 2000);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "built in", allowances_built_in },
                 { "names come first", allowances_names_come_first },
+                { "rates", allowances_rates_hold },
                 { "each mistake is named", allowances_name_each_mistake },
         };
 

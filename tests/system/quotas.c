@@ -20,6 +20,7 @@
 #include <unistd.h>
 
 #include "base/cleanup.h"
+#include "base/time.h"
 #include "tests/harness/harness.h"
 #include "tests/system/raw.h"
 
@@ -629,6 +630,141 @@ static void quotas_units_of_a_user(void **state) {
         rmdir(groups);
 }
 
+/* --- Too fast ---------------------------------------------------------------------------------------------------- */
+
+static void quotas_connects(void **state) {
+        struct ovl_entry entry = { .op = OVL_OP_CONNECT, .n_slots = 2 };
+        struct ovl_record record;
+        struct daemon daemon;
+        struct raw *raw;
+        uint64_t socket;
+
+        quotas_start(&daemon, "[User root]\nUnlimited=no\nConnectsPerSecond=1\nConnectsBurst=3\n", "1");
+        raw = raw_open(&daemon, 0);
+        socket = raw_socket(raw, OVL_FAMILY_INET);
+        quotas_bind(raw, socket);
+        assert_ok(quotas_listen(raw, socket));
+        entry.address = (struct ovl_address){ .family = OVL_FAMILY_INET, .port = quotas_port(raw, socket) };
+        memcpy(entry.address.host, (uint8_t[]){ 127, 0, 0, 1 }, 4);
+        for (uint64_t i = 0; i < 3; i++) {
+                /* What is refused for something else costs none. */
+                entry.socket = socket;
+                assert_int_equal(raw_one(raw, &entry).reason, OVL_REASON_LISTENING);
+                entry.socket = raw_socket(raw, OVL_FAMILY_INET);
+                assert_int_equal(raw_one(raw, &entry).status, 0);
+        }
+        entry.socket = raw_socket(raw, OVL_FAMILY_INET);
+        record = raw_one(raw, &entry);
+        assert_int_equal(record.status, -ENOBUFS);
+        assert_int_equal(record.reason, OVL_REASON_QUOTA);
+        assert_true(record.flags & OVL_RECORD_REFUSED);
+        daemon_wait_log(&daemon, "quota reached: the sessions of user 0 made more than 1 connects a second, and 3 at "
+                                 "once: wait a moment; ConnectsPerSecond= and ConnectsBurst= below [User]");
+        /* A second later there is another one. */
+        while (record.status == -ENOBUFS)
+                record = raw_one(raw, &entry);
+        assert_int_equal(record.status, 0);
+        raw_close(raw);
+        daemon_stop(&daemon);
+}
+
+/* Who asks too much is answered more slowly; nobody else is, and the worker sleeps meanwhile. */
+static void quotas_requests(void **state) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Status status = OVERLAPD__STATUS__INIT;
+        struct raw *raw, *other;
+        struct daemon daemon;
+        uint64_t since, turns;
+
+        quotas_start(&daemon,
+                     "[Daemon]\nPollMicroseconds=0\n[Session]\nRequestsPerSecond=40\nRequestsBurst=20\n"
+                     "[User root]\nUnlimited=no\n",
+                     "1");
+        raw = raw_open(&daemon, 0);
+        other = raw_open(&daemon, 0);
+        assert_ok(raw_status(other));
+        turns = other->reply->status_report->turns;
+        since = now_ns();
+        request.what_case = OVERLAPD__REQUEST__WHAT_STATUS;
+        request.status = &status;
+        for (int i = 0; i < 60; i++) {
+                request.id = 0;
+                raw_send(raw, &request, -1);
+        }
+        daemon_wait_log(&daemon, "quota reached: a session of user 0 made more than 40 requests a second, and 20 at "
+                                 "once: nothing is lost");
+        for (int i = 0; i < 10; i++)
+                assert_ok(raw_status(other));
+        for (int i = 0; i < 60; i++)
+                assert_int_equal(raw_next(raw), RAW_REPLY);
+        assert_true(now_ns() - since >= NS_PER_S * 9 / 10);
+        assert_ok(raw_status(other));
+        assert_true(other->reply->status_report->turns - turns < 300);
+        raw_close(raw);
+        raw_close(other);
+        daemon_stop(&daemon);
+}
+
+/* Opens sessions until one is refused, of which there are at most n_max. Returns how many there were. */
+static size_t quotas_storm(const struct daemon *daemon, struct raw **sessions, size_t n_max) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Hello hello = OVERLAPD__HELLO__INIT;
+        size_t n = 0;
+
+        hello.version_min = OVL_PROTOCOL_MIN;
+        hello.version_max = OVL_PROTOCOL_MAX;
+        request.what_case = OVERLAPD__REQUEST__WHAT_HELLO;
+        request.hello = &hello;
+        for (;;) {
+                struct raw *raw = raw_connect(daemon);
+
+                request.id = 0;
+                raw_send(raw, &request, -1);
+                if (raw_next(raw) == RAW_NOTICE) {
+                        assert_int_equal(raw->notice->reason, OVL_REASON_BUSY);
+                        assert_non_null(strstr(raw->notice->text, "user 0 opened sessions too often, and can connect"));
+                        raw_expect_end(raw);
+                        raw_close(raw);
+                        return n;
+                }
+                assert_true(n < n_max);
+                sessions[n++] = raw;
+        }
+}
+
+static void quotas_new_sessions(void **state) {
+        struct raw *sessions[40] = { 0 }, *first, *threads[60];
+        struct daemon daemon;
+        pid_t child;
+        size_t n;
+
+        harness_want_other_user();
+        quotas_start(&daemon, "[User root]\nUnlimited=no\nSessionsPerSecond=1\nSessionsBurst=40\n", "1");
+        assert_int_equal(chmod(daemon.path, 0666), 0);
+        first = raw_open(&daemon, 0);
+        for (size_t i = 0; i < HARNESS_N(threads); i++)
+                threads[i] = raw_attach_thread(&daemon, first, 100 + i);
+        n = quotas_storm(&daemon, sessions, HARNESS_N(sessions));
+        assert_true(n >= 30); /* those who waited for the start connected, too */
+        daemon_wait_log(&daemon,
+                        "connection refused: user 0 opened sessions too often, and can connect again in 1.000 s");
+        /* Nobody else is kept out. */
+        child = harness_fork_other_user();
+        if (child == 0) {
+                raw_close(raw_open(&daemon, 0));
+                _exit(0);
+        }
+        harness_expect_child(child);
+        assert_ok(raw_status(first));
+        assert_int_equal(quotas_count_log(&daemon, "connection refused"), 1);
+        for (size_t i = 0; i < n; i++)
+                raw_close(sessions[i]);
+        for (size_t i = 0; i < HARNESS_N(threads); i++)
+                raw_close(threads[i]);
+        raw_close(first);
+        daemon_stop(&daemon);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "sockets", quotas_sockets },
@@ -644,6 +780,9 @@ int main(int argc, char **argv) {
                 { "a hog and another", quotas_a_hog_and_another },
                 { "few descriptors", quotas_of_few_descriptors },
                 { "units of a user", quotas_units_of_a_user },
+                { "connects", quotas_connects },
+                { "requests", quotas_requests },
+                { "new sessions", quotas_new_sessions },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

@@ -202,7 +202,7 @@ static void quota_tells_once_a_minute(void **state) {
         const struct quota_user *user;
         struct quota_unit *a, *b;
         struct quotas quotas;
-        enum limit_slot slot;
+        unsigned slot;
         uint64_t n, now = 5;
 
         quotas_init(&quotas);
