@@ -489,6 +489,7 @@ static int admin_show_setting(struct admin_answer *answer, enum config_key key) 
         Overlapd__AdminSetting setting = OVERLAPD__ADMIN_SETTING__INIT;
         char value[CONFIG_VALUE_SIZE], place[ADMIN_NAME_SIZE];
 
+        setting.section = (char *) CONFIG_SECTION;
         setting.name = (char *) config_key_name(key);
         setting.value = (char *) config_format(config, key, value);
         setting.place = admin_clean(config->places[key], place);
@@ -497,14 +498,30 @@ static int admin_show_setting(struct admin_answer *answer, enum config_key key) 
         return admin_answer_push(answer, &reply);
 }
 
-static int admin_show_settings(struct admin_answer *answer) {
-        for (int key = 0; key < CONFIG_N_KEYS; key++) {
-                int r = admin_show_setting(answer, (enum config_key) key);
+static int admin_show_allowance(struct admin_answer *answer, const struct allowances_value *value) {
+        Overlapd__AdminReply reply = OVERLAPD__ADMIN_REPLY__INIT;
+        Overlapd__AdminSetting setting = OVERLAPD__ADMIN_SETTING__INIT;
+        char section[ADMIN_NAME_SIZE], place[ADMIN_NAME_SIZE];
 
-                if (r < 0)
-                        return r;
-        }
-        return admin_answer_push_last(answer);
+        setting.section = admin_clean(value->section, section);
+        setting.name = (char *) value->key;
+        setting.value = (char *) value->value;
+        setting.place = admin_clean(value->place, place);
+        reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_SETTING;
+        reply.setting = &setting;
+        return admin_answer_push(answer, &reply);
+}
+
+static int admin_show_settings(struct admin_answer *answer) {
+        struct allowances_value value;
+        unsigned index = 0;
+        int r = 0;
+
+        for (int key = 0; key < CONFIG_N_KEYS && r >= 0; key++)
+                r = admin_show_setting(answer, (enum config_key) key);
+        while (r >= 0 && allowances_next(&answer->sources->crew->allowances, &index, &value))
+                r = admin_show_allowance(answer, &value);
+        return r < 0 ? r : admin_answer_push_last(answer);
 }
 
 int admin_answer_begin(struct admin_answer *answer, const Overlapd__AdminRequest *request) {
