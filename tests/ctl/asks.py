@@ -156,6 +156,33 @@ class Lists(frame.Case):
         self.assertEqual(self.listed("sockets")[0]["port"], found[0]["port"])
         other.close()
 
+    def test_quotas(self):
+        session = self.open()
+        mine, other = self.connect(session)
+        pending = mine.recv(1)
+        listener, _ = self.listen(session)
+        worker, user, unit = self.listed("quotas")
+        self.assertEqual([item["level"] for item in (worker, user, unit)], ["worker", "user", "unit"])
+        self.assertIsNone(worker["uid"])
+        self.assertEqual((user["uid"], unit["uid"]), (os.getuid(), os.getuid()))
+        self.assertTrue(user["exempt"])
+        for item in (worker, user, unit):
+            self.assertEqual(item["sessions"]["used"], 1)
+            self.assertEqual(item["sockets"]["used"], 2)
+            self.assertEqual(item["listeners"]["used"], 1)
+            self.assertEqual(item["operations"]["used"], 1)
+        self.assertEqual(user["sockets"]["max"], 4096)
+        self.assertEqual(worker["sessions"]["max"], 8192)
+        self.assertIsNone(unit["sockets"]["max"])
+        self.assertEqual(self.listed("quotas", "--user", os.getuid()), [user, unit])
+        self.assertEqual(self.listed("quotas", "--user", 4242), [])
+        self.assertEqual(self.listed("quotas", "--unit", "no-such.service"), [])
+        self.assertIn("2/4096", self.ask("list", "quotas"))
+        self.assertIn("quotas are of users", self.refused("list", "quotas", "--session", "1", status=USAGE))
+        other.close()
+        pending.finish(frame.PATIENCE_S)
+        listener.close()
+
     def test_filters(self):
         first, second = self.open(), self.open()
         one, other = self.connect(first)
