@@ -299,14 +299,29 @@ class Policy(frame.Case):
         self.check(False, None, "--group", "4321", "resolve", "other.example")
         self.check(False, None, "--unit", "web.service", "export")
 
-    def test_a_name_is_decided_by_its_addresses(self):
-        answer = self.ask_json("policy", "test", "--unit", "web.service", "connect", "tcp", "localhost:5432",
-                               status=FAILED)
-        self.assertTrue({item["address"] for item in answer["decisions"]} & {"127.0.0.1:5432", "[::1]:5432"})
+    def test_a_name_is_resolved_and_decided_by_its_addresses(self):
+        """As the daemon does with a connect to a name."""
+        reach, resolve = (f"[allow {action}]\nUser={os.getuid()}\nAction={action}\n" for action in ("connect", "resolve"))
+        reach += "To=127.0.0.1 ::1\n"
+        for rules, is_resolved, is_reached in ((reach, False, True), (resolve, True, False), (reach + resolve, True, True)):
+            with open(self.rules, "w", encoding="utf-8") as file:
+                file.write(rules)
+            n_reloads = self.ask_json("status")["reloads"]
+            self.daemon.process.send_signal(signal.SIGHUP)
+            eventually(self, lambda n_reloads=n_reloads: self.ask_json("status")["reloads"] == n_reloads + 1)
+            is_allowed = is_resolved and is_reached
+            answer = self.ask_json("policy", "test", "--user", os.getuid(), "connect", "tcp", "localhost:1",
+                                   status=DONE if is_allowed else FAILED)
+            self.assertEqual(answer["allowed"], is_allowed)
+            first, *others = answer["decisions"]
+            self.assertEqual((first["action"], first["to"], first["allowed"]), ("resolve", "localhost", is_resolved))
+            self.assertTrue(others)
+            self.assertEqual({(item["action"], item["allowed"]) for item in others}, {("connect", is_reached)})
+            self.assertTrue({item["to"] for item in others} <= {"127.0.0.1:1", "[::1]:1"})
 
     def test_for_a_person(self):
         said = self.ask("policy", "test", "--unit", "web.service", "connect", "tcp", "192.0.2.9:5432")
-        self.assertTrue(said.startswith("allowed 192.0.2.9:5432: "), said)
+        self.assertTrue(said.startswith("allowed connect 192.0.2.9:5432: "), said)
         self.assertEqual(self.ask("policy", "test", "--unit", "x", "export", "--quiet", status=FAILED), "")
 
     def test_it_is_the_policy_in_force(self):

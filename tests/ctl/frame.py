@@ -9,10 +9,11 @@ import struct
 import subprocess
 import tempfile
 
+import overlap
 import stage
 from stage import PATIENCE_S, eventually, main  # what the tests use
 
-__all__ = ["PATIENCE_S", "Case", "STATUS", "eventually", "frame", "main", "take_frame"]
+__all__ = ["PATIENCE_S", "Case", "STATUS", "eventually", "frame", "main", "overlap", "take_frame"]
 
 CTL = os.environ.get("OVL_TEST_CTL", "")
 

@@ -43,8 +43,8 @@ def properties(*settings):
 class Machine:
     """The booted container, and the packages that are tested in it."""
 
-    def __init__(self, box, packages):
-        self.box, self.packages = box, packages
+    def __init__(self, box, packages, keeps_packages):
+        self.box, self.packages, self.keeps_packages = box, packages, keeps_packages
 
     def show(self, *names, unit="overlapd.service"):
         said = self.box.run("systemctl", "show", unit, *(f"--property={name}" for name in names)).stdout

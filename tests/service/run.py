@@ -2,11 +2,12 @@
 # SPDX-License-Identifier: Apache-2.0
 """The service in a booted Debian. Each case is a story of an administrator; they build on each other.
 
-usage: run.py PLACE PACKAGES [--until NAME]
+usage: run.py PLACE PACKAGES [--keep-packages] [--until NAME]
 
 With --until the container stays as it is after that story, for a look, until a line comes on standard input.
 """
 
+import argparse
 import fcntl
 import pathlib
 import signal
@@ -17,6 +18,7 @@ import container
 import frame
 import lifecycle
 import outside
+import packages
 import pages
 import refusals
 import users
@@ -41,14 +43,21 @@ STORIES = [
     ("the monitor replaces a worker that is stopped", lifecycle.replaces_workers),
     ("docs/SANDBOX.md is so, line by line", pages.is_so),
     ("the examples of settings and rules are valid", pages.examples_are_valid),
+    ("the packages pass their own tests", packages.pass_their_tests),
     ("a user without root has a daemon", users.has_a_daemon),
+    ("the RPM packages build, and rpmlint is silent", packages.build_as_rpm),
     ("nothing is left after uninstalling", lifecycle.uninstalls),
 ]
 
 
 def main():
-    place, packages = (pathlib.Path(argument).resolve() for argument in sys.argv[1:3])
-    until = sys.argv[4] if sys.argv[3:4] == ["--until"] else None
+    parser = argparse.ArgumentParser()
+    parser.add_argument("place", type=pathlib.Path)
+    parser.add_argument("packages", type=pathlib.Path)
+    parser.add_argument("--keep-packages", action="store_true")
+    parser.add_argument("--until")
+    arguments = parser.parse_args()
+    place, until = arguments.place.resolve(), arguments.until
     for number in (signal.SIGINT, signal.SIGTERM, signal.SIGHUP):
         signal.signal(number, lambda number, _: sys.exit(128 + number))  # the container ends, too
     lock = open(place / "lock", "w", encoding="utf-8")  # pylint: disable=consider-using-with
@@ -56,10 +65,10 @@ def main():
         fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         sys.exit(f"test-systemd: another one runs in {place}: wait for its end")
-    chosen = sorted(path for path in packages.glob("*.deb") if "-dbgsym" not in path.name)
+    chosen = sorted(path for path in arguments.packages.glob("*.deb") if "-dbgsym" not in path.name)
     n = {"ok": 0, "FAIL": 0, "skip": 0}
     with container.Container(place / "root", place / "running") as box:
-        machine = frame.Machine(box, chosen)
+        machine = frame.Machine(box, chosen, arguments.keep_packages)
         for name, story in STORIES:
             verdict, said, began = "ok", "", time.monotonic()
             try:
