@@ -7,9 +7,10 @@
 #include <stdbool.h>
 #include <systemd/sd-journal.h>
 
-/* The ids of refusals: of a connection, and of what a client asked for. */
+/* The ids of refusals: of what a client asked for, of a connection, and of an administrator. */
 extern const char log_line_request_refused[];
 extern const char log_line_channel_refused[];
+extern const char log_line_admin_refused[];
 
 /*
  * Prints the entry at which the journal stands.
