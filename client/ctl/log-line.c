@@ -121,9 +121,13 @@ static bool log_line_get_number(sd_journal *journal, const char *field, uint64_t
 }
 
 static const char *log_line_event(sd_journal *journal) {
-        char id[LOG_LINE_FIELD_SIZE];
+        char id[LOG_LINE_FIELD_SIZE], rule[LOG_LINE_FIELD_SIZE];
+        bool has_id = log_line_get(journal, "MESSAGE_ID", id, sizeof(id));
 
-        if (log_line_get(journal, "MESSAGE_ID", id, sizeof(id)))
+        /* What a rule has refused is another thing than what the network did not give. */
+        if (has_id && strcmp(id, log_line_request_refused) == 0 && log_line_get(journal, "RULE", rule, sizeof(rule)))
+                return "denied";
+        if (has_id)
                 for (size_t i = 0; i < sizeof(log_line_events) / sizeof(log_line_events[0]); i++)
                         if (strcmp(log_line_events[i].message_id, id) == 0)
                                 return log_line_events[i].word;
@@ -226,7 +230,7 @@ static void log_line_what(sd_journal *journal, const char *event, char *to, size
                 is_told = log_line_what_address(journal, "REMOTE", to, size);
         else if (strcmp(event, "listening") == 0)
                 is_told = log_line_what_address(journal, "LOCAL", to, size);
-        else if (strcmp(event, "refused") == 0)
+        else if (strcmp(event, "denied") == 0)
                 is_told = log_line_what_refused(journal, to, size);
         else if (strcmp(event, "session-end") == 0)
                 is_told = log_line_what_totals(journal, to, size);

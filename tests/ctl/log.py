@@ -110,7 +110,7 @@ class Log(unittest.TestCase):
             "2023-11-14 22:13:21.000  worker         -                         "
             "worker 801 is ready: engine uring (io_uring is available)",
             "2023-11-14 22:13:22.250  connected      web.service[812] 4001     tcp 192.0.2.7:5432  session " + SESSION,
-            "2023-11-14 22:13:23.000  refused        web.service[812] 4001     "
+            "2023-11-14 22:13:23.000  denied         web.service[812] 4001     "
             "169.254.169.254:80: " + RULE + "  session " + SESSION,
             "2023-11-14 22:13:24.000  listening      pid 900 root              tcp [::]:8080  session 00000000c0ffee02",
             "2023-11-14 22:13:25.000  refused        pid 901 4001              connection refused: too many sessions",
@@ -176,7 +176,7 @@ class Log(unittest.TestCase):
         refused = lines[3]
         self.assertRegex(refused.pop("cursor"), "^s=[0-9a-f]{32};")
         self.assertEqual(refused, {
-            "time": "2023-11-14T22:13:23.000000Z", "event": "refused", "message_id": REFUSED, "priority": 5,
+            "time": "2023-11-14T22:13:23.000000Z", "event": "denied", "message_id": REFUSED, "priority": 5,
             "message": "169.254.169.254:80: the policy does not allow this: " + RULE, "session": SESSION, "client_pid": 812,
             "client_uid": 4001, "client_unit": "web.service", "remote": "169.254.169.254:80",
             "rule": RULE, "errno": 13})
