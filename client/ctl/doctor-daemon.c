@@ -165,23 +165,29 @@ static void daemon_check_permission(struct doctor *doctor) {
 /* --- Who answers ------------------------------------------------------------------------------------------------- */
 
 static void daemon_tell_no_answer(struct doctor *doctor, int error, const char *text) {
-        bool is_unit = doctor->is_service && doctor->has_unit;
+        const char *user = doctor->is_user_service ? " --user" : "",
+                   *root = doctor->is_user_service ? "" : doctor_root();
 
         doctor_tell(doctor, DOCTOR_PROBLEM, "%s", text);
         if (error == -EINVAL && getenv("OVERLAPD_LEVEL"))
                 doctor_repair(doctor, "unset OVERLAPD_LEVEL");
+        else if (doctor->memfd_status < 0 && error == doctor->memfd_status)
+                doctor_repair(doctor, "export OVERLAPD_LEVEL=inline");
         else if (error == -EPROTONOSUPPORT)
                 doctor_repair(doctor,
                               "%sapt install --only-upgrade overlapd liboverlap0 && %ssystemctl restart overlapd",
                               doctor_root(), doctor_root());
         else if (error == -EBUSY)
                 doctor_repair(doctor, "overlapctl list sessions");
-        else if (error == -ECONNREFUSED && !is_unit)
+        else if (error == -ECONNREFUSED && (doctor->is_masked || !doctor->has_unit))
                 daemon_repair_start(doctor);
-        else if (is_unit)
-                doctor_repair(doctor, "%ssystemctl restart overlapd.socket overlapd.service", doctor_root());
-        else if (doctor->is_user_service && doctor->has_unit)
-                doctor_repair(doctor, "systemctl --user restart overlapd.socket overlapd.service");
+        else if (error == -ECONNREFUSED)
+                doctor_repair(doctor, "%ssystemctl%s restart overlapd.socket overlapd.service", root, user);
+        else if (doctor->is_service || doctor->is_user_service)
+                doctor_repair(doctor, "%sjournalctl%s -xeu overlapd.service", root, user);
+        else
+                doctor_repair(doctor,
+                              "overlapctl log --any -n 50    (or where who started it sees its standard error)");
 }
 
 /* The monitor is the parent of its workers. */
@@ -290,7 +296,7 @@ static const char *daemon_limit_text(uint64_t limit, char to[32]) {
 }
 
 static void daemon_repair_nofile(struct doctor *doctor) {
-        if (doctor->is_service && doctor->has_unit)
+        if (doctor->is_service)
                 doctor_repair(
                         doctor,
                         "printf '[Service]\\nLimitNOFILE=1048576\\n' | %sinstall -D -m 644 /dev/stdin " DAEMON_DROP_IN

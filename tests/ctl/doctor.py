@@ -292,8 +292,14 @@ class Doctor(tool.Case):
     def test_a_socket_that_is_masked_and_gone(self):
         world = self.service(socket={"LoadState": "masked"}, service={})
         world["prefix"][4] = world["prefix"][4].replace('exec "$@"', 'rm /run/overlapd/overlapd.sock; exec "$@"')
-        self.finds(self.look(**world, status=FAILED), "socket", "problem", "there is no socket at",
-                   "systemctl unmask overlapd.socket && systemctl enable --now overlapd.socket")
+        repair = "systemctl unmask overlapd.socket && systemctl enable --now overlapd.socket"
+        self.finds(self.look(**world, status=FAILED), "socket", "problem", "there is no socket at", repair)
+        self.daemon.kill()
+        world["prefix"][4] = world["prefix"][4].replace("rm /run/overlapd/overlapd.sock; ", "")
+        with socket.socket(socket.AF_UNIX) as left:
+            os.unlink(self.daemon.path)
+            left.bind(self.daemon.path)
+        self.finds(self.look(**world, status=FAILED), "daemon", "problem", "Connection refused", repair)
 
     def test_units_that_there_are_not(self):
         found = self.look(**self.service(socket={"LoadState": "not-found"}, service={"LoadState": "not-found"}))
@@ -437,6 +443,8 @@ class Doctor(tool.Case):
         self.finds(found, "memfd", "problem", "(who tries is killed, while a filter of system calls binds this process)",
                    "export OVERLAPD_LEVEL=inline")
         self.finds(found, "daemon", "ok", "it answers, and grants the level inline")
+        found = self.look(status=FAILED, env={"OVERLAPD_LEVEL": "ring"}, preexec_fn=filtered(memfd_create=errno.EPERM))
+        self.finds(found, "daemon", "problem", "Operation not permitted", "export OVERLAPD_LEVEL=inline")
         found = self.look(path="/nowhere/s", preexec_fn=filtered(io_uring_setup=0))
         self.finds(found, "io_uring", "warning", "refused to this process (who tries is killed) while a filter")
         found = self.look(status=FAILED, preexec_fn=filtered(socket=0))
