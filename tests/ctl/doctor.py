@@ -257,6 +257,8 @@ class Doctor(tool.Case):
         found = self.look(**self.service(socket={}, service={}), status=DONE)
         self.finds(found, "service", "ok", "overlapd.socket is active and enabled")
         self.finds(found, "service", "ok", "overlapd.service is active")
+        self.finds(found, "status", "warning", "the policy has no rules, so nobody may use the network",
+                   "editor /etc/overlapd/policy.d/10-local.conf && systemctl reload overlapd.service")
         self.finds(found, "daemon", "ok", "it answers")
 
     def test_a_service_that_waits(self):
