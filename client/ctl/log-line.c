@@ -27,9 +27,14 @@
 #define LOG_LINE_WHO_SIZE 1024u
 #define LOG_LINE_US_PER_S 1000000u
 
-const char log_line_request_refused[] = "777dc9027a334018b7105a7e52189294";
-const char log_line_channel_refused[] = "f04c1d883f70424293c6a59572c327b2";
-const char log_line_admin_refused[] = "32671ce9204d43debb6364fb04581f23";
+#define LOG_LINE_REQUEST_REFUSED "777dc9027a334018b7105a7e52189294"
+#define LOG_LINE_CHANNEL_REFUSED "f04c1d883f70424293c6a59572c327b2"
+#define LOG_LINE_QUOTA_REACHED "39b189a2163948768b7a6bd559065aa4"
+#define LOG_LINE_ADMIN_REFUSED "32671ce9204d43debb6364fb04581f23"
+
+const char *const log_line_refusals[] = {
+        LOG_LINE_REQUEST_REFUSED, LOG_LINE_CHANNEL_REFUSED, LOG_LINE_QUOTA_REACHED, LOG_LINE_ADMIN_REFUSED, NULL,
+};
 
 /* units/overlapd.catalog explains each. */
 static const struct log_line_event {
@@ -43,9 +48,10 @@ static const struct log_line_event {
         { "5f18608825fe4ccb9eff286308285d8b", "worker-died" },
         { "414a2645f9664f6c8cbc12aaeacc9290", "worker-bad" },
         { "dc3cc0da3f02461cae89b288e668dbd3", "kicked" },
-        { log_line_channel_refused, "refused" },
-        { log_line_request_refused, "refused" },
-        { log_line_admin_refused, "admin-refused" },
+        { LOG_LINE_CHANNEL_REFUSED, "refused" },
+        { LOG_LINE_REQUEST_REFUSED, "refused" },
+        { LOG_LINE_QUOTA_REACHED, "quota" },
+        { LOG_LINE_ADMIN_REFUSED, "admin-refused" },
         { "1823267332bb4a8a8aa207dd525f86f4", "admin-closed" },
         { "8b82f470532746ad9f745dbe38027f80", "paused" },
         { "bcd41ada32ba42798697106e69ac34b2", "reload" },
@@ -125,7 +131,7 @@ static const char *log_line_event(sd_journal *journal) {
         bool has_id = log_line_get(journal, "MESSAGE_ID", id, sizeof(id));
 
         /* What a rule has refused is another thing than what the network did not give. */
-        if (has_id && strcmp(id, log_line_request_refused) == 0 && log_line_get(journal, "RULE", rule, sizeof(rule)))
+        if (has_id && strcmp(id, LOG_LINE_REQUEST_REFUSED) == 0 && log_line_get(journal, "RULE", rule, sizeof(rule)))
                 return "denied";
         if (has_id)
                 for (size_t i = 0; i < sizeof(log_line_events) / sizeof(log_line_events[0]); i++)

@@ -7,10 +7,8 @@
 #include <stdbool.h>
 #include <systemd/sd-journal.h>
 
-/* The ids of refusals: of what a client asked for, of a connection, and of an administrator. */
-extern const char log_line_request_refused[];
-extern const char log_line_channel_refused[];
-extern const char log_line_admin_refused[];
+/* The ids of what somebody was refused; NULL behind the last. */
+extern const char *const log_line_refusals[];
 
 /*
  * Prints the entry at which the journal stands.

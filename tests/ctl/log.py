@@ -148,6 +148,7 @@ class Log(unittest.TestCase):
                   CLIENT_OP="0", **CLIENT),
             entry(1, "refused", MESSAGE_ID=REFUSED, REMOTE="192.0.2.7:5432", REMOTE_NAME="db.internal", RULE=RULE, **CLIENT),
             entry(2, "administrator refused", MESSAGE_ID="32671ce9204d43debb6364fb04581f23", CLIENT_PID="5", CLIENT_UID="0"),
+            entry(3, "a quota is reached", MESSAGE_ID="39b189a2163948768b7a6bd559065aa4", **CLIENT),
         ])
         lines = self.log("--file", path).out.splitlines()
         self.assertIn("  tcp 192.0.2.7:5432 (db.internal)  session ", lines[0])
@@ -157,7 +158,7 @@ class Log(unittest.TestCase):
         self.assertEqual([line[name] for name in ("remote_name", "client_cgroup", "client_thread", "client_socket",
                                                   "client_op")],
                          ["db.internal", "/system.slice/web.service", 7, 2**64 - 1, 0])
-        self.assertEqual(self.messages("--file", path, "-r"), [1, 2])
+        self.assertEqual(self.messages("--file", path, "-r"), [1, 2, 3])
 
     def test_nothing_steers_the_terminal(self):
         path = self.journal([entry(0, b"one\x1b[2Jtwo\nthree\x07\x7f", CLIENT_UNIT=b"we\rb.service", CLIENT_PID="1",
@@ -190,7 +191,7 @@ class Log(unittest.TestCase):
         catalog = (ROOT / "units/overlapd.catalog").read_text(encoding="utf-8")
         explained = set(re.findall(r"^-- ([0-9a-f]{32})$", catalog, re.MULTILINE))
         self.assertGreater(len(known), 20)
-        self.assertEqual(known - explained, set())
+        self.assertEqual(known ^ explained, set(), "log_line_events and the catalog do not have the same events")
 
     # --- Which lines
 
