@@ -2,7 +2,13 @@
 # Completion of overlap-nc's command line, for bash.
 
 _overlap_nc() {
-  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} joined=" ${COMP_WORDS[*]} "
+  local word=${COMP_WORDS[COMP_CWORD]} previous=${COMP_WORDS[COMP_CWORD - 1]} is_unix=
+  local joined=" ${COMP_WORDS[*]} "
+
+  # Alone, or together with others that take no value.
+  if [[ $joined == *" --unix "* || $joined =~ " "-[46dhklNnUuVvz]*U ]]; then
+    is_unix=1
+  fi
 
   COMPREPLY=()
   case $previous in
@@ -15,7 +21,7 @@ _overlap_nc() {
     return
     ;;
   -s | --source)
-    if [[ $joined == *" -U "* || $joined == *" --unix "* ]]; then
+    if [[ $is_unix ]]; then
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
     fi
@@ -29,7 +35,7 @@ _overlap_nc() {
       -4 -6 -d -h -k -l -N -n -p -q -s -U -u -V -v -w -z' -- "$word")
     ;;
   *)
-    if [[ $joined == *" -U "* || $joined == *" --unix "* ]]; then
+    if [[ $is_unix ]]; then
       compopt -o filenames
       mapfile -t COMPREPLY < <(compgen -f -- "$word")
     else

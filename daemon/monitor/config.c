@@ -13,6 +13,7 @@
 #include "daemon/monitor/config.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -36,6 +37,7 @@ void config_init(struct config *config) {
                 .socket = CONFIG_SOCKET, .engine = "auto", .policy = "system", .n_workers = 1, .poll_us = CONFIG_POLL_US
         };
         config->log = journal_default_target();
+        allowances_init(&config->allowances);
 }
 
 static int config_set_socket(struct config *config, const char *value, const char **ret_allowed) {
@@ -128,18 +130,76 @@ int config_set(struct config *config, enum config_key key, const char *value, co
         return 0;
 }
 
+/* In the order of enum config_key. */
+static const char *const config_names[CONFIG_N_KEYS] = { "Socket", "Engine",           "Workers",
+                                                         "Log",    "PollMicroseconds", "Policy" };
+
+const char *config_key_name(enum config_key key) {
+        return config_names[key];
+}
+
+const char *config_format(const struct config *config, enum config_key key, char text[CONFIG_VALUE_SIZE]) {
+        switch (key) {
+        case CONFIG_KEY_SOCKET:
+                return config->socket;
+        case CONFIG_KEY_ENGINE:
+                return config->engine;
+        case CONFIG_KEY_WORKERS:
+                snprintf(text, CONFIG_VALUE_SIZE, "%u", config->n_workers);
+                return text;
+        case CONFIG_KEY_LOG:
+                return config->log == JOURNAL_TO_STDERR ? "stderr" : "journal";
+        case CONFIG_KEY_POLL:
+                snprintf(text, CONFIG_VALUE_SIZE, "%u", config->poll_us);
+                return text;
+        case CONFIG_KEY_POLICY:
+                return config->policy;
+        case CONFIG_N_KEYS:
+                break;
+        }
+        return "";
+}
+
+void config_place(struct config *config, enum config_key key, const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        vsnprintf(config->places[key], CONFIG_PLACE_SIZE, format, arguments);
+        va_end(arguments);
+}
+
+/* What is wrong with the section itself was said where it began. */
+static void config_take_allowance(struct ini_file *file, const char *section, const char *name, const char *value) {
+        struct config_parse *parse = file->data;
+        struct allowances_section *place;
+        char problem[ALLOWANCES_TEXT_SIZE];
+
+        place = allowances_section(&parse->config->allowances, section, problem);
+        if (!place && section[0] == '\0')
+                ini_file_error(file, "section [], key %s=: it stands before the first section", name);
+        else if (place && allowances_set(place, name, value, file->line, problem) < 0)
+                ini_file_error(file, "%s", problem);
+}
+
+/* A section in which nothing is set is looked at as well. */
+static void config_take_section(struct ini_file *file, const char *section) {
+        struct config_parse *parse = file->data;
+        char problem[ALLOWANCES_TEXT_SIZE];
+
+        if (strcmp(section, "Daemon") != 0 && !allowances_section(&parse->config->allowances, section, problem))
+                ini_file_error(file, "section [%s]: %s", section, problem);
+}
+
 static void config_take(struct ini_file *file, const char *section, const char *name, const char *value) {
-        static const char *const names[CONFIG_N_KEYS] = { "Socket", "Engine",           "Workers",
-                                                          "Log",    "PollMicroseconds", "Policy" };
         struct config_parse *parse = file->data;
         const char *allowed;
 
         if (strcmp(section, "Daemon") != 0) {
-                ini_file_error(file, "section [%s], key %s=: the only section is [Daemon]", section, name);
+                config_take_allowance(file, section, name, value);
                 return;
         }
         for (int key = 0; key < CONFIG_N_KEYS; key++) {
-                if (strcmp(name, names[key]) != 0)
+                if (strcmp(name, config_names[key]) != 0)
                         continue;
                 if (parse->set_at[key] > 0) {
                         ini_file_error(file, "%s=%s: already set in line %u", name, value, parse->set_at[key]);
@@ -148,6 +208,7 @@ static void config_take(struct ini_file *file, const char *section, const char *
                 parse->set_at[key] = file->line;
                 if (config_set(parse->config, (enum config_key) key, value, &allowed) < 0)
                         ini_file_error(file, "%s=%s: must be %s", name, value, allowed);
+                config_place(parse->config, (enum config_key) key, "%s:%u", file->path, file->line);
                 return;
         }
         ini_file_error(file,
@@ -157,12 +218,19 @@ static void config_take(struct ini_file *file, const char *section, const char *
 
 static int config_parse_file(struct config *config, const char *path, FILE *errors) {
         struct config_parse parse = { .config = config };
-        struct ini_file file = { .path = path, .errors = errors, .take = config_take, .data = &parse };
+        struct ini_file file = {
+                .path = path,
+                .errors = errors,
+                .take_section = config_take_section,
+                .take = config_take,
+                .data = &parse,
+        };
         _cleanup_fd_ int fd = -1;
 
         fd = ini_file_open(path, INI_FILE_TRUST_ALL, false, errors);
         if (fd < 0)
                 return fd;
+        allowances_begin_file(&config->allowances);
         return ini_file_read(&file, fd);
 }
 

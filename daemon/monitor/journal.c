@@ -119,7 +119,8 @@ static void journal_add_fields(struct journal_packet *packet, const struct journ
         if (fields->session)
                 journal_add(packet, "SESSION", JOURNAL_FIELD_SIZE, "%016llx", (unsigned long long) fields->session);
         if (fields->has_client) {
-                journal_add(packet, "CLIENT_PID", JOURNAL_FIELD_SIZE, "%d", (int) fields->client_pid);
+                if (fields->client_pid > 0)
+                        journal_add(packet, "CLIENT_PID", JOURNAL_FIELD_SIZE, "%d", (int) fields->client_pid);
                 journal_add_number(packet, "CLIENT_UID", fields->client_uid);
         }
         journal_add_text(packet, "CLIENT_UNIT", fields->client_unit);
@@ -169,11 +170,14 @@ static int journal_send(struct journal *journal, int priority, const struct jour
 /* On stderr there are no fields: what a person needs of them is written behind the line. */
 static void journal_print(const struct journal_fields *fields, const char *line) {
         char about[JOURNAL_FIELD_SIZE] = "";
+        char pid[32] = "";
         size_t len = 0;
 
+        if (fields && fields->has_client && fields->client_pid > 0)
+                snprintf(pid, sizeof(pid), "client pid %d, ", (int) fields->client_pid);
         if (fields && fields->has_client)
-                len = (size_t) snprintf(about, sizeof(about), " (client pid %d, uid %u%s%s)", (int) fields->client_pid,
-                                        (unsigned) fields->client_uid, fields->client_unit ? ", " : "",
+                len = (size_t) snprintf(about, sizeof(about), " (%suid %u%s%s)", pid, (unsigned) fields->client_uid,
+                                        fields->client_unit ? ", " : "",
                                         fields->client_unit ? fields->client_unit : "");
         if (len >= sizeof(about))
                 about[sizeof(about) - 1] = '\0';
@@ -189,10 +193,12 @@ static void journal_put_line(struct journal *journal, int priority, const struct
                 journal_send(journal, priority, fields, line);
         if (journal->target == JOURNAL_TO_JOURNAL)
                 r = journal_send(journal, priority, fields, line);
-        if (r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM)
+        if (r == -EAGAIN || r == -ENOBUFS || r == -ENOMEM) {
                 journal->n_lost++;
-        else if (r < 0)
+                journal->n_lost_ever++;
+        } else if (r < 0) {
                 journal_print(fields, line);
+        }
 }
 
 static void journal_put(struct journal *journal, int priority, const struct journal_fields *fields, const char *line) {
@@ -320,4 +326,15 @@ void journal_write(struct journal *journal, int priority, const struct journal_f
         if (journal_charge(journal, fields, line))
                 journal_put(journal, priority, fields, line);
         errno = saved;
+}
+
+void journal_write_each(struct journal *journal, int priority, const struct journal_fields *fields, const char *what,
+                        const char *text) {
+        do {
+                size_t len = strcspn(text, "\n");
+
+                journal_write(journal, priority, fields, "%s: %.*s", what, (int) len, text);
+                text += len;
+                text += strspn(text, "\n");
+        } while (*text);
 }

@@ -41,7 +41,8 @@ struct journal {
         uint64_t window_start_ns;
         unsigned n_in_window;
         unsigned n_suppressed;
-        unsigned n_lost; /* that the journal did not take at once */
+        unsigned n_lost;      /* that the journal did not take at once, and was not told of */
+        uint64_t n_lost_ever; /* likewise, since the start */
         struct journal_cause causes[JOURNAL_CAUSES];
 };
 
@@ -58,7 +59,7 @@ struct journal_totals {
 struct journal_fields {
         const char *message_id; /* one of events.h */
         uint64_t session;
-        bool has_client; /* client_pid and client_uid count */
+        bool has_client; /* client_uid counts, and client_pid where it is not 0 */
         pid_t client_pid;
         uid_t client_uid;
         const char *client_unit;
@@ -94,6 +95,10 @@ void journal_deinit(struct journal *journal);
  */
 __attribute__((format(printf, 4, 5))) void journal_write(struct journal *journal, int priority,
                                                          const struct journal_fields *fields, const char *format, ...);
+
+/* Writes what and each line of a text as lines of their own, as journal_write() does: "what: a line of the text". */
+void journal_write_each(struct journal *journal, int priority, const struct journal_fields *fields, const char *what,
+                        const char *text);
 
 /* Writes how many lines were suppressed of late, if any were. */
 void journal_finish(struct journal *journal);

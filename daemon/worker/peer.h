@@ -31,6 +31,8 @@ struct peer {
         struct list settle;     /* among those that wait for a verdict */
         struct list awake;      /* among those with a lane that is looked at */
         struct list postponed;  /* among those that try to send again by the clock */
+        struct list paused;     /* among those of which nothing is read for a while */
+        uint64_t resume_ns;     /* until then */
         struct list dying;      /* among those that are to be buried */
         struct list *graveyard; /* borrowed: the head of these */
         struct engine_file file;
@@ -38,6 +40,7 @@ struct peer {
         struct reaper *reaper; /* borrowed */
         struct link_peer identity;
         struct rules_entry *rules; /* what the policy says of it. A reference, or NULL: it allows nothing */
+        struct quota_unit *unit;   /* that pays for its sessions. A reference; NULL: there was no memory for it */
         struct session *session;   /* borrowed; NULL before the hello */
         struct thread *thread;     /* borrowed; one of these two is set with the session */
         struct port *port;
@@ -120,8 +123,11 @@ void peer_consume_frame(struct peer *peer, const struct ovl_frame_header *header
 /* Asks to be told when more can be read, unless the client has ended or the inbox must be served first. */
 void peer_await_input(struct peer *peer);
 
-/* The oldest descriptor that no frame has claimed, or -1. The caller's to close, through the reaper. */
+/* The oldest descriptor that no frame has claimed, or -1. The caller's to close: peer_drop_fd(). */
 int peer_claim_fd(struct peer *peer);
+
+/* Closes a descriptor that this client passed, or was to get. fd: taken; -1 is fine. */
+void peer_drop_fd(struct peer *peer, int fd);
 
 /* Queues a whole frame. frame, fd: taken, also on failure. fd: rides with it; -1: none. */
 int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd);

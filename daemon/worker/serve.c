@@ -29,7 +29,7 @@ void control_send(struct control *control, struct peer *peer, Overlapd__FromDaem
 
         len = message_pack_frame(&message->base, take_fd >= 0, &frame);
         if (len < 0)
-                reaper_close(control->resources->reaper, take_fd);
+                peer_drop_fd(peer, take_fd);
         if (len < 0 || peer_push_frame(peer, frame, (size_t) len, take_fd) < 0) {
                 peer_die(peer, "out of memory for a reply");
                 return;
@@ -40,17 +40,14 @@ void control_send(struct control *control, struct peer *peer, Overlapd__FromDaem
 void control_send_reply_fd(struct control *control, struct peer *peer, Overlapd__Reply *reply, int take_fd) {
         Overlapd__FromDaemon message = OVERLAPD__FROM_DAEMON__INIT;
 
-        if (!peer) {
-                reaper_close(control->resources->reaper, take_fd);
-                return;
-        }
         message.what_case = OVERLAPD__FROM_DAEMON__WHAT_REPLY;
         message.reply = reply;
         control_send(control, peer, &message, take_fd);
 }
 
 void control_send_reply(struct control *control, struct peer *peer, Overlapd__Reply *reply) {
-        control_send_reply_fd(control, peer, reply, -1);
+        if (peer)
+                control_send_reply_fd(control, peer, reply, -1);
 }
 
 /* The reply that says nothing but how it went. */
@@ -86,6 +83,12 @@ struct session *serve_partner(struct serve *serve, uint64_t number) {
                      "one session to another of one user and unit, by the number that its own hello was answered with",
                      (unsigned long long) number);
         return NULL;
+}
+
+void serve_refuse_quota(struct serve *serve, const struct quota_refusal *refusal) {
+        char text[QUOTA_TEXT_SIZE];
+
+        serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA, "%s", quota_explain(refusal, text));
 }
 
 void serve_ok(struct serve *serve) {

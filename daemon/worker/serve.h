@@ -72,7 +72,7 @@ void control_send(struct control *control, struct peer *peer, Overlapd__FromDaem
 /* peer: NULL if nobody is left to read the reply. */
 void control_send_reply(struct control *control, struct peer *peer, Overlapd__Reply *reply);
 
-/* The same with a descriptor, which the client gets with the reply. fd: taken. */
+/* The same with a descriptor, which the client gets with the reply. peer: not NULL. fd: taken. */
 void control_send_reply_fd(struct control *control, struct peer *peer, Overlapd__Reply *reply, int take_fd);
 
 /* The reply that says nothing but how it went. */
@@ -87,6 +87,9 @@ struct handle *serve_handle(struct serve *serve, uint64_t number);
 
 /* A session with this number that may be given something; NULL when there is none, which the client has been told. */
 struct session *serve_partner(struct serve *serve, uint64_t number);
+
+/* Refuses what a quota has no room for, and says which. */
+void serve_refuse_quota(struct serve *serve, const struct quota_refusal *refusal);
 
 void serve_ok(struct serve *serve);
 void serve_send(struct serve *serve, Overlapd__Reply *reply);

@@ -159,10 +159,10 @@ void succession_end(struct op *op, struct list *ended) {
         bool is_wanted;
 
         if (op->holds_socket_charge)
-                charge = (struct charge){ .quota = &op->session->n_sockets, .amount = 1 };
+                charge = (struct charge){ .quota = &op->session->quota, .slot = LIMIT_SOCKETS, .amount = 1 };
         op->holds_socket_charge = false;
         /* It may linger as its listener does. */
-        reaper_close(op->session->resources->reaper, op->fd);
+        reaper_close(op->session->resources->reaper, op->fd, op->session->identity.uid);
         op->fd = -1;
         if (op->prepared)
                 op->prepared->socket->accept = NULL;

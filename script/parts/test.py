@@ -20,9 +20,9 @@ import time
 import rules
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUITES = ["unit", "wire", "check", "client", "monitor", "system", "rules", "ledger", "sim", "python", "nc",
-          "examples", "conformance"]
-SANITIZED = ["unit", "wire", "client", "monitor", "system", "rules", "sim", "nc"]
+SUITES = ["unit", "wire", "check", "client", "monitor", "system", "rules", "ledger", "sim", "python", "nc", "ctl",
+          "examples", "conformance", "fuzz"]
+SANITIZED = ["unit", "wire", "client", "monitor", "system", "rules", "sim", "nc", "ctl"]
 
 # build: the suites that run on it without and with --full
 BUILDS = {
@@ -30,6 +30,7 @@ BUILDS = {
     "asan": (SANITIZED, SUITES),
     "tsan": (["client", "tsan"], ["client", "tsan"]),
     "clang": ([], SUITES),
+    "fuzz": (["fuzz"], ["fuzz"]),
 }
 # With --full, too, these builds are spared: every variant of each test (the sanitizers have each engine once), and all
 # that is long (what another compiler makes of the sources shows without it).

@@ -563,6 +563,26 @@ static void policy_clients_are_told_apart(void **state) {
         }
 }
 
+/* Who is locked up is not allowed more than who is not. */
+static void policy_denials_hold_everywhere(void **state) {
+        static const struct policy_case cases[] = {
+                { "connect", "tcp", "203.0.113.9", 80, "metadata" },
+                { "connect", "tcp", "203.0.113.10", 80, "guests" },
+                { "connect", "tcp", "203.0.113.11", 80, "unit", true },
+        };
+        static const gid_t groups[] = { 20 };
+        const struct policy_subject subject = {
+                .uid = 101, .groups = groups, .n_groups = 1, .unit = "web.service", .is_elsewhere = true
+        };
+        _cleanup_(policy_free) struct policy *policy =
+                policy_of("[deny metadata]\nUser=*\nAction=connect\nTo=203.0.113.9\n"
+                          "[deny guests]\nGroup=20\nAction=connect\nTo=203.0.113.10\n"
+                          "[allow users]\nUser=*\nAction=connect\n"
+                          "[allow unit]\nUnit=web.service\nAction=connect\n");
+
+        policy_expect(policy, &subject, cases, HARNESS_N(cases));
+}
+
 /* --- A model ----------------------------------------------------------------------------------------------------- */
 
 static bool model_has_prefix(const struct ruling_key *key, const struct policy_target *target) {
@@ -996,6 +1016,7 @@ int main(int argc, char **argv) {
                 { "paths and exports", policy_paths_and_exports },
                 { "where one listens", policy_listens_where_it_says },
                 { "clients are told apart", policy_clients_are_told_apart },
+                { "what is denied is denied in every namespace", policy_denials_hold_everywhere },
                 { "it decides as the model does", policy_decides_as_the_model, 120 },
                 { "each mistake is named with its line", policy_names_each_mistake },
                 { "files that others can write are refused", policy_refuses_files_of_others },

@@ -492,6 +492,32 @@ class Losses(LoopCase):
         self.run_ours(main())
 
 
+class Refusals(LoopCase):
+    """What the policy does not allow is told with its rule."""
+
+    def daemon_arguments(self):
+        self.place = self.policy_of("[deny telnet]\nUser=*\nAction=connect\nTo=127.0.0.1\nPort=23\n")
+        return "--policy", self.place
+
+    def test_a_connect(self):
+        async def main(address):
+            with self.assertRaises(PermissionError) as caught:
+                await asyncio.open_connection(*address)
+            self.assertEqual(caught.exception.reason, overlap.Reason.DENIED)
+            return str(caught.exception)
+
+        self.assertIn(f"{self.place}/rules.conf:1: [deny telnet]", self.run_ours(main(("127.0.0.1", 23))))
+        self.assertIn("no rule allows it", self.run_ours(main(("127.0.0.1", 24))))
+
+    def test_a_name(self):
+        async def main():
+            with self.assertRaises(PermissionError) as caught:
+                await asyncio.get_running_loop().getaddrinfo("refused.invalid", 80)
+            return str(caught.exception)
+
+        self.assertIn("no rule allows it", self.run_ours(main()))
+
+
 class Growth(LoopCase):
     """What must not grow with the number of connections."""
 

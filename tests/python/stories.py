@@ -803,6 +803,28 @@ class Wider(stage.Case):
         self.refused(Reason.UNKNOWN_HANDLE, other.queue, function)
 
 
+class Refusals(stage.Case):
+    """What the policy does not allow is told with its rule."""
+
+    def daemon_arguments(self):
+        self.place = self.policy_of("[deny telnet]\nUser=*\nAction=connect\nTo=127.0.0.1\nPort=23\n")
+        return "--policy", self.place
+
+    def test_whoever_waits_is_told(self):
+        session = self.open()
+        refused = session.socket(socket.AF_INET, socket.SOCK_STREAM)
+        error = self.refused(overlap.Reason.DENIED, refused.connect(("127.0.0.1", 23)).finish)
+        self.assertIn(f"{self.place}/rules.conf:1: [deny telnet]", str(error))
+        error = self.refused(overlap.Reason.DENIED, refused.connect(("127.0.0.1", 24)).finish)
+        self.assertIn("no rule allows it", str(error))
+
+    def test_so_is_a_synchronous_call(self):
+        session = self.open()
+        with session.socket(socket.AF_INET, socket.SOCK_STREAM) as refused:
+            error = self.refused(overlap.Reason.DENIED, refused.blocking().connect, ("127.0.0.1", 23))
+        self.assertIn(f"{self.place}/rules.conf:1: [deny telnet]", str(error))
+
+
 class Impostors(stage.Case):
     """What speaks is not overlapd: the session ends with an error, and nothing else happens."""
 

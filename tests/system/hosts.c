@@ -21,9 +21,9 @@
 #include "base/time.h"
 #include "proto/layout.h"
 #include "tests/harness/harness.h"
+#include "tests/harness/netns.h"
 #include "tests/harness/process.h"
 #include "tests/system/client.h"
-#include "tests/system/netns.h"
 #include "tests/system/raw.h"
 
 #define HOSTS_STALLED 3 /* connects that fill the queue of a listener */

@@ -45,10 +45,12 @@ def install(source, place):
 
 def check_files(root):
     for name in ("usr/bin/overlapd", "usr/lib/liboverlap.so", "usr/lib/liboverlap.so.0", "usr/include/overlap.h",
-                 "usr/lib/pkgconfig/overlap.pc", "usr/bin/overlap-nc", "usr/share/bash-completion/completions/overlap-nc"):
+                 "usr/lib/pkgconfig/overlap.pc", "usr/bin/overlap-nc", "usr/share/bash-completion/completions/overlap-nc",
+                 "usr/share/zsh/site-functions/_overlapd", "usr/share/fish/vendor_completions.d/overlapd.fish"):
         if not (root / name).exists():
             yield f"{name} was not installed"
-    for page in ("man1/overlap-nc.1", "man5/overlapd.conf.5", "man7/overlap.7", "man8/overlapd.8"):
+    for page in ("man1/overlap-nc.1", "man5/overlapd.conf.5", "man7/overlap.7", "man8/overlapd.8", "man3/ovl_recv.3",
+                 "man3/ovl_recvfrom.3", "man7/overlapd-journal.7"):
         if shutil.which("scdoc") and not (root / "usr/share/man" / page).exists():
             yield f"the manual page {page} was not installed"
 

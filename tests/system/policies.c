@@ -22,8 +22,8 @@
 #include "base/cleanup.h"
 #include "proto/layout.h"
 #include "tests/harness/harness.h"
+#include "tests/harness/netns.h"
 #include "tests/system/client.h"
-#include "tests/system/netns.h"
 
 static const char *policies_path(const char *name) {
         static char path[128];
@@ -213,10 +213,10 @@ static void policies_are_read_again(void **state) {
         policies_start(&client, first);
         assert_int_equal(policies_connect(&client, SOCK_STREAM, "127.0.0.1", port), 0);
         assert_int_equal(policies_send(&client, "127.0.0.1", datagram_port), 0);
-        /* A mistake leaves all as it was. */
-        snprintf(said, sizeof(said), "nothing was reloaded, the policy is as before: %s:2: Usr=*: unknown key",
+        /* Mistakes leave all as it was, and each has a line. */
+        snprintf(said, sizeof(said), "nothing was reloaded, the policy is as before: %s:3: Prt=5: unknown key",
                  policies_path("rules.conf"));
-        policies_reload(&client, "[deny all]\nUsr=*\n", said);
+        policies_reload(&client, "[deny all]\nUsr=*\nPrt=5\n", said);
         assert_int_equal(policies_connect(&client, SOCK_STREAM, "127.0.0.1", port), 0);
         assert_int_equal(policies_send(&client, "127.0.0.1", datagram_port), 0);
         policies_reload(&client, "[deny one]\nUser=*\nAction=connect\n[deny two]\nUser=*\nAction=listen\n",

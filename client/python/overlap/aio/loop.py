@@ -28,7 +28,7 @@ from overlap.aio.service import Service
 from overlap.aio.file import send_file
 from overlap.aio.sock import Socket
 from overlap.aio.stream import StreamTransport
-from overlap.error import OverlapError, Reason
+from overlap.error import OverlapError, Reason, error
 from overlap.operation import Operation
 from overlap.socket import Socket as DaemonSocket
 
@@ -216,8 +216,8 @@ class EventLoop(asyncio.SelectorEventLoop):
                 address = infos[0][4]
             operation = await sock.service.operate(
                 lambda routine: sock.daemon.connect(address, routine=routine, thread=sock.service.thread))
-        if failure := operation.failure():
-            raise type(failure)(failure.errno, f"Connect call failed {address}")
+        if failure := await sock.service.explained(operation):
+            raise error(operation.status, operation.reason, f"Connect call failed {address}: {failure.text}")
         sock.peername = None
         await sock.learn_names()
         return None
@@ -444,7 +444,7 @@ class EventLoop(asyncio.SelectorEventLoop):
         if operation.status == -errno.EOPNOTSUPP:
             raise socket.gaierror(socket.EAI_NONAME, f"{name}: this daemon does not resolve names: give an address")
         _check_resolved(operation, name)
-        failure = operation.failure()
+        failure = await service.explained(operation)
         raise failure or socket.gaierror(socket.EAI_FAIL, name)
 
 
