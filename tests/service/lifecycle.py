@@ -65,7 +65,8 @@ def installs(machine):
 
 def verifies(machine):
     said = machine.box.run("systemd-analyze", "verify", "--man=no", "/lib/systemd/system/overlapd.service",
-                            "/lib/systemd/system/overlapd.socket").stdout
+                            "/lib/systemd/system/overlapd.socket",
+                            "/lib/systemd/system/overlapd-admin.socket").stdout
     expect(said.strip() == "", f"systemd-analyze verify says: {said}")
 
 
@@ -86,7 +87,7 @@ def is_activated(machine):
     expect(machine.is_active(), "the service is not active after its first client")
     shown = machine.show("StatusText", "TriggeredBy")
     expect(shown["StatusText"].startswith("Serving at /run/overlapd/overlapd.sock: "), shown["StatusText"])
-    expect(shown["TriggeredBy"] == "overlapd.socket", shown["TriggeredBy"])
+    expect(set(shown["TriggeredBy"].split()) == {"overlapd.socket", "overlapd-admin.socket"}, shown["TriggeredBy"])
 
 
 def is_locked_down(machine):
