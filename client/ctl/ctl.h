@@ -31,10 +31,10 @@ struct ctl {
 typedef int ctl_verb_main(const struct ctl *ctl, int argc, char *argv[]);
 
 ctl_verb_main status_main, list_main, policy_main, metrics_main, config_main;
-ctl_verb_main doctor_main, log_main, ping_main;
+ctl_verb_main doctor_main, log_main, ping_main, top_main;
 
 extern const char status_help[], list_help[], policy_help[], metrics_help[], config_help[];
-extern const char doctor_help[], log_help[], ping_help[];
+extern const char doctor_help[], log_help[], ping_help[], top_help[];
 
 /* Writes one line, "overlapctl: ...", to standard error. */
 __attribute__((format(printf, 1, 2))) void ctl_complain(const char *format, ...);

@@ -10,6 +10,7 @@
  *
  *   doctor-service.c  what the service manager says
  *   doctor-daemon.c   the socket, who may connect, what answers, and its limits
+ *   doctor-admin.c    what the daemon says of itself, where it may be asked
  *   doctor-kernel.c   what the kernel has and allows
  *   doctor-cost.c     what clocks and sleeping processors cost
  *
@@ -224,6 +225,7 @@ int doctor_main(const struct ctl *ctl, int argc, char *argv[]) {
         doctor->ctl = ctl;
         doctor_run(doctor, doctor_service_checks);
         doctor_run(doctor, doctor_daemon_checks);
+        doctor_run(doctor, doctor_admin_checks);
         doctor_run(doctor, doctor_kernel_checks);
         doctor_run(doctor, doctor_cost_checks);
         if (!ctl->is_json)

@@ -58,6 +58,7 @@ struct doctor_check {
 /* Checks, in the order in which they are made; ended by one without a name. */
 extern const struct doctor_check doctor_daemon_checks[];
 extern const struct doctor_check doctor_service_checks[];
+extern const struct doctor_check doctor_admin_checks[];
 extern const struct doctor_check doctor_kernel_checks[];
 extern const struct doctor_check doctor_cost_checks[];
 

@@ -36,6 +36,7 @@ static const struct main_verb main_verbs[] = {
           doctor_help },
         { "log", "what the daemon wrote into the journal", log_main, log_help },
         { "ping", "what a round trip to the daemon costs", ping_main, ping_help },
+        { "top", "who moves how much at this time", top_main, top_help },
         { "status", "whether the daemon serves, on which engine and why, and how much it does", status_main,
           status_help },
         { "list", "sessions, sockets, operations, ports or threads, and whose they are", list_main, list_help },

@@ -4,7 +4,8 @@
  * overlapctl policy test: what the policy in force says of somebody who need not be there.
  *
  * Names of users, groups and hosts are looked up here, so that the daemon has to wait for nobody; it is asked about
- * numbers and addresses. A host that has several addresses is allowed when each of them is.
+ * numbers and addresses. A host that is given by its name is allowed as the daemon allows a connect to a name: it may
+ * be resolved, and one of its addresses is allowed, for what is refused is not tried.
  */
 
 #include <arpa/inet.h>
@@ -55,8 +56,9 @@ struct policy {
         int n_groups;
         bool has_who;
         struct json_object *decisions; /* NULL: for a person */
+        bool may_resolve;              /* or it was not asked */
         unsigned n_denied;
-        unsigned n_decisions;
+        unsigned n_allowed;
 };
 
 /* --- Who -----------------------------------------------------------------------------------------------------------
@@ -285,23 +287,36 @@ static void policy_take(const Overlapd__AdminReply *reply, void *data) {
         const Overlapd__AdminDecision *decision = reply->decision;
         struct policy *policy = data;
         struct json_object *object;
-        char remote[ADDRESS_TEXT_SIZE], why[512];
+        char action[16], remote[256], why[512];
 
         if (reply->what_case != OVERLAPD__ADMIN_REPLY__WHAT_DECISION)
                 return;
-        policy->n_decisions++;
-        policy->n_denied += !decision->is_allowed;
+        if (strcmp(decision->action, policy->question.action) != 0)
+                policy->may_resolve = decision->is_allowed;
+        else if (decision->is_allowed)
+                policy->n_allowed++;
+        else
+                policy->n_denied++;
         if (policy->decisions) {
                 object = output_json_object();
                 output_json_bool(object, "allowed", decision->is_allowed);
-                output_json_string(object, "address", decision->remote);
+                output_json_string(object, "action", decision->action);
+                output_json_string(object, "to", decision->remote);
                 output_json_string(object, "why", decision->why);
                 output_json_append(policy->decisions, object);
         } else if (!policy->ctl->is_quiet) {
                 output_clean(decision->remote, remote, sizeof(remote));
-                printf("%s%s%s: %s\n", decision->is_allowed ? "allowed" : "denied", remote[0] ? " " : "", remote,
+                printf("%s %s%s%s: %s\n", decision->is_allowed ? "allowed" : "denied",
+                       output_clean(decision->action, action, sizeof(action)), remote[0] ? " " : "", remote,
                        output_clean(decision->why, why, sizeof(why)));
         }
+}
+
+/* All of several addresses that were not chosen by a name: to listen on *. */
+static bool policy_is_allowed(const struct policy *policy) {
+        bool is_by_name = policy->question.name[0] != '\0' && policy->question.n_addresses > 0;
+
+        return policy->may_resolve && policy->n_allowed > 0 && (is_by_name || policy->n_denied == 0);
 }
 
 static int policy_ask(struct policy *policy) {
@@ -316,7 +331,7 @@ static int policy_ask(struct policy *policy) {
         if (policy->ctl->is_json)
                 policy->decisions = output_json_array();
         status = question_ask_once(policy->ctl, &request, policy_take, policy);
-        if (status == CTL_DONE && (policy->n_denied > 0 || policy->n_decisions == 0))
+        if (status == CTL_DONE && !policy_is_allowed(policy))
                 status = CTL_FAILED;
         if (policy->decisions) {
                 document = output_json_object();
@@ -339,6 +354,7 @@ int policy_main(const struct ctl *ctl, int argc, char *argv[]) {
                 return CTL_LOST;
         }
         policy->ctl = ctl;
+        policy->may_resolve = true;
         policy->question = (Overlapd__AdminPolicyTest) OVERLAPD__ADMIN_POLICY_TEST__INIT;
         status = policy_parse_options(policy, argc - 1, argv + 1);
         if (status == CTL_DONE)

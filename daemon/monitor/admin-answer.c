@@ -274,6 +274,7 @@ static const char *admin_op_name(uint8_t code) {
                 [OVL_OP_IOCTL] = "ioctl",
                 [OVL_OP_POLL] = "poll",
                 [OVL_OP_RESOLVE] = "resolve",
+                [OVL_OP_CONNECT_NAME] = "connect-name",
         };
 
         return code < sizeof(names) / sizeof(names[0]) && names[code] ? names[code] : "unknown";

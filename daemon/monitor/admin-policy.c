@@ -143,8 +143,11 @@ static int admin_show_decision(struct admin_answer *answer, const struct policy_
         journal_clean(why);
         decision.is_allowed = r > 0;
         decision.why = why;
+        decision.action = (char *) admin_acts[question->act];
         if (question->address)
                 decision.remote = (char *) address_format(question->address, remote);
+        else if (question->name)
+                decision.remote = (char *) question->name;
         reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_DECISION;
         reply.decision = &decision;
         return admin_answer_push(answer, &reply);
@@ -171,6 +174,9 @@ int admin_policy_test(struct admin_answer *answer, const Overlapd__AdminPolicyTe
                 question.name = question.act == RULING_RESOLVE ? name : NULL;
                 return admin_show_decision(answer, &subject, &question, NULL);
         }
+        if (name[0] != '\0')
+                r = admin_show_decision(answer, &subject,
+                                        &(struct ruling_question){ .act = RULING_RESOLVE, .name = name }, NULL);
         for (size_t i = 0; i < test->n_addresses && r >= 0; i++) {
                 r = admin_read_address(answer, &test->addresses[i], question.protocol, &address);
                 if (r < 0)

@@ -373,14 +373,28 @@ int admin_adopt(struct admin *admin, int take_fd) {
         return r < 0 ? r : admin_arm(admin);
 }
 
-/* Each gets one step: whoever has a long list goes behind the others. */
-void admin_settle(struct admin *admin) {
-        for (unsigned n = admin->n_peers; n > 0; n--) {
-                struct admin_peer *peer = list_entry(admin->peers.next, struct admin_peer, link);
+/* Goes on with the first that can. Whoever got a page goes behind the others. Returns whether there was one. */
+static bool admin_settle_one(struct admin *admin) {
+        list_for_each_safe(link, &admin->peers) {
+                struct admin_peer *peer = list_entry(link, struct admin_peer, link);
 
+                if (!peer->is_waiting)
+                        continue;
+                if (admin_peer_go_on(peer) < 0) {
+                        admin_peer_free(peer);
+                        return true;
+                }
+                if (peer->is_waiting)
+                        continue;
                 list_unlink(&peer->link);
                 list_push_back(&admin->peers, &peer->link);
-                if (peer->is_waiting && admin_peer_go_on(peer) < 0)
-                        admin_peer_free(peer);
+                return true;
         }
+        return false;
+}
+
+/* The worker that one has an answer of can be asked by the next at once: no event would tell him. */
+void admin_settle(struct admin *admin) {
+        while (admin_settle_one(admin))
+                ;
 }

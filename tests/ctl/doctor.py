@@ -12,6 +12,7 @@ import os
 import platform
 import resource
 import shlex
+import signal
 import socket
 import stat
 import struct
@@ -113,12 +114,13 @@ class Doctor(tool.Case):
         self.finds(found, "daemon", "ok", "it answers, and grants the level")
         self.finds(found, "engine", "ok", f"runs on {os.environ.get('OVL_TEST_ENGINE', 'uring')}: it was asked for")
         self.finds(found, "service", "skipped", "is the socket of no service")
+        self.finds(found, "status", "ok", " as this program, serving, with 1 of 1 workers")
         self.finds(found, "kernel", "ok", f"Linux {platform.release()};")
         self.finds(found, "memfd", "ok", "can be made, sealed and mapped")
         self.finds(found, "clock", "ok" if found["clock"][0]["verdict"] == "ok" else "warning", "a look at the clock costs ")
         self.finds(found, "wake", "ok" if found["wake"][0]["verdict"] == "ok" else "warning",
                    "waking a sleeping thread costs ")
-        self.assertEqual(list(found), ["service", "socket", "permission", "daemon", "engine", "limits", "kernel", "seccomp",
+        self.assertEqual(list(found), ["service", "socket", "permission", "daemon", "engine", "limits", "status", "kernel", "seccomp",
                                        "io_uring", "memfd", "sysctl", "cgroup", "clock", "wake"])
 
     def test_for_people(self):
@@ -142,7 +144,7 @@ class Doctor(tool.Case):
         found = self.look(path="/nowhere/it's here/s", status=FAILED)
         self.finds(found, "socket", "problem", "there is no socket at /nowhere/it's here/s",
                    r"overlapd --socket '/nowhere/it'\''s here/s'")
-        for check in ("permission", "daemon", "engine", "limits"):
+        for check in ("permission", "daemon", "engine", "limits", "status"):
             self.assertEqual(found[check][0]["verdict"], "skipped")
 
     def test_what_is_no_socket(self):
@@ -244,8 +246,9 @@ class Doctor(tool.Case):
         os.chmod(f"{folder}/systemctl", 0o755)
         prefix = self.ill("mount -t tmpfs none /run", "mkdir -p /run/systemd/system /run/overlapd",
                           f"mount --bind {self.daemon.folder} /run/overlapd",
-                          "test -e /run/overlapd/overlapd.sock || ln -s s /run/overlapd/overlapd.sock")
-        self.addCleanup(lambda: os.path.lexists(link := f"{self.daemon.folder}/overlapd.sock") and os.unlink(link))
+                          "ln -sf s /run/overlapd/overlapd.sock", "ln -sf s.admin /run/overlapd/admin.sock")
+        for name in ("overlapd.sock", "admin.sock"):
+            self.addCleanup(lambda link=f"{self.daemon.folder}/{name}": os.path.lexists(link) and os.unlink(link))
         return {"prefix": prefix, "path": "/run/overlapd/overlapd.sock",
                 "env": {"PATH": f"{folder}:{os.environ['PATH']}"}}
 
@@ -359,6 +362,28 @@ class Doctor(tool.Case):
         self.finds(found, "engine", "warning", "the daemon runs on epoll, which does the same and costs more, because: ")
         self.assertIn("EPERM", found["engine"][0]["found"])
         self.finds(found, "io_uring", "warning", "io_uring is refused to this process (EPERM) while a filter")
+
+    # --- What the daemon says
+
+    def test_workers_that_died(self):
+        os.kill(self.worker(), signal.SIGKILL)
+        stage.eventually(self, lambda: tool.run("--socket", self.daemon.path, "status", "--quiet").status == DONE)
+        self.finds(self.look(), "status", "warning", "1 workers of the daemon have died", "overlapctl log --any -n 50")
+
+    def test_who_may_not_ask(self):
+        os.chmod(self.daemon.folder, 0o755)
+        os.chmod(self.daemon.path, 0o666)
+        found = self.look(prefix=self.as_other())
+        self.finds(found, "daemon", "ok", "it answers")
+        self.finds(found, "status", "skipped", f"{self.daemon.path}.admin is for root and members of its group")
+
+    def test_nobody_can_ask(self):
+        os.unlink(f"{self.daemon.path}.admin")
+        found = self.look()
+        self.finds(found, "status", "warning", f"{self.daemon.path}.admin: No such file or directory")
+        world = self.service(socket={}, service={})
+        self.finds(self.look(**world), "status", "warning", "cannot be asked what it does",
+                   "systemctl enable --now overlapd-admin.socket")
 
     # --- The kernel
 

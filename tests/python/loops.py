@@ -284,6 +284,30 @@ class Sockets(LoopCase):
         listener.close()
         return loop, mine, other
 
+    def test_connects_to_names(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                port = listener.getsockname()[1]
+                for family in (socket.AF_INET, socket.AF_INET6):
+                    mine = await overlap.aio.open_socket(family)
+                    await loop.sock_connect(mine, ("localhost", port))
+                    other, _ = listener.accept()
+                    await loop.sock_sendall(mine, b"by name")
+                    self.assertEqual(other.recv(100), b"by name")
+                    self.assertEqual(mine.getpeername()[1], port)
+                    other.close()
+                    mine.close()
+            mine = await overlap.aio.open_socket()
+            with self.assertRaises(ConnectionRefusedError):
+                await loop.sock_connect(mine, ("localhost", port))
+            with self.assertRaises(socket.gaierror) as caught:
+                await loop.sock_connect(mine, ("two words", port))
+            self.assertEqual(caught.exception.errno, socket.EAI_NONAME)
+            mine.close()
+
+        self.run_ours(main())
+
     def test_transfers(self):
         async def main():
             loop, mine, other = await self.pair()
