@@ -8,6 +8,7 @@ frames at level 0, into the session's region above; entries go through frames, o
 
 import os
 import socket
+import struct
 import time
 
 from kit import codec, memory
@@ -20,7 +21,8 @@ INLINE_MAX = 65535
 REGION_SIZE = 4 << 20
 LANE_SLOTS = 64
 LOOPBACK = {"INET": bytes([127, 0, 0, 1]), "INET6": bytes(15) + b"\1"}
-OP_RESOLVE = 14
+OP_RECVMSG, OP_RESOLVE = 7, 14
+MESSAGE_SIZE = 128  # of what RECVMSG writes, the items not counted
 
 
 class DaemonScript(Script):
@@ -364,6 +366,15 @@ class DaemonScript(Script):
                 offset = session.region.reserve(given["aux"])
                 entry["aux.offset"], entry["aux.region"] = offset, session.region.number
                 session.buffers[tag]["aux"] = offset
+        if "items" in given:
+            entry["aux.len"] = len(given["items"])
+            if inline:
+                entry["flags"] |= INLINE
+                payload += given["items"]
+            else:
+                offset = session.region.reserve(len(given["items"]))
+                session.region.write(offset, given["items"])
+                entry["aux.offset"], entry["aux.region"] = offset, session.region.number
         return payload
 
     def parse_entry(self, name, words):
@@ -379,7 +390,7 @@ class DaemonScript(Script):
                 special[key] = True
             elif key in ("gather", "scatter"):
                 special[key] = self.values.list(key, text)
-            elif key in ("send", "receive", "aux", "payload"):
+            elif key in ("send", "receive", "aux", "items", "payload"):
                 special[key] = self.values.value(key, text)
             elif key == "to":
                 entry["address.family"] = self.contract.enums["ovl_family"][family]
@@ -415,7 +426,7 @@ class DaemonScript(Script):
         self.queued.setdefault(name, []).append(self.parse_entry(name, words))
 
     def do_post(self, name, *words):
-        """post A [FIELD=...] [send=BYTES | receive=N | gather=A,B | scatter=N,M] [aux=N] [to=PORT] [verdict] [more]
+        """post A [FIELD=...] [send=BYTES | receive=N | gather=A,B | scatter=N,M] [aux=N] [items=BYTES] [to=PORT] [verdict] [more]
         [inline]; header.FIELD, n_slots_said and reserved_said are of the frame."""
         frame = {key: self.values.value(key, text) for key, text in map(pair, words)
                  if key in ("n_slots_said", "reserved_said") or key.startswith("header.")}
@@ -459,6 +470,9 @@ class DaemonScript(Script):
             if any(name.startswith("aux.") for name in names):
                 address = codec.unpack_address(aux[:codec.ADDRESS_SIZE])
                 found.update((f"aux.{key}", value) for key, value in address.items())
+            if record["op"] == OP_RECVMSG and len(aux) >= MESSAGE_SIZE:
+                flags, length = struct.unpack_from("<II", aux, codec.ADDRESS_SIZE)
+                found.update({"aux.flags": flags, "aux.items": aux[MESSAGE_SIZE:MESSAGE_SIZE + length]})
         if "status" not in names:
             expected.append(("status", "0"))
         if "thread" not in names and channel.thread is not None:

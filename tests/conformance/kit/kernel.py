@@ -4,15 +4,20 @@
 Each step is one verb; all of them wait with a limit, and none sleeps.
 """
 
+import fcntl
 import os
 import select
 import socket
 import struct
+import termios
+import time
 
 from kit.values import Problem
 
 FAMILIES = {"INET": socket.AF_INET, "INET6": socket.AF_INET6, "UNIX": socket.AF_UNIX}
 LOOPBACK = {"INET": "127.0.0.1", "INET6": "::1"}
+FILL_SNDBUF = 4096  # what waits at the sender is not to count for much
+TCP_INFO_UNACKED = 24  # of struct tcp_info: segments on their way
 
 
 class Kernel:
@@ -60,6 +65,8 @@ class Kernel:
         options, family = self.options(words)
         each = socket.socket(FAMILIES[family], socket.SOCK_STREAM)
         self.keep(name, family, each)
+        if "rcvbuf" in options:
+            each.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, int(options["rcvbuf"]))
         each.bind(self.place(name, family))
         each.listen(int(options.get("backlog", 16)))
         self.publish(name)
@@ -98,6 +105,41 @@ class Kernel:
 
     def write(self, name, what):
         self.get(name).sendall(self.values.value("data", what))
+
+    def urgent(self, name, what):
+        """Sends it; its last byte is urgent."""
+        self.get(name).send(self.values.value("data", what), socket.MSG_OOB)
+
+    def readurgent(self, name, what):
+        """The urgent byte."""
+        expected = self.values.value("data", what)
+        if not select.select([], [], [self.get(name)], self.patience)[2]:
+            raise Problem(f"no urgent byte came to {name}")
+        got = self.get(name).recv(1, socket.MSG_OOB)
+        if got != expected:
+            raise Problem(f"the urgent byte that came to {name} is {got!r}, not {expected!r}")
+
+    def fill(self, name, what):
+        """Sends over and over until the other side takes no more: then the sender waits, and nothing is on its way. $NAME.n
+        says how many bytes it was."""
+        each, part = self.get(name), self.values.value("data", what)
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, FILL_SNDBUF)
+        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        each.setblocking(False)
+        n, deadline = 0, time.monotonic() + self.patience
+        while time.monotonic() < deadline:
+            try:
+                n += each.send(part[n % len(part):])
+                continue
+            except BlockingIOError:
+                pass
+            waiting = struct.unpack("i", fcntl.ioctl(each, termios.TIOCOUTQ, bytes(4)))[0]
+            unacked = struct.unpack_from("I", each.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, 104), TCP_INFO_UNACKED)[0]
+            if waiting and not unacked and not select.select([], [each], [], 0)[1]:
+                each.settimeout(self.patience)
+                self.values.variables[f"{name}.n"] = n
+                return
+        raise Problem(f"{name} sent {n} bytes, and the other side took them all")
 
     def read(self, name, what):
         expected = self.values.value("data", what)
@@ -161,4 +203,4 @@ class Kernel:
 
 
 VERBS = ("listen", "refuse", "accept", "dial", "datagram", "write", "read", "readend", "nothing", "sendto", "recvfrom",
-         "shut", "reset", "close")
+         "shut", "reset", "close", "urgent", "readurgent", "fill")

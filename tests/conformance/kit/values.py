@@ -92,7 +92,7 @@ class Values:
             return pattern(*(int(part, 0) for part in text.split(":")[1:]))
         if text.startswith("repeat:"):
             _, what, count = text.split(":")
-            return self.value(path, what) * int(count, 0)
+            return self.value(path, what) * self.value("count", count)
         return self.name_value(path, text)
 
     def items(self, words, prefix=""):
