@@ -16,4 +16,12 @@ static inline uint64_t now_ns(void) {
         return (uint64_t) now.tv_sec * NS_PER_S + (uint64_t) now.tv_nsec;
 }
 
+/* The same, as of the latest tick of the kernel: some milliseconds late, and next to free. */
+static inline uint64_t now_about_ns(void) {
+        struct timespec now;
+
+        clock_gettime(CLOCK_MONOTONIC_COARSE, &now);
+        return (uint64_t) now.tv_sec * NS_PER_S + (uint64_t) now.tv_nsec;
+}
+
 #endif

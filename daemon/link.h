@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/snapshot.h"
 #include "proto/layout.h"
 
 #define LINK_TEXT_SIZE 400
@@ -25,6 +26,9 @@ enum link_kind {
         LINK_FACTS,  /* fd: a struct ruling_facts */
         LINK_PULSE,  /* to be answered with one in the next turn; to the monitor: the answer, body.pulse */
 
+        /* in both directions */
+        LINK_SNAPSHOT, /* body.snapshot, a ticket; the answer: that ticket, status; fd: a struct snapshot_page */
+
         /* worker to monitor */
         LINK_READY,          /* the worker is locked down and serves; text: engine; body.ready */
         LINK_CHANNEL_OPEN,   /* body.channel: the channel's first message was accepted */
@@ -36,7 +40,8 @@ enum link_kind {
         LINK_CANCEL, /* ticket of a connect, resolve or look, which itself is answered, -ECANCELED unless it was done */
         LINK_RESOLVE, /* text: the name; body.resolve; answered with body.found, fd: memory that begins with them */
         LINK_DENIED,  /* body.denied; text: the rule. The worker itself has refused to send there */
-        LINK_LOOK,    /* body.look; answered with body.seen, fd: memory that begins with a list; or after a change */
+        LINK_CONNECT_NAME, /* fd; text: a name; body.by_name; answered like LINK_CONNECT, and cancelled like it */
+        LINK_LOOK, /* body.look; answered with body.seen, fd: memory that begins with a list; or after a change */
 };
 
 struct link_peer {
@@ -48,6 +53,15 @@ struct link_peer {
         int32_t pid;
         uint8_t may_bring_unix; /* it is of the daemon's own user, and may bring Unix sockets of its own */
         uint8_t may_not_open;   /* the user has all the sessions that it may have: the connection may only join one */
+};
+
+/* Who asks, by the client's own numbers: for the journal. */
+struct link_asker {
+        uint64_t thread;
+        uint64_t socket; /* 0: it is about none */
+        uint64_t op;     /* the tag of its entry */
+        uint8_t has_thread;
+        uint8_t has_op; /* it is an operation, not a request */
 };
 
 /* What a session has come to. */
@@ -64,6 +78,7 @@ struct link_message {
         uint32_t reason; /* LINK_ANSWER: enum ovl_reason */
         uint32_t reserved;
         uint64_t ticket; /* the worker's number for the request; returned in the answer */
+        struct link_asker asker;
         union {
                 struct link_peer peer;
                 struct {
@@ -85,6 +100,12 @@ struct link_message {
                         uint64_t session;
                         uint32_t backlog;
                 } listen;
+                struct {
+                        uint64_t session;
+                        uint32_t timeout_ms; /* 0: none */
+                        uint16_t port;
+                        char service[OVL_SERVICE_NAME_MAX + 1]; /* where the port is 0 */
+                } by_name;
                 struct {
                         uint64_t session;
                         uint16_t port;  /* that the addresses shall have */
@@ -121,6 +142,7 @@ struct link_message {
                         uint32_t n_sockets;
                         uint32_t n_ops; /* in flight */
                 } pulse;
+                struct snapshot_query snapshot;
                 struct {
                         char reason[LINK_TEXT_SIZE]; /* why this engine was chosen */
                         uint8_t is_second_choice;    /* the first was refused */

@@ -279,14 +279,18 @@ static int main_load(const struct main_arguments *arguments, struct config *conf
                 }
         }
         /* Who starts it by hand, somewhere else, starts it for himself. */
-        if (!config->is_set[CONFIG_KEY_POLICY] && (arguments->is_private || arguments->values[CONFIG_KEY_SOCKET]))
+        if (!config->is_set[CONFIG_KEY_POLICY] && (arguments->is_private || arguments->values[CONFIG_KEY_SOCKET])) {
                 strcpy(config->policy, "own");
+                config_place(config, CONFIG_KEY_POLICY, "because of %s",
+                             arguments->is_private ? "--private" : "--socket");
+        }
         for (int key = 0; key < CONFIG_N_KEYS; key++) {
                 if (!arguments->values[key])
                         continue;
                 r = config_set(config, (enum config_key) key, arguments->values[key], &allowed);
                 if (r < 0)
                         return r;
+                config_place(config, (enum config_key) key, "command line");
         }
         return 0;
 }

@@ -134,11 +134,29 @@ static uint32_t ruling_decide_node(const struct ruling *ruling, const struct rul
         return number < table->nodes.n ? ruling_search_port(ruling, &nodes[number], port) : RULING_NONE;
 }
 
+/* What rules say of a name, which they may have as a pattern. */
+static uint32_t ruling_decide_hash(const struct ruling *ruling, const struct ruling_table *table, uint64_t name,
+                                   uint16_t port) {
+        const struct ruling_found_node *nodes = ruling_at(ruling, table->found.at);
+        uint32_t from = 0, to = table->found.n;
+
+        while (from < to) {
+                uint32_t middle = from + (to - from) / 2;
+
+                if (nodes[middle].name < name)
+                        from = middle + 1;
+                else
+                        to = middle;
+        }
+        if (from < table->found.n && nodes[from].name == name)
+                return ruling_decide_node(ruling, table, nodes[from].node, port);
+        return RULING_NONE;
+}
+
 /* What rules say of the names for which the address was found. */
 static uint32_t ruling_decide_found(const struct ruling *ruling, const struct ruling_table *table,
                                     const struct ruling_facts *facts, const struct ruling_key *key, uint16_t port,
                                     uint64_t now_s) {
-        const struct ruling_found_node *nodes = ruling_at(ruling, table->found.at);
         const struct ruling_found *found = ruling_at(facts, facts->found.at);
         uint32_t rule = RULING_NONE, from = 0, to = facts->found.n;
 
@@ -152,21 +170,24 @@ static uint32_t ruling_decide_found(const struct ruling *ruling, const struct ru
                 else
                         to = middle;
         }
-        for (; from < facts->found.n && ruling_key_compare(&found[from].address, key) == 0; from++) {
-                uint32_t first = 0, last = table->found.n;
+        for (; from < facts->found.n && ruling_key_compare(&found[from].address, key) == 0; from++)
+                if (found[from].until_s >= now_s)
+                        rule = ruling_first(rule, ruling_decide_hash(ruling, table, found[from].name, port));
+        return rule;
+}
 
-                if (found[from].until_s < now_s)
-                        continue;
-                while (first < last) {
-                        uint32_t middle = first + (last - first) / 2;
+/* What rules say of the name that was asked for, by itself and by the patterns that it fits. */
+static uint32_t ruling_decide_asked(const struct ruling *ruling, const struct ruling_table *table, const char *name,
+                                    uint16_t port) {
+        char pattern[RULING_NAME_MAX + 2];
+        uint32_t rule;
 
-                        if (nodes[middle].name < found[from].name)
-                                first = middle + 1;
-                        else
-                                last = middle;
-                }
-                if (first < table->found.n && nodes[first].name == found[from].name)
-                        rule = ruling_first(rule, ruling_decide_node(ruling, table, nodes[first].node, port));
+        if (!name || table->found.n == 0 || strlen(name) > RULING_NAME_MAX)
+                return RULING_NONE;
+        rule = ruling_decide_hash(ruling, table, ruling_hash(name), port);
+        for (const char *dot = name; (dot = strchr(dot, '.')); dot++) {
+                snprintf(pattern, sizeof(pattern), "*%s", dot);
+                rule = ruling_first(rule, ruling_decide_hash(ruling, table, ruling_hash(pattern), port));
         }
         return rule;
 }
@@ -186,6 +207,8 @@ static uint32_t ruling_decide_address(const struct ruling *ruling, const struct 
         uint32_t rule, number;
 
         rule = ruling_decide_found(ruling, table, facts, &key, port, question->now_s);
+        if (question->act == RULING_CONNECT)
+                rule = ruling_first(rule, ruling_decide_asked(ruling, table, question->name, port));
         number = ruling_search_network(ruling, table, &key);
         while (number < table->nodes.n) {
                 rule = ruling_first(rule, ruling_search_port(ruling, &nodes[number], port));

@@ -45,8 +45,9 @@ struct ruling_question {
         enum ruling_act act;
         enum ruling_protocol protocol;
         const struct ovl_address *address; /* of CONNECT, LISTEN and SENDTO: what the kernel is given */
-        const char *name;                  /* of RESOLVE: lower case, without a dot at its end */
-        uint64_t now_s;                    /* monotonic: addresses that were found for names later than this count */
+        const char *name; /* of RESOLVE, and of a CONNECT to a name, for which the address was found just now: lower
+                             case, without a dot at its end; else NULL */
+        uint64_t now_s;   /* monotonic: addresses that were found for names later than this count */
 };
 
 struct ruling_verdict {

@@ -125,6 +125,7 @@ OVL_ASSERT_AT(struct ovl_address, host, 8);
  *   IOCTL            any       input, or -         -         enum ovl_ioctl   output, or -               input, or -
  *   POLL             any       -                   -         OVL_POLL_*       -                          -
  *   RESOLVE          0         name                -         OVL_RESOLVE()    array of ovl_address       -
+ *   CONNECT_NAME     inet      name and service    -         OVL_NAME()       -                          -
  */
 enum ovl_op {
         OVL_OP_CONNECT = 1,
@@ -141,6 +142,7 @@ enum ovl_op {
         OVL_OP_IOCTL = 12,
         OVL_OP_POLL = 13,
         OVL_OP_RESOLVE = 14,
+        OVL_OP_CONNECT_NAME = 15,
 };
 
 enum ovl_indication {
@@ -184,6 +186,13 @@ enum ovl_poll_events {
         ((uint64_t) (uint16_t) (port) | (uint64_t) (uint8_t) (family) << 16 | (uint64_t) (uint8_t) (type) << 24)
 #define OVL_RESOLVE_NAME_MAX 253u     /* bytes of a name */
 #define OVL_RESOLVE_ADDRESSES_MAX 64u /* that one RESOLVE may give */
+
+/*
+ * The field `other` of a CONNECT_NAME: the port, and after how many milliseconds it ends in any case (0: that is left
+ * to the machine). Where the port is 0 a NUL byte and the name of a service follow the name in the buffer.
+ */
+#define OVL_NAME(port, timeout_ms) ((uint64_t) (uint16_t) (port) | (uint64_t) (uint32_t) (timeout_ms) << 32)
+#define OVL_SERVICE_NAME_MAX 63u /* bytes of the name of a service */
 
 /*
  * The field `other` of an IOCTL, what it takes and what it gives. Those that give a list or an address write it to aux;
@@ -472,6 +481,7 @@ OVL_ASSERT_AT(struct ovl_record, payload_len, 60);
         X(PREPARED, 60, "the socket is prepared for an accept: until that has ended it does nothing else")             \
         X(NOT_NEW, 61, "an accept takes a stream of its listener's family that is neither bound nor connected")        \
         X(REPLACED, 62, "another kernel socket took the place of the one on which the operation was pending")          \
+        X(UNKNOWN_SERVICE, 63, "the machine knows no service of this name: give the number of its port")               \
         X(UNKNOWN_FILE, 65, "no file of this session has this number: it was removed, or never added")                 \
         X(BAD_FILE, 66, "the descriptor is no file that can be sent: open a regular file for reading only")            \
         X(FILE_TOO_SHORT, 67, "the file ends before the bytes that were to be sent: the rest was not sent")            \

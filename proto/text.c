@@ -59,3 +59,14 @@ bool text_is_host_name(const void *bytes, size_t len) {
                         return false;
         return true;
 }
+
+bool text_is_service_name(const void *bytes, size_t len) {
+        const uint8_t *at = bytes;
+
+        if (len == 0 || len > OVL_SERVICE_NAME_MAX)
+                return false;
+        for (size_t i = 0; i < len; i++)
+                if (at[i] >= 0x80 || at[i] == ':' || at[i] == '%' || (at[i] != '+' && !text_is_host_byte(at[i])))
+                        return false;
+        return true;
+}

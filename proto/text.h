@@ -16,4 +16,7 @@ bool text_is_utf8(const void *bytes, size_t len);
  */
 bool text_is_host_name(const void *bytes, size_t len);
 
+/* Whether the bytes can be the name of a service: 1 to OVL_SERVICE_NAME_MAX letters, digits and "-._+". */
+bool text_is_service_name(const void *bytes, size_t len);
+
 #endif

@@ -51,6 +51,7 @@ uint64_t blocking_timeout(const struct manner *manner, const struct ovl_entry *e
         case OVL_OP_SENDTO:
         case OVL_OP_SENDMSG:
         case OVL_OP_CONNECT:
+        case OVL_OP_CONNECT_NAME:
         case OVL_OP_TRANSMIT_FILE:
         case OVL_OP_TRANSMIT_PACKETS:
                 return manner->is_nonblocking ? 0 : manner->send_timeout_ns;

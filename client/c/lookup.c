@@ -26,10 +26,10 @@
 
 #define LOOKUP_ROOM (OVL_RESOLVE_ADDRESSES_MAX * sizeof(struct ovl_address)) /* bytes of an answer */
 #define LOOKUP_BIG_ROOM (OVL_INTERFACES_MAX * sizeof(struct ovl_interface))
-#define LOOKUP_QUESTION_SIZE 256u /* bytes of a question */
+#define LOOKUP_QUESTION_SIZE 320u /* bytes of a question */
 #define LOOKUP_PLACES 8u          /* of one arena; of a big one there is one */
 
-_Static_assert(OVL_RESOLVE_NAME_MAX <= LOOKUP_QUESTION_SIZE, "a place holds a name");
+_Static_assert(OVL_RESOLVE_NAME_MAX + 1 + OVL_SERVICE_NAME_MAX <= LOOKUP_QUESTION_SIZE, "a place holds a name");
 _Static_assert(LOOKUP_ROOM % 8 == 0 && LOOKUP_BIG_ROOM % 8 == 0, "places and questions are aligned");
 
 struct lookup_arena {

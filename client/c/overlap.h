@@ -654,6 +654,30 @@ OVL_API int ovl_connect_send(struct ovl_thread *thread, uint64_t socket, const s
                              struct ovl_overlapped *overlapped, OVL_ROUTINE(routine));
 
 /*
+ * Connects a stream to a host by its name, or sets the peer of a datagram socket: one operation, in which the daemon
+ * resolves the name and tries the addresses in their order until one is reached. So a program connects to what it may
+ * reach without knowing any address, and the policy decides by the name and by the very address that is then used.
+ *
+ * socket:     IPv4, IPv6, or, unless IPV6_V6ONLY is set, IPv6 for addresses of both.
+ * name:       of a host, at most 253 bytes, or an address; captured.
+ * service:    the number of a port, 1 to 65535, or the name of a service, at most 63 bytes; captured.
+ * timeout_ms: after which it ends in any case; 0: none. Without one the name has 30 seconds, each address but the last
+ * 10 seconds, and the last one what the kernel takes.
+ *
+ * Returns, besides what all posting calls do, -EINVAL (a name or service that can be none); synchronously (overlapped
+ * is NULL) -EOPNOTSUPP in non-blocking mode.
+ *
+ * The record: 0 bytes; status 0; that of the last address that was tried, as of ovl_connect(); -ETIMEDOUT; -ENOENT (no
+ * such name, no address of this family, or no such service), -EAGAIN or -EIO of the name servers; -EACCES when the
+ * policy lets the name not be resolved, or refuses all its addresses, and then ovl_thread_denied() says more. It is
+ * cancelled in each of its phases, and the socket can be connected again. ovl_getpeername() tells the address. See
+ * getaddrinfo(3), WSAConnectByName.
+ */
+OVL_API int ovl_connect_name(struct ovl_thread *thread, uint64_t socket, const char *name, const char *service,
+                             uint32_t timeout_ms, unsigned flags, struct ovl_overlapped *overlapped,
+                             OVL_ROUTINE(routine));
+
+/*
  * Disconnects a stream: sends that were posted before leave, then the end of the stream. New sends are refused from the
  * call on (-ESHUTDOWN); receives go on.
  *

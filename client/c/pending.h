@@ -30,9 +30,10 @@ struct pending {
         uint64_t bytes_max;          /* what the record may say at most */
         struct vector_arena *vector; /* borrowed: where its array of slices or its address lies; NULL: it has none */
         uint32_t vector_slot;
-        uint32_t aux_len;              /* bytes beside those of the buffers that come with the record */
-        struct ovl_event *event;       /* one reference; NULL: none */
-        struct lookup *lookup;         /* borrowed: of a RESOLVE, and of an ioctl with input or output; else NULL */
+        uint32_t aux_len;        /* bytes beside those of the buffers that come with the record */
+        struct ovl_event *event; /* one reference; NULL: none */
+        struct lookup
+                *lookup; /* borrowed: of an operation on a name, and of an ioctl with input or output; else NULL */
         struct association *heir;      /* owned: of an accept whose socket inherits the manner of the listener */
         struct ovl_slice slice;        /* level 0: the buffer, or the array of slices */
         struct sockaddr_storage *from; /* borrowed: where the caller wants the sender's address; NULL: nowhere */

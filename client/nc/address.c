@@ -106,3 +106,14 @@ socklen_t address_len(int family) {
                 return sizeof(struct sockaddr_storage);
         }
 }
+
+void address_unmap(struct address *address) {
+        const struct sockaddr_in6 inet6 = *(const struct sockaddr_in6 *) &address->storage;
+        struct sockaddr_in inet = { .sin_family = AF_INET, .sin_port = inet6.sin6_port };
+
+        if (address->len < sizeof(inet6) || inet6.sin6_family != AF_INET6 || !IN6_IS_ADDR_V4MAPPED(&inet6.sin6_addr))
+                return;
+        memcpy(&inet.sin_addr, &inet6.sin6_addr.s6_addr[12], sizeof(inet.sin_addr));
+        memcpy(&address->storage, &inet, sizeof(inet));
+        address->len = sizeof(inet);
+}

@@ -28,6 +28,9 @@ int address_from_path(const char *path, struct address *ret_address);
 /* The address of a family that stands for all of the machine's. */
 void address_any(int family, uint16_t port, struct address *ret_address);
 
+/* Makes an IPv4 address of one that is written as IPv6: ::ffff:127.0.0.1. Others stay as they are. */
+void address_unmap(struct address *address);
+
 /* The bytes of an address of this family. */
 socklen_t address_len(int family);
 

@@ -1,171 +1,164 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
 /*
- * Reaches a host: looks its name up, then tries one address after the other, each for as long as -w allows.
+ * Reaches a host by its name, or a Unix socket by its path, with one operation: overlapd knows what the name stands
+ * for, and tries one address after the other.
  *
- *   looking up -> trying   overlapd's machine has found addresses
- *   trying -> trying       the address was refused or took too long, and there is another
- *   trying -> ended        connected, or no address is left
- *   any -> ended           overlapd is lost
+ *   trying -> ended   connected, refused, or the time is over
+ *   trying -> ended   overlapd is lost
  *
  * Invariant: `ended` comes from the loop, never from within a call of the owner, and only when no operation is pending:
  * the structure is free then.
  *
- * An address that takes too long is given up by closing its socket, which ends the operation: one way for all ends.
+ * The time of a name is overlapd's to keep, for it shares it out among the addresses. A path that takes too long is
+ * given up by closing its socket, which ends the operation.
  *
- * Rejected: trying several addresses at once, which is kind to browsers and unkind to those who read the logs of a
- * firewall.
+ * A name may have addresses of both families, and a socket of IPv6 reaches those of IPv4, too. So this is what it gets,
+ * unless IPv4 is all that it can be; and where the kernel has no IPv6, too.
+ *
+ * Rejected: looking the name up first and connecting then, which needs to know, and to be allowed, what the name stands
+ * for, and that may change in between.
  */
 
 #include "client/nc/dial.h"
 
+#include <arpa/inet.h>
 #include <errno.h>
+#include <netinet/in.h>
+#include <stdio.h>
 #include <string.h>
 
+#include "base/time.h"
 #include "client/nc/report.h"
-
-static void dial_next(struct dial *dial);
 
 static void dial_finish(struct dial *dial, int status) {
         loop_clear(&dial->timer);
         dial->ended(dial, status);
 }
 
-/* Says why the address was not reached. Returns the exit status. */
+/* What is to be reached, as it was asked for. */
+static const char *dial_format(const struct dial *dial, char text[DIAL_TEXT_SIZE]) {
+        const char *host = dial->door->options->host;
+
+        if (dial->door->options->family == AF_UNIX)
+                return address_format(&dial->address, text);
+        snprintf(text, DIAL_TEXT_SIZE, strchr(host, ':') ? "[%s]:%u" : "%s:%u", host, dial->port);
+        return text;
+}
+
+/* Says why it was not reached. Returns the exit status. */
 static int dial_tell(struct dial *dial, int status, unsigned reason) {
         const struct options *options = dial->door->options;
-        char why[256], text[ADDRESS_TEXT_SIZE];
+        char why[256], text[DIAL_TEXT_SIZE];
 
         if (status == -ECONNABORTED && loop_is_lost(&dial->door->loop))
                 return REPORT_LOST;
-        /* Several ports or addresses: what fails is seen only by those who asked for it. */
-        if (options->is_verbose || (dial->next >= dial->n_found && options->port == options->last_port))
-                report("cannot connect to %s: %s", address_format(&dial->address, text),
+        /* These are about the name: no connect ends so. */
+        if (options->family != AF_UNIX && (status == -ENOENT || status == -EAGAIN || status == -EIO))
+                return door_tell_not_found(dial->door, options->host, options->family, status, reason);
+        /* Several ports: what fails is seen only by those who asked for it. */
+        if (options->is_verbose || options->port == options->last_port)
+                report("cannot connect to %s: %s", dial_format(dial, text),
                        loop_why(&dial->door->loop, status, reason, why, sizeof(why)));
         return REPORT_FAILED;
+}
+
+/* The address that was reached, of all that the name may stand for. */
+static void dial_take_address(struct dial *dial) {
+        struct address *address = &dial->address;
+
+        if (dial->door->options->family == AF_UNIX)
+                return;
+        address->len = sizeof(address->storage);
+        if (ovl_getpeername(dial->door->thread, dial->socket, (struct sockaddr *) &address->storage, &address->len) < 0)
+                address->len = 0;
+        address_unmap(address);
 }
 
 static void dial_connected(struct ovl_thread *thread, struct ovl_overlapped *op) {
         struct dial *dial = op->user;
         int status = dial->is_late && op->status == -ECANCELED ? -ETIMEDOUT : op->status;
-        int r;
 
         loop_clear(&dial->timer);
         if (status >= 0 && !dial->is_late) {
+                dial_take_address(dial);
                 dial_finish(dial, REPORT_DONE);
-        } else {
-                if (!dial->is_late)
-                        ovl_socket_close(thread, dial->socket);
-                r = dial_tell(dial, status < 0 ? status : -ETIMEDOUT, op->reason);
-                if (r == REPORT_LOST)
-                        dial_finish(dial, r);
-                else
-                        dial_next(dial);
+                return;
         }
+        if (!dial->is_late)
+                ovl_socket_close(thread, dial->socket);
+        dial_finish(dial, dial_tell(dial, status < 0 ? status : -ETIMEDOUT, op->reason));
 }
 
 static void dial_late(struct timer *timer) {
         struct dial *dial = list_entry(timer, struct dial, timer);
 
         dial->is_late = true;
-        if (dial->n_found > 0)
-                ovl_socket_close(dial->door->thread, dial->socket);
-        else
-                ovl_cancel(dial->door->thread, 0, &dial->op);
+        ovl_socket_close(dial->door->thread, dial->socket);
 }
 
-/* What is pending may take so long. */
-static void dial_limit(struct dial *dial) {
-        struct loop *loop = &dial->door->loop;
-
-        if (dial->door->options->timeout_ns != OVL_INFINITE)
-                loop_set(loop, &dial->timer, loop->now_ns + dial->door->options->timeout_ns);
-}
-
-/* Returns 0 when an operation is pending, or -errno: nothing is. */
-static int dial_try(struct dial *dial) {
+/* Returns 0 when an operation is pending, or -errno. */
+static int dial_path(struct dial *dial) {
         struct door *door = dial->door;
         int r;
 
-        r = door_socket(door, dial->address.storage.ss_family, &dial->socket);
-        if (r < 0)
-                return r;
-        dial->op.user = dial;
-        dial->is_late = false;
         r = ovl_connect(door->thread, dial->socket, (struct sockaddr *) &dial->address.storage, dial->address.len, 0,
                         &dial->op, dial_connected);
-        if (r < 0) {
-                ovl_socket_close(door->thread, dial->socket);
-                return r;
-        }
-        dial_limit(dial);
-        return 0;
+        if (r >= 0 && door->options->timeout_ns != OVL_INFINITE)
+                loop_set(&door->loop, &dial->timer, door->loop.now_ns + door->options->timeout_ns);
+        return r;
 }
 
-static void dial_next(struct dial *dial) {
-        int r;
-
-        while (dial->next < dial->n_found) {
-                dial->address.storage = dial->found[dial->next++];
-                if (dial->address.storage.ss_family != AF_UNIX)
-                        dial->address.len = address_len(dial->address.storage.ss_family);
-                r = dial_try(dial);
-                if (r >= 0)
-                        return;
-                if (dial_tell(dial, r, 0) == REPORT_LOST) {
-                        dial_finish(dial, REPORT_LOST);
-                        return;
-                }
-        }
-        dial_finish(dial, REPORT_FAILED);
-}
-
-static void dial_found(struct ovl_thread *thread, struct ovl_overlapped *op) {
-        struct dial *dial = op->user;
+/* Likewise. */
+static int dial_name(struct dial *dial) {
         const struct options *options = dial->door->options;
+        uint64_t timeout_ms = options->timeout_ns == OVL_INFINITE ? 0 : options->timeout_ns / NS_PER_MS;
+        char service[8];
 
-        loop_clear(&dial->timer);
-        if (op->status < 0) {
-                dial_finish(dial, door_tell_not_found(dial->door, options->host, options->family,
-                                                      dial->is_late ? -ETIMEDOUT : op->status, op->reason));
-        } else {
-                dial->n_found = (unsigned) op->value;
-                dial_next(dial);
-        }
+        snprintf(service, sizeof(service), "%u", dial->port);
+        return ovl_connect_name(dial->door->thread, dial->socket, options->host, service,
+                                timeout_ms > UINT32_MAX ? UINT32_MAX : (uint32_t) timeout_ms, 0, &dial->op,
+                                dial_connected);
 }
 
-static void dial_look_up(struct dial *dial) {
-        const struct options *options = dial->door->options;
-        int r;
+/* Opens a socket for what the host may be. Returns 0 or -errno. */
+static int dial_socket(struct dial *dial) {
+        struct door *door = dial->door;
+        int family = door->options->family, r;
+        struct in_addr inet;
 
-        dial->op.user = dial;
-        r = ovl_resolve(dial->door->thread, options->host, options->family, options->type, dial->port, dial->found,
-                        DIAL_ADDRESSES, 0, &dial->op, dial_found);
-        if (r < 0)
-                dial_finish(dial, door_tell_not_found(dial->door, options->host, options->family, r, 0));
-        else
-                dial_limit(dial);
+        if (family != AF_UNSPEC)
+                return door_socket(door, family, &dial->socket);
+        if (door->source.len)
+                return door_socket(door, door->source.storage.ss_family, &dial->socket);
+        if (inet_pton(AF_INET, door->options->host, &inet) == 1)
+                return door_socket(door, AF_INET, &dial->socket);
+        r = door_socket(door, AF_INET6, &dial->socket);
+        if (r == -EAFNOSUPPORT)
+                return door_socket(door, AF_INET, &dial->socket);
+        return r;
 }
 
 static void dial_begin(struct timer *timer) {
         struct dial *dial = list_entry(timer, struct dial, timer);
-        const char *path = dial->door->options->host;
+        const struct options *options = dial->door->options;
         int r;
 
         timer->due = dial_late;
-        if (dial->door->options->family != AF_UNIX) {
-                dial_look_up(dial);
-        } else {
-                r = address_from_path(path, &dial->address);
-                if (r < 0) {
-                        report("'%s': no path that a Unix socket could have", path);
-                        dial_finish(dial, REPORT_USAGE);
-                        return;
-                }
-                dial->found[0] = dial->address.storage;
-                dial->n_found = 1;
-                dial_next(dial);
+        if (options->family == AF_UNIX && address_from_path(options->host, &dial->address) < 0) {
+                report("'%s': no path that a Unix socket could have", options->host);
+                dial_finish(dial, REPORT_USAGE);
+                return;
         }
+        r = dial_socket(dial);
+        if (r >= 0) {
+                dial->op.user = dial;
+                r = options->family == AF_UNIX ? dial_path(dial) : dial_name(dial);
+                if (r >= 0)
+                        return;
+                ovl_socket_close(dial->door->thread, dial->socket);
+        }
+        dial_finish(dial, dial_tell(dial, r, 0));
 }
 
 void dial_start(struct dial *dial, struct door *door, uint16_t port, void (*ended)(struct dial *dial, int status)) {

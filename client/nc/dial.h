@@ -5,16 +5,14 @@
 #include "client/c/overlap.h"
 #include "client/nc/door.h"
 
-#define DIAL_ADDRESSES 16u
+#define DIAL_TEXT_SIZE (ADDRESS_TEXT_SIZE + 256)
 
-/* One attempt to reach a host, at each of its addresses in turn. */
+/* One attempt to reach a host. */
 struct dial {
         struct door *door; /* borrowed */
         uint16_t port;
         struct ovl_overlapped op;
-        struct sockaddr_storage found[DIAL_ADDRESSES];
-        unsigned n_found, next;
-        struct address address; /* that is being tried, or was reached */
+        struct address address; /* that was reached; of a Unix socket also that is to be */
         uint64_t socket;
         struct timer timer;
         bool is_late;

@@ -144,6 +144,9 @@ int door_socket(struct door *door, int family, uint64_t *ret_socket) {
         r = ovl_socket_open(door->thread, family, door->options->type, &socket);
         if (r < 0)
                 return r;
+        /* Whatever the machine's habit is: where both families will do, one socket is to reach both. */
+        if (family == AF_INET6 && door->options->family == AF_UNSPEC)
+                ovl_setsockopt(door->thread, socket, IPPROTO_IPV6, IPV6_V6ONLY, 0);
         r = door_bind(door, socket, family);
         if (r < 0) {
                 struct ovl_error error = *ovl_thread_error(door->thread);

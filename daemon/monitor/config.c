@@ -13,6 +13,7 @@
 #include "daemon/monitor/config.h"
 
 #include <errno.h>
+#include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -128,9 +129,45 @@ int config_set(struct config *config, enum config_key key, const char *value, co
         return 0;
 }
 
+/* In the order of enum config_key. */
+static const char *const config_names[CONFIG_N_KEYS] = { "Socket", "Engine",           "Workers",
+                                                         "Log",    "PollMicroseconds", "Policy" };
+
+const char *config_key_name(enum config_key key) {
+        return config_names[key];
+}
+
+const char *config_format(const struct config *config, enum config_key key, char text[CONFIG_VALUE_SIZE]) {
+        switch (key) {
+        case CONFIG_KEY_SOCKET:
+                return config->socket;
+        case CONFIG_KEY_ENGINE:
+                return config->engine;
+        case CONFIG_KEY_WORKERS:
+                snprintf(text, CONFIG_VALUE_SIZE, "%u", config->n_workers);
+                return text;
+        case CONFIG_KEY_LOG:
+                return config->log == JOURNAL_TO_STDERR ? "stderr" : "journal";
+        case CONFIG_KEY_POLL:
+                snprintf(text, CONFIG_VALUE_SIZE, "%u", config->poll_us);
+                return text;
+        case CONFIG_KEY_POLICY:
+                return config->policy;
+        case CONFIG_N_KEYS:
+                break;
+        }
+        return "";
+}
+
+void config_place(struct config *config, enum config_key key, const char *format, ...) {
+        va_list arguments;
+
+        va_start(arguments, format);
+        vsnprintf(config->places[key], CONFIG_PLACE_SIZE, format, arguments);
+        va_end(arguments);
+}
+
 static void config_take(struct ini_file *file, const char *section, const char *name, const char *value) {
-        static const char *const names[CONFIG_N_KEYS] = { "Socket", "Engine",           "Workers",
-                                                          "Log",    "PollMicroseconds", "Policy" };
         struct config_parse *parse = file->data;
         const char *allowed;
 
@@ -139,7 +176,7 @@ static void config_take(struct ini_file *file, const char *section, const char *
                 return;
         }
         for (int key = 0; key < CONFIG_N_KEYS; key++) {
-                if (strcmp(name, names[key]) != 0)
+                if (strcmp(name, config_names[key]) != 0)
                         continue;
                 if (parse->set_at[key] > 0) {
                         ini_file_error(file, "%s=%s: already set in line %u", name, value, parse->set_at[key]);
@@ -148,6 +185,7 @@ static void config_take(struct ini_file *file, const char *section, const char *
                 parse->set_at[key] = file->line;
                 if (config_set(parse->config, (enum config_key) key, value, &allowed) < 0)
                         ini_file_error(file, "%s=%s: must be %s", name, value, allowed);
+                config_place(parse->config, (enum config_key) key, "%s:%u", file->path, file->line);
                 return;
         }
         ini_file_error(file,

@@ -16,6 +16,8 @@
 #define CONFIG_POLL_US_MAX 1000u
 #define CONFIG_SOCKET_PATH_MAX 107u
 #define CONFIG_POLICY_MAX 255u
+#define CONFIG_VALUE_SIZE 256 /* of config_format() */
+#define CONFIG_PLACE_SIZE 256
 
 enum config_key {
         CONFIG_KEY_SOCKET,
@@ -35,6 +37,7 @@ struct config {
         unsigned poll_us; /* how long workers look for work before they sleep, while it pays; 0: never */
         char policy[CONFIG_POLICY_MAX + 1]; /* where rules are: "system", "own", or a directory */
         enum journal_target log;
+        char places[CONFIG_N_KEYS][CONFIG_PLACE_SIZE]; /* where each value is from, for people; empty: nobody chose */
 };
 
 void config_init(struct config *config);
@@ -45,6 +48,14 @@ void config_init(struct config *config);
  * Returns 0, or -EINVAL and a static text that says what is allowed; the settings are then as before.
  */
 int config_set(struct config *config, enum config_key key, const char *value, const char **ret_allowed);
+
+/* Notes where the value of a key is from. */
+__attribute__((format(printf, 3, 4))) void config_place(struct config *config, enum config_key key, const char *format,
+                                                        ...);
+
+/* The name of a key, and its value, as files have them. The latter returns the text. */
+const char *config_key_name(enum config_key key);
+const char *config_format(const struct config *config, enum config_key key, char text[CONFIG_VALUE_SIZE]);
 
 /*
  * Reads settings over those that are there.

@@ -7,23 +7,9 @@
  * descriptor of the worker's socket only until then. What the kernel is given is the private copy that was checked and
  * shown to the policy.
  *
- * Opening, binding and listening end at once, and so does the connect of a datagram socket, which only sets its peer.
- * The connect of a stream has a life:
- *
- *   (none)      -> in progress  by LINK_CONNECT, when the kernel says that it goes on
- *   in progress -> (answered)   by the kernel: made or refused
- *   in progress -> (answered)   by LINK_CANCEL: the kernel is told to forget it, the answer is -ECANCELED
- *   in progress -> (none)       by the worker's death
- *
- * The monitor must not wait, so the socket is non-blocking while it connects; the flag belongs to the open file, which
- * the worker shares, and is put back before the answer leaves. Before a descriptor is closed its lingering is switched
- * off: a worker that was taken over could otherwise make this close, if it is the last one, take as long as it likes.
- *
- * A Unix listener whose backlog is full says neither yes nor no, and no event tells when it has room: such a connect is
- * tried again by the clock, until it is made, refused or cancelled.
- *
- * Rejected: connecting in the worker's ring (its filter would have to allow connect, and with it everything), and a
- * process per connect.
+ * Opening, binding and listening end at once; connects are in connector-connect.c. Before a descriptor is closed its
+ * lingering is switched off: a worker that was taken over could otherwise make this close, if it is the last one, take
+ * as long as it likes.
  */
 
 #include "daemon/monitor/connector.h"
@@ -31,46 +17,17 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
-#include <poll.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/epoll.h>
 #include <sys/socket.h>
 #include <sys/un.h>
 
 #include "base/cleanup.h"
-#include "base/time.h"
+#include "daemon/monitor/connector-parts.h"
 #include "daemon/monitor/events.h"
 #include "proto/address.h"
-
-#define CONNECTOR_RETRY_NS (10 * NS_PER_MS)
-
-struct connector_connect {
-        struct list link;
-        struct connector *connector; /* borrowed */
-        struct connector_client client;
-        char unit[256]; /* the client may be gone before its connect is: client.unit points here */
-        uint64_t ticket;
-        struct ovl_address address;
-        sd_event_source *source;
-        int fd;
-        int flags; /* of the open file, as they were */
-};
-
-/* What a descriptor is that a worker sent. */
-struct connector_kind {
-        int family;
-        int type;
-};
-
-/* How a request ended. */
-struct connector_result {
-        int status;
-        uint32_t reason;
-        bool is_about_rule; /* the policy refused it */
-        char text[RULINGS_WHY_SIZE];
-};
+#include "proto/text.h"
 
 int connector_close(int fd) {
         struct linger none = { 0 };
@@ -80,27 +37,14 @@ int connector_close(int fd) {
         return fd_close(fd);
 }
 
-static struct connector_connect *connector_connect_free(struct connector_connect *connect) {
-        if (!connect)
-                return NULL;
-        if (list_is_linked(&connect->link)) {
-                list_unlink(&connect->link);
-                connect->connector->n_connects--;
-        }
-        sd_event_source_disable_unref(connect->source);
-        connector_close(connect->fd);
-        free(connect);
-        return NULL;
-}
-DEFINE_CLEANUP(struct connector_connect *, connector_connect_free)
-
 void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal,
-                    struct rulings *rulings, unsigned n_connects_max) {
+                    struct rulings *rulings, struct names *names, unsigned n_connects_max) {
         *connector = (struct connector){
                 .event = event,
                 .outbox = outbox,
                 .journal = journal,
                 .rulings = rulings,
+                .names = names,
                 .n_connects_max = n_connects_max,
         };
         list_init(&connector->connects);
@@ -119,6 +63,7 @@ bool connector_wants(uint32_t kind) {
         case LINK_BIND:
         case LINK_LISTEN:
         case LINK_CONNECT:
+        case LINK_CONNECT_NAME:
         case LINK_CANCEL:
                 return true;
         default:
@@ -126,8 +71,7 @@ bool connector_wants(uint32_t kind) {
         }
 }
 
-__attribute__((format(printf, 4, 5))) static void connector_set(struct connector_result *result, int status,
-                                                                uint32_t reason, const char *format, ...) {
+void connector_set(struct connector_result *result, int status, uint32_t reason, const char *format, ...) {
         va_list arguments;
 
         result->status = status;
@@ -137,9 +81,7 @@ __attribute__((format(printf, 4, 5))) static void connector_set(struct connector
         va_end(arguments);
 }
 
-/* take_fd: rides with the answer. Taken on success. */
-static int connector_answer(struct connector *connector, uint64_t ticket, const struct connector_result *result,
-                            int take_fd) {
+int connector_answer(struct connector *connector, uint64_t ticket, const struct connector_result *result, int take_fd) {
         struct link_message answer = {
                 .kind = LINK_ANSWER,
                 .status = result->status,
@@ -163,48 +105,66 @@ struct journal_fields connector_describe(const struct connector_client *client, 
                 .client_pid = client->pid,
                 .client_uid = client->uid,
                 .client_unit = client->unit,
+                .client_cgroup = client->cgroup,
+                .has_client_thread = client->asker.has_thread,
+                .has_client_op = client->asker.has_op,
+                .client_thread = client->asker.thread,
+                .client_socket = client->asker.socket,
+                .client_op = client->asker.op,
                 .error = error,
         };
 }
 
-/* What a client has reached, or let in: the lines by which somebody finds out later who it was. */
-static void connector_tell(struct connector *connector, const struct connector_client *client, const char *message_id,
-                           const struct connector_kind *kind, const struct ovl_address *address) {
+const char *connector_format(const struct ovl_address *address, char text[ADDRESS_TEXT_SIZE]) {
+        static const uint8_t mapped[12] = { [10] = 0xff, [11] = 0xff };
+        struct ovl_address inner = { .family = OVL_FAMILY_INET, .port = address->port };
+
+        if (address->family != OVL_FAMILY_INET6 || memcmp(address->host, mapped, sizeof(mapped)) != 0)
+                return address_format(address, text);
+        memcpy(inner.host, address->host + sizeof(mapped), 4);
+        return address_format(&inner, text);
+}
+
+void connector_tell(struct connector *connector, const struct connector_client *client, const char *message_id,
+                    const struct connector_kind *kind, const struct ovl_address *address, const char *name) {
         bool is_connect = strcmp(message_id, EVENT_CONNECTED) == 0;
         char text[ADDRESS_TEXT_SIZE];
-        struct journal_fields fields = {
-                .message_id = message_id,
-                .session = client->session,
-                .has_client = client->is_known,
-                .client_pid = client->pid,
-                .client_uid = client->uid,
-                .client_unit = client->unit,
-        };
+        struct journal_fields fields = connector_describe(client, 0);
 
+        fields.message_id = message_id;
         fields.protocol = kind->family == AF_UNIX ? "unix" : kind->type == SOCK_STREAM ? "tcp" : "udp";
-        address_format(address, text);
+        fields.remote_name = name;
+        connector_format(address, text);
         *(is_connect ? &fields.remote : &fields.local) = text;
         journal_write(connector->journal, LOG_NOTICE, &fields,
-                      is_connect ? "connected to %s (%s)" : "listens at %s (%s)", text, fields.protocol);
+                      is_connect ? "connected to %s (%s)%s%s" : "listens at %s (%s)%s%s", text, fields.protocol,
+                      name ? " for " : "", name ? name : "");
 }
 
-static void connector_log(struct connector *connector, const struct connector_client *client,
-                          const struct ovl_address *address, const struct connector_result *result) {
-        char remote[ADDRESS_TEXT_SIZE];
+/* What the policy refuses is told by a line that begins with what was asked for: the text has just the rule. */
+void connector_log(struct connector *connector, const struct connector_client *client,
+                   const struct ovl_address *address, const char *name, const struct connector_result *result) {
         struct journal_fields fields = connector_describe(client, result->status);
+        char remote[ADDRESS_TEXT_SIZE] = "";
 
-        fields.remote = address ? address_format(address, remote) : NULL;
-        fields.rule = result->is_about_rule ? strchr(result->text, ':') + 2 : NULL;
-        if (result->status < 0 && result->status != -ECANCELED)
+        if (result->status >= 0 || result->status == -ECANCELED)
+                return;
+        fields.remote = address ? connector_format(address, remote) : NULL;
+        fields.remote_name = name;
+        if (!result->is_about_rule) {
                 journal_write(connector->journal, result->reason == OVL_REASON_DENIED ? LOG_NOTICE : LOG_INFO, &fields,
-                              "%s%s%s", result->is_about_rule ? remote : "", result->is_about_rule ? ": " : "",
-                              result->text);
+                              "%s", result->text);
+                return;
+        }
+        fields.rule = strchr(result->text, ':') + 2;
+        journal_write(connector->journal, LOG_NOTICE, &fields, "%s%s%s: %s", remote, name ? " for " : "",
+                      name ? name : "", result->text);
 }
 
-static bool connector_asks_policy(struct connector *connector, enum ruling_act act, int type,
-                                  const struct connector_client *client, const struct ovl_address *address,
-                                  struct connector_result *result) {
-        struct ruling_question question = { .act = act, .address = address };
+bool connector_asks_policy(struct connector *connector, enum ruling_act act, int type,
+                           const struct connector_client *client, const struct ovl_address *address, const char *name,
+                           struct connector_result *result) {
+        struct ruling_question question = { .act = act, .address = address, .name = name };
         char why[RULINGS_WHY_SIZE];
         bool is_allowed;
 
@@ -235,7 +195,7 @@ static bool connector_may_bind(struct connector *connector, int type, const stru
 
         if (is_chosen && rulings_has_grant(client->rulings))
                 return true;
-        return connector_asks_policy(connector, RULING_LISTEN, type, client, address, result);
+        return connector_asks_policy(connector, RULING_LISTEN, type, client, address, NULL, result);
 }
 
 /* --- Checks ----------------------------------------------------------------------------------------------------- */
@@ -274,9 +234,8 @@ static int connector_check_fd(int fd, struct connector_kind *ret_kind) {
         return 0;
 }
 
-/* Gives the kernel's form of an address that belongs to this family of sockets. */
-static int connector_check_address(const struct ovl_address *address, int family, struct sockaddr_storage *ret_kernel,
-                                   socklen_t *ret_len, struct connector_result *result) {
+int connector_check_address(const struct ovl_address *address, int family, struct sockaddr_storage *ret_kernel,
+                            socklen_t *ret_len, struct connector_result *result) {
         struct sockaddr_storage kernel;
         char text[ADDRESS_TEXT_SIZE];
         socklen_t len;
@@ -361,12 +320,12 @@ static void connector_explain_bind(int status, const char *act, const struct ovl
         }
 }
 
-static void connector_explain_connect(int status, const struct ovl_address *address, struct connector_result *result) {
+void connector_explain_connect(int status, const struct ovl_address *address, struct connector_result *result) {
         uint32_t reason = OVL_REASON_NONE;
         const char *hint = "";
         char text[ADDRESS_TEXT_SIZE];
 
-        address_format(address, text);
+        connector_format(address, text);
         switch (-status) {
         case ECONNREFUSED:
                 hint = ": nobody listens there";
@@ -454,219 +413,22 @@ static void connector_listen(struct connector *connector, const struct link_mess
                 connector_set(result, -EINVAL, OVL_REASON_OUT_OF_ORDER, "listen: bind the socket to an address first");
                 return;
         }
-        if (!connector_asks_policy(connector, RULING_LISTEN, SOCK_STREAM, client, ret_address, result))
+        if (!connector_asks_policy(connector, RULING_LISTEN, SOCK_STREAM, client, ret_address, NULL, result))
                 return;
         if (listen(fd, backlog > INT32_MAX ? INT32_MAX : (int) backlog) < 0)
                 connector_explain_bind(-errno, "listen on", ret_address, result);
 }
 
-/* --- Connects --------------------------------------------------------------------------------------------------- */
-
-/* Ends a connect that was in progress, or ended at once: the flags are put back before the worker hears of it. */
-static int connector_finish(struct connector_connect *take_connect, const struct connector_result *result) {
-        _cleanup_(connector_connect_free) struct connector_connect *connect = take_connect;
-
-        fcntl(connect->fd, F_SETFL, connect->flags);
-        connector_log(connect->connector, &connect->client, &connect->address, result);
-        if (result->status == 0)
-                connector_tell(connect->connector, &connect->client, EVENT_CONNECTED,
-                               &(struct connector_kind){
-                                       .family = connect->address.family == OVL_FAMILY_UNIX ? AF_UNIX : AF_INET,
-                                       .type = SOCK_STREAM,
-                               },
-                               &connect->address);
-        return connector_answer(connect->connector, connect->ticket, result, -1);
-}
-
-static int connector_on_retry(sd_event_source *source, uint64_t usec, void *data);
-
-/* Tries again by the clock: the listener has no room. */
-static int connector_await_room(struct connector_connect *waiting) {
-        uint64_t pause_usec = CONNECTOR_RETRY_NS / 1000;
-        int r;
-
-        if (!waiting->source)
-                return sd_event_add_time_relative(waiting->connector->event, &waiting->source, CLOCK_MONOTONIC,
-                                                  pause_usec, 0, connector_on_retry, waiting);
-        r = sd_event_source_set_time_relative(waiting->source, pause_usec);
-        if (r < 0)
-                return r;
-        return sd_event_source_set_enabled(waiting->source, SD_EVENT_ONESHOT);
-}
-
-/*
- * Asks the kernel what came of the connect. A second connect(2) is the question that also lets the kernel take the
- * socket for connected; with SO_ERROR alone it would accept one more connect from the client and call it a success.
- *
- * Returns 0 when it still goes on, else 1: the connect is answered and gone.
- */
-static int connector_collect(struct connector_connect *collected) {
-        struct connector_result result = { 0 };
-        struct sockaddr_storage kernel;
-        socklen_t len;
-        int r;
-
-        r = address_to_kernel(&collected->address, &kernel, &len);
-        if (r >= 0 && connect(collected->fd, (struct sockaddr *) &kernel, len) < 0)
-                r = -errno;
-        if (r == -EALREADY || r == -EINPROGRESS)
-                return 0;
-        if (r == -EAGAIN && collected->address.family == OVL_FAMILY_UNIX) {
-                r = connector_await_room(collected);
-                if (r >= 0)
-                        return 0;
-        }
-        if (r < 0)
-                connector_explain_connect(r, &collected->address, &result);
-        connector_finish(collected, &result);
-        return 1;
-}
-
-static int connector_on_connected(sd_event_source *source, int fd, uint32_t events, void *data) {
-        connector_collect(data);
-        return 0;
-}
-
-static int connector_on_retry(sd_event_source *source, uint64_t usec, void *data) {
-        connector_collect(data);
-        return 0;
-}
-
-static struct connector_connect *connector_find(struct connector *connector, uint64_t ticket) {
-        list_for_each(link, &connector->connects) {
-                struct connector_connect *connect = list_entry(link, struct connector_connect, link);
-
-                if (connect->ticket == ticket)
-                        return connect;
-        }
-        return NULL;
-}
-
-static int connector_connect_new(struct connector *connector, const struct link_message *message, int fd,
-                                 const struct connector_client *client, struct connector_connect **ret_connect) {
-        _cleanup_(connector_connect_free) struct connector_connect *connect = NULL;
-
-        connect = calloc(1, sizeof(*connect));
-        if (!connect)
-                return -ENOMEM;
-        list_init(&connect->link);
-        connect->connector = connector;
-        connect->ticket = message->ticket;
-        connect->address = message->body.name.address;
-        connect->client = *client;
-        connect->client.rulings = NULL; /* it was asked */
-        if (client->unit) {
-                snprintf(connect->unit, sizeof(connect->unit), "%s", client->unit);
-                connect->client.unit = connect->unit;
-        }
-        connect->fd = fcntl(fd, F_DUPFD_CLOEXEC, 3);
-        if (connect->fd < 0)
-                return -errno;
-        connect->flags = fcntl(connect->fd, F_GETFL);
-        if (connect->flags < 0)
-                return -errno;
-        *ret_connect = take_ptr(connect);
-        return 0;
-}
-
-/* Returns 1 when the connect goes on, else 0 and how it ended. */
-static int connector_start(struct connector_connect *started, const struct sockaddr_storage *kernel, socklen_t len,
-                           struct connector_result *result) {
-        struct connector *connector = started->connector;
-        int r;
-
-        if (fcntl(started->fd, F_SETFL, started->flags | O_NONBLOCK) < 0) {
-                connector_explain_connect(-errno, &started->address, result);
-                return 0;
-        }
-        if (connect(started->fd, (const struct sockaddr *) kernel, len) == 0)
-                return 0;
-        if (errno == EAGAIN && kernel->ss_family == AF_UNIX) {
-                r = connector_await_room(started);
-        } else if (errno != EINPROGRESS) {
-                connector_explain_connect(-errno, &started->address, result);
-                return 0;
-        } else {
-                r = sd_event_add_io(connector->event, &started->source, started->fd, EPOLLOUT, connector_on_connected,
-                                    started);
-        }
-        if (r < 0) {
-                connector_explain_connect(r, &started->address, result);
-                return 0;
-        }
-        list_push_back(&connector->connects, &started->link);
-        connector->n_connects++;
-        return 1;
-}
-
-/* Sets the peer of a datagram socket: nothing that could take any time. */
-static int connector_connect_datagram(struct connector *connector, const struct link_message *message, int fd,
-                                      int family, const struct connector_client *client) {
-        const struct ovl_address *address = &message->body.name.address;
-        struct connector_result result = { 0 };
-        struct sockaddr_storage kernel;
-        socklen_t len;
-        int r;
-
-        r = connector_check_address(address, family, &kernel, &len, &result);
-        if (r >= 0 && connector_asks_policy(connector, RULING_CONNECT, SOCK_DGRAM, client, address, &result) &&
-            connect(fd, (struct sockaddr *) &kernel, len) < 0)
-                connector_explain_connect(-errno, address, &result);
-        connector_log(connector, client, address, &result);
-        if (result.status == 0)
-                connector_tell(connector, client, EVENT_CONNECTED,
-                               &(struct connector_kind){ .family = family, .type = SOCK_DGRAM }, address);
-        return connector_answer(connector, message->ticket, &result, -1);
-}
-
-static int connector_connect(struct connector *connector, const struct link_message *message, int fd, int family,
-                             const struct connector_client *client) {
-        const struct ovl_address *address = &message->body.name.address;
-        struct connector_result result = { 0 };
-        struct connector_connect *started = NULL;
-        struct sockaddr_storage kernel;
-        socklen_t len;
-        int r;
-
-        r = connector_check_address(address, family, &kernel, &len, &result);
-        if (r >= 0 && connector_asks_policy(connector, RULING_CONNECT, SOCK_STREAM, client, address, &result)) {
-                if (connector->n_connects >= connector->n_connects_max)
-                        connector_set(&result, -ENOBUFS, OVL_REASON_QUOTA,
-                                      "%u connects are in progress, which is the limit: wait for some to end",
-                                      connector->n_connects_max);
-                else {
-                        r = connector_connect_new(connector, message, fd, client, &started);
-                        if (r < 0)
-                                connector_explain_connect(r, address, &result);
-                }
-        }
-        if (!started) {
-                connector_log(connector, client, address, &result);
-                return connector_answer(connector, message->ticket, &result, -1);
-        }
-        if (connector_start(started, &kernel, len, &result) > 0)
-                return 0;
-        return connector_finish(started, &result);
-}
-
-/* A ticket that names nothing is a connect whose answer is already on its way. */
-static int connector_cancel(struct connector *connector, uint64_t ticket) {
-        struct connector_connect *cancelled = connector_find(connector, ticket);
-        struct sockaddr none = { .sa_family = AF_UNSPEC };
-        struct connector_result result = { 0 };
-        struct pollfd done = { .events = POLLOUT };
-
-        if (!cancelled)
-                return 0;
-        done.fd = cancelled->fd;
-        if (poll(&done, 1, 0) > 0 && connector_collect(cancelled) > 0)
-                return 0;
-        connect(cancelled->fd, &none, sizeof(none));
-        connector_set(&result, -ECANCELED, OVL_REASON_CANCELLED, "cancelled on request");
-        return connector_finish(cancelled, &result);
-}
-
 /* --- Dispatch --------------------------------------------------------------------------------------------------- */
+
+/* A port or a service, and not both. */
+static bool connector_is_name(const struct link_message *message) {
+        const char *service = message->body.by_name.service;
+        size_t service_len = strnlen(service, sizeof(message->body.by_name.service));
+
+        return text_is_host_name(message->text, strlen(message->text)) &&
+               (message->body.by_name.port != 0 ? service_len == 0 : text_is_service_name(service, service_len));
+}
 
 static int connector_handle_fd(struct connector *connector, const struct link_message *message, int fd,
                                const struct connector_client *client, const char **ret_problem) {
@@ -680,23 +442,28 @@ static int connector_handle_fd(struct connector *connector, const struct link_me
                 *ret_problem = "a descriptor that is no socket of the kinds that clients have";
                 return -EBADMSG;
         }
-        if (message->kind == LINK_CONNECT && connector_find(connector, message->ticket)) {
-                *ret_problem = "the ticket of a connect that is in progress";
-                return -EBADMSG;
+        if (message->kind == LINK_CONNECT || message->kind == LINK_CONNECT_NAME) {
+                if (connector_find(connector, message->ticket)) {
+                        *ret_problem = "the ticket of a connect that is in progress";
+                        return -EBADMSG;
+                }
+                if (message->kind == LINK_CONNECT)
+                        return connector_connect(connector, message, fd, &kind, client);
+                if (!connector_is_name(message) || kind.family == AF_UNIX) {
+                        *ret_problem = "a name that is none";
+                        return -EBADMSG;
+                }
+                return connector_connect_name(connector, message, fd, &kind, client);
         }
-        if (message->kind == LINK_CONNECT && kind.type == SOCK_DGRAM)
-                return connector_connect_datagram(connector, message, fd, kind.family, client);
-        if (message->kind == LINK_CONNECT)
-                return connector_connect(connector, message, fd, kind.family, client);
         if (message->kind == LINK_BIND) {
                 address = message->body.name.address;
                 connector_bind(connector, message, fd, &kind, client, &result);
         } else {
                 connector_listen(connector, message, fd, client, &address, &result);
         }
-        connector_log(connector, client, &address, &result);
+        connector_log(connector, client, &address, NULL, &result);
         if (message->kind == LINK_LISTEN && result.status == 0)
-                connector_tell(connector, client, EVENT_LISTENING, &kind, &address);
+                connector_tell(connector, client, EVENT_LISTENING, &kind, &address, NULL);
         return connector_answer(connector, message->ticket, &result, -1);
 }
 
@@ -710,7 +477,7 @@ int connector_handle(struct connector *connector, const struct link_message *mes
         if (needs_fd && fd == -EMFILE) {
                 connector_set(&result, -EMFILE, OVL_REASON_QUOTA,
                               "overlapd has as many descriptors as it may have: try again, or raise LimitNOFILE");
-                connector_log(connector, client, NULL, &result);
+                connector_log(connector, client, NULL, NULL, &result);
                 return connector_answer(connector, message->ticket, &result, -1);
         }
         if (needs_fd != (fd >= 0)) {
@@ -722,7 +489,7 @@ int connector_handle(struct connector *connector, const struct link_message *mes
         if (needs_fd)
                 return connector_handle_fd(connector, message, fd, client, ret_problem);
         connector_open(message, &opened_fd, &result);
-        connector_log(connector, client, NULL, &result);
+        connector_log(connector, client, NULL, NULL, &result);
         r = connector_answer(connector, message->ticket, &result, opened_fd);
         if (r < 0)
                 return r;

@@ -14,11 +14,14 @@
 
 #define CONNECTOR_CONNECTS_MAX 4096u /* in progress at once, where there are descriptors for so many */
 
+struct names;
+
 struct connector {
         sd_event *event;         /* borrowed */
         struct outbox *outbox;   /* borrowed: where answers go */
         struct journal *journal; /* borrowed */
         struct rulings *rulings; /* borrowed */
+        struct names *names;     /* borrowed: whoever connects to a name asks there */
         struct list connects;
         unsigned n_connects;
         unsigned n_connects_max;
@@ -30,13 +33,15 @@ struct connector_client {
         uint64_t session;
         pid_t pid;
         uid_t uid;
-        const char *unit;               /* borrowed, or NULL */
+        const char *unit;   /* borrowed, or NULL */
+        const char *cgroup; /* likewise */
+        struct link_asker asker;
         struct rulings_client *rulings; /* borrowed while the request is taken; NULL where it is not known */
 };
 
 /* n_connects_max: connects that may be in progress at once; each holds a descriptor. */
 void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal,
-                    struct rulings *rulings, unsigned n_connects_max);
+                    struct rulings *rulings, struct names *names, unsigned n_connects_max);
 
 /* Gives up what is in progress; nobody is answered. Takes a zeroed connector. */
 void connector_deinit(struct connector *connector);

@@ -55,7 +55,8 @@ void crew_init(struct crew *crew, sd_event *event, struct journal *journal, stru
         lookout_init(&crew->lookout, event, journal);
         crew->n_connects_max = share < CONNECTOR_CONNECTS_MAX ? (unsigned) share : CONNECTOR_CONNECTS_MAX;
         for (unsigned i = 0; i < n_members; i++)
-                crew->members[i] = (struct crew_member){ .crew = crew, .index = i, .link_fd = -1 };
+                crew->members[i] =
+                        (struct crew_member){ .crew = crew, .index = i, .link_fd = -1, .pages = { .fd = -1 } };
 }
 
 /* Everything of a process but the process; what it had in progress is given up. Returns how many channels ended. */
@@ -80,6 +81,7 @@ static unsigned crew_member_clear(struct crew_member *member) {
         member->is_condemned = false;
         member->is_deaf = false;
         member->is_asked = false;
+        pages_end(&member->pages);
         member->n_pulses_missed = member->n_sessions = member->n_sockets = member->n_ops = 0;
         member->pid = 0;
         return shards_remove_worker(crew->shards, member->index);
@@ -194,6 +196,7 @@ static struct journal_fields crew_describe(const struct shards_channel *channel,
                 .client_pid = channel->pid,
                 .client_uid = channel->shard->uid,
                 .client_unit = channel->shard->unit,
+                .client_cgroup = channel->client ? channel->client->peer.cgroup : NULL,
         };
 }
 
@@ -252,6 +255,8 @@ static uint64_t crew_session_of(const struct link_message *message) {
         case LINK_BIND:
         case LINK_CONNECT:
                 return message->body.name.session;
+        case LINK_CONNECT_NAME:
+                return message->body.by_name.session;
         case LINK_LISTEN:
                 return message->body.listen.session;
         case LINK_RESOLVE:
@@ -263,19 +268,27 @@ static uint64_t crew_session_of(const struct link_message *message) {
         }
 }
 
-static void crew_take_request(struct crew_member *member, const struct link_message *message, int fd) {
-        uint64_t number = crew_session_of(message);
+/* The client that a worker speaks of, as it is known here. */
+static struct connector_client crew_client(const struct crew_member *member, uint64_t number,
+                                           const struct link_asker *asker) {
         const struct shards_session *session = shards_session(member->crew->shards, member->index, number);
-        struct connector_client client = { .is_known = session, .session = number };
+        struct connector_client client = { .is_known = session, .session = number, .asker = *asker };
+
+        if (!session)
+                return client;
+        client.pid = session->pid;
+        client.uid = session->shard->uid;
+        client.unit = session->shard->unit;
+        client.cgroup = session->client ? session->client->peer.cgroup : NULL;
+        client.rulings = session->client;
+        return client;
+}
+
+static void crew_take_request(struct crew_member *member, const struct link_message *message, int fd) {
+        const struct connector_client client = crew_client(member, crew_session_of(message), &message->asker);
         const char *problem = "asked for something that could not be answered";
         int r;
 
-        if (session) {
-                client.pid = session->pid;
-                client.uid = session->shard->uid;
-                client.unit = session->shard->unit;
-                client.rulings = session->client;
-        }
         if (message->kind == LINK_RESOLVE)
                 r = names_ask(&member->crew->names, &member->outbox, message, &client, &problem);
         else if (message->kind == LINK_LOOK)
@@ -293,23 +306,14 @@ static void crew_take_request(struct crew_member *member, const struct link_mess
 
 /* What a worker has refused by itself. */
 static void crew_take_denied(struct crew_member *member, const struct link_message *message) {
-        uint64_t number = message->body.denied.session;
-        const struct shards_session *session = shards_session(member->crew->shards, member->index, number);
+        const struct connector_client client = crew_client(member, message->body.denied.session, &message->asker);
+        struct journal_fields fields = connector_describe(&client, -EACCES);
         char remote[ADDRESS_TEXT_SIZE], more[64] = "";
-        struct journal_fields fields = {
-                .message_id = EVENT_REQUEST_REFUSED,
-                .session = number,
-                .error = -EACCES,
-                .remote = address_format(&message->body.denied.address, remote),
-                .rule = message->text,
-        };
 
-        if (!session)
+        if (!client.is_known)
                 return;
-        fields.has_client = true;
-        fields.client_pid = session->pid;
-        fields.client_uid = session->shard->uid;
-        fields.client_unit = session->shard->unit;
+        fields.remote = address_format(&message->body.denied.address, remote);
+        fields.rule = message->text;
         if (message->body.denied.n_more > 0)
                 snprintf(more, sizeof(more), "; %u more were not told", message->body.denied.n_more);
         journal_write(member->crew->journal, LOG_NOTICE, &fields, "send to %s: the policy does not allow this: %s%s",
@@ -325,6 +329,11 @@ static void crew_take(struct crew_member *member, const struct link_message *mes
         if ((connector_wants(message->kind) || (crew_answers(message->kind) && fd < 0)) &&
             member->state == CREW_READY) {
                 crew_take_request(member, message, fd);
+                return;
+        }
+        if (message->kind == LINK_SNAPSHOT) {
+                if (pages_answer(&member->pages, message, fd) < 0)
+                        crew_condemn(member, "showed what nobody had asked for");
                 return;
         }
         if (fd >= 0) {
@@ -412,7 +421,7 @@ static int crew_watch(struct crew_member *member) {
         if (r < 0)
                 return r;
         connector_init(&member->connector, event, &member->outbox, member->crew->journal, member->crew->rulings,
-                       member->crew->n_connects_max);
+                       &member->crew->names, member->crew->n_connects_max);
         r = rulings_tell_facts(member->crew->rulings, &member->outbox);
         if (r < 0)
                 return r;

@@ -13,6 +13,7 @@
 #include "daemon/monitor/lookout.h"
 #include "daemon/monitor/names.h"
 #include "daemon/monitor/outbox.h"
+#include "daemon/monitor/pages.h"
 #include "daemon/monitor/shards.h"
 #include "daemon/monitor/spawn.h"
 
@@ -45,6 +46,7 @@ struct crew_member {
         unsigned n_sessions; /* this and the next two as it said of late */
         unsigned n_sockets;
         unsigned n_ops;
+        struct pages pages;
         struct outbox outbox;
         struct connector connector;
         char failure[LINK_TEXT_SIZE]; /* why it could not start; empty: it did not say */
@@ -68,7 +70,7 @@ struct crew {
         bool is_watched;                     /* crew_pulse() is called */
         uint64_t n_pulses;                   /* signs of life that came */
         uint64_t deaths_ns[CREW_DEATHS_MAX]; /* a ring */
-        unsigned n_deaths;
+        unsigned n_deaths;                   /* ever */
         bool is_stopping;
         bool has_failed; /* it makes no sense to go on; the reason was written */
 };

@@ -74,27 +74,40 @@ static int facts_compare_found(const void *left, const void *right) {
         return ruling_key_compare(&a->address, &b->address);
 }
 
-int facts_publish(struct facts *facts) {
-        size_t own_len = facts->n_own * sizeof(*facts->own), found_len = facts->n_found * sizeof(*facts->found);
-        size_t len = sizeof(struct ruling_facts) + own_len + found_len;
-        _cleanup_free_ struct ruling_facts *known = calloc(1, len);
+struct ruling_facts *facts_imagine(const struct facts *facts, const uint64_t *names, size_t n_names,
+                                   const struct ovl_address *address) {
+        size_t own_len = facts->n_own * sizeof(*facts->own), n_found = facts->n_found + n_names;
+        size_t len = sizeof(struct ruling_facts) + own_len + n_found * sizeof(*facts->found);
+        struct ruling_facts *known = calloc(1, len);
         struct ruling_found *found;
+
+        if (!known)
+                return NULL;
+        known->size = (uint32_t) len;
+        known->is_incomplete = !facts->is_watching;
+        known->own = (struct ruling_list){ sizeof(*known), (uint32_t) facts->n_own };
+        known->found = (struct ruling_list){ (uint32_t) (sizeof(*known) + own_len), (uint32_t) n_found };
+        found = (struct ruling_found *) ((uint8_t *) known + known->found.at);
+        if (own_len > 0)
+                memcpy(known + 1, facts->own, own_len);
+        if (facts->n_found > 0)
+                memcpy(found, facts->found, facts->n_found * sizeof(*found));
+        for (size_t i = 0; i < n_names; i++)
+                found[facts->n_found + i] = (struct ruling_found){ .address = ruling_key(address),
+                                                                   .name = names[i],
+                                                                   .until_s = UINT64_MAX };
+        if (n_found > 0)
+                qsort(found, n_found, sizeof(*found), facts_compare_found);
+        return known;
+}
+
+int facts_publish(struct facts *facts) {
+        _cleanup_free_ struct ruling_facts *known = facts_imagine(facts, NULL, 0, NULL);
         int fd;
 
         if (!known)
                 return -ENOMEM;
-        known->size = (uint32_t) len;
-        known->is_incomplete = !facts->is_watching;
-        known->own = (struct ruling_list){ sizeof(*known), (uint32_t) facts->n_own };
-        known->found = (struct ruling_list){ (uint32_t) (sizeof(*known) + own_len), (uint32_t) facts->n_found };
-        found = (struct ruling_found *) ((uint8_t *) known + known->found.at);
-        if (own_len > 0)
-                memcpy(known + 1, facts->own, own_len);
-        if (found_len > 0)
-                memcpy(found, facts->found, found_len);
-        if (facts->n_found > 0)
-                qsort(found, facts->n_found, sizeof(*found), facts_compare_found);
-        fd = facts_seal(known, len, "overlapd-facts");
+        fd = facts_seal(known, known->size, "overlapd-facts");
         if (fd < 0)
                 return fd;
         fd_close(facts->fd);

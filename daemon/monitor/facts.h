@@ -44,6 +44,16 @@ void facts_learn(struct facts *facts, uint64_t name, const struct ovl_address *a
 /* Puts what was learned where it is decided by. Returns 0 or -errno. */
 int facts_publish(struct facts *facts);
 
+/*
+ * What would be known if an address had been found for these names, too. Nothing is remembered.
+ *
+ * address: NULL where there are no names.
+ *
+ * Returns the facts, to be freed by free(3), or NULL.
+ */
+struct ruling_facts *facts_imagine(const struct facts *facts, const uint64_t *names, size_t n_names,
+                                   const struct ovl_address *address);
+
 /* Makes sealed memory of some bytes. Returns its descriptor, or -errno. */
 int facts_seal(const void *bytes, size_t len, const char *name);
 

@@ -37,10 +37,12 @@ struct journal {
         int max_priority; /* LOG_*: less urgent lines are not written */
         int fd;           /* through which lines leave to the journal; -1: none yet */
         const char *socket_path;
+        bool is_copied; /* lines go there also where they go to stderr */
         uint64_t window_start_ns;
         unsigned n_in_window;
         unsigned n_suppressed;
-        unsigned n_lost; /* that the journal did not take at once */
+        unsigned n_lost;      /* that the journal did not take at once, and was not told of */
+        uint64_t n_lost_ever; /* likewise, since the start */
         struct journal_cause causes[JOURNAL_CAUSES];
 };
 
@@ -61,10 +63,17 @@ struct journal_fields {
         pid_t client_pid;
         uid_t client_uid;
         const char *client_unit;
-        int error;            /* -errno */
-        const char *protocol; /* tcp, udp or unix */
-        const char *rule;     /* of the policy, that decided */
-        const char *remote;   /* the addresses that it is about */
+        const char *client_cgroup;
+        bool has_client_thread; /* client_thread counts */
+        bool has_client_op;     /* likewise */
+        uint64_t client_thread; /* by the client's own numbers */
+        uint64_t client_socket;
+        uint64_t client_op;
+        int error;               /* -errno */
+        const char *protocol;    /* tcp, udp or unix */
+        const char *rule;        /* of the policy, that decided */
+        const char *remote;      /* the addresses that it is about */
+        const char *remote_name; /* that the client had asked for, and that stood for the remote address */
         const char *local;
         pid_t worker_pid;
         const char *engine;
@@ -86,6 +95,10 @@ void journal_deinit(struct journal *journal);
  */
 __attribute__((format(printf, 4, 5))) void journal_write(struct journal *journal, int priority,
                                                          const struct journal_fields *fields, const char *format, ...);
+
+/* Writes what and each line of a text as lines of their own, as journal_write() does: "what: a line of the text". */
+void journal_write_each(struct journal *journal, int priority, const struct journal_fields *fields, const char *what,
+                        const char *text);
 
 /* Writes how many lines were suppressed of late, if any were. */
 void journal_finish(struct journal *journal);

@@ -39,7 +39,6 @@
 #include "proto/message.h"
 #include "proto/overlapd.pb-c.h"
 
-#define LISTENER_GROUP "overlapd"
 #define LISTENER_GROUPS_MAX 1024u
 
 void listener_peer_deinit(struct listener_peer *peer) {
@@ -119,12 +118,12 @@ static int listener_bind(int fd, const struct sockaddr_un *address, char error[L
 }
 
 /* Root serves the members of a group; anybody else serves nobody but himself. */
-static int listener_share(const char *path, bool is_private) {
+static int listener_share(const char *path, const char *name, bool is_private) {
         struct group *group;
 
         if (is_private || geteuid() != 0)
                 return 0;
-        group = getgrnam(LISTENER_GROUP);
+        group = getgrnam(name);
         if (!group)
                 return 0;
         if (chown(path, 0, group->gr_gid) < 0 || chmod(path, 0660) < 0)
@@ -137,7 +136,7 @@ static int listener_open_spare(struct listener *listener) {
         return listener->spare_fd < 0 ? -errno : 0;
 }
 
-static int listener_make(struct listener *listener, const struct sockaddr_un *address,
+static int listener_make(struct listener *listener, const struct sockaddr_un *address, const char *group,
                          char error[LISTENER_ERROR_SIZE]) {
         struct stat status;
         int r;
@@ -153,7 +152,7 @@ static int listener_make(struct listener *listener, const struct sockaddr_un *ad
         listener->device = status.st_dev;
         listener->inode = status.st_ino;
         listener->owns_file = true;
-        r = listener_share(address->sun_path, listener->is_private);
+        r = listener_share(address->sun_path, group, listener->is_private);
         if (r < 0)
                 return r;
         if (listen(listener->fd, SOMAXCONN) < 0)
@@ -161,7 +160,8 @@ static int listener_make(struct listener *listener, const struct sockaddr_un *ad
         return listener_open_spare(listener);
 }
 
-int listener_open(struct listener *listener, const char *path, bool is_private, char error[LISTENER_ERROR_SIZE]) {
+int listener_open(struct listener *listener, const char *path, const char *group, bool is_private,
+                  char error[LISTENER_ERROR_SIZE]) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         int r;
 
@@ -175,7 +175,7 @@ int listener_open(struct listener *listener, const char *path, bool is_private, 
                 (struct listener){ .fd = -1, .spare_fd = -1, .is_private = is_private, .netns = listener_own_netns() };
         strcpy(listener->path, path);
         error[0] = '\0';
-        r = listener_make(listener, &address, error);
+        r = listener_make(listener, &address, group, error);
         if (r < 0) {
                 if (error[0] == '\0')
                         snprintf(error, LISTENER_ERROR_SIZE, "cannot listen at %s: %s", path, strerror(-r));

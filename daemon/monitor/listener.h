@@ -23,6 +23,8 @@ struct listener {
         bool is_private; /* only the own user and root may connect */
 };
 
+#define LISTENER_GROUP "overlapd" /* of clients of the system's daemon */
+
 /* A connection that was accepted. */
 struct listener_peer {
         int fd;
@@ -41,9 +43,12 @@ void listener_peer_deinit(struct listener_peer *peer);
 /*
  * Makes the socket file and listens. A file that a dead daemon left is replaced; that of a living one is not.
  *
+ * group: whose members root lets in; where there is no such group, and for anybody else, nobody is.
+ *
  * Returns 0 or -errno, and then a text for a person: -EADDRINUSE when a daemon runs there already, -ENAMETOOLONG.
  */
-int listener_open(struct listener *listener, const char *path, bool is_private, char error[LISTENER_ERROR_SIZE]);
+int listener_open(struct listener *listener, const char *path, const char *group, bool is_private,
+                  char error[LISTENER_ERROR_SIZE]);
 
 /*
  * Uses a socket that the service manager opened.

@@ -36,6 +36,7 @@
 
 #include "base/cleanup.h"
 #include "base/time.h"
+#include "daemon/monitor/admin.h"
 #include "daemon/monitor/crew.h"
 #include "daemon/monitor/events.h"
 #include "daemon/monitor/journal.h"
@@ -49,6 +50,7 @@
 #define MONITOR_ACCEPTS_PER_VISIT 16
 #define MONITOR_PAUSE_US (100 * UINT64_C(1000)) /* of the listener when descriptors are used up */
 #define MONITOR_PAUSES_NS (10 * NS_PER_S)       /* pauses that follow each other faster are one event */
+#define MONITOR_ADMIN "admin"                   /* FileDescriptorName= of the administrators' socket */
 #define MONITOR_STOP_US (5 * UINT64_C(1000000)) /* until workers that do not finish are killed */
 
 enum monitor_state {
@@ -63,6 +65,9 @@ struct monitor {
         struct shards shards;
         struct rulings rulings;
         struct listener listener;
+        struct admin admin;
+        struct admin_about about;
+        struct config config; /* as it is in force */
         struct crew crew;
         struct service service;
         sd_event *event;
@@ -87,6 +92,7 @@ static bool monitor_is_private(const struct monitor *monitor) {
 }
 
 static void monitor_deinit(struct monitor *monitor) {
+        admin_deinit(&monitor->admin);
         crew_deinit(&monitor->crew);
         sd_event_source_disable_unref(monitor->listener_source);
         sd_event_source_disable_unref(monitor->pause_timer);
@@ -127,6 +133,7 @@ static void monitor_stop(struct monitor *monitor, int exit_status, const char *w
         if (monitor->state == MONITOR_STOPPING)
                 return;
         monitor->state = MONITOR_STOPPING;
+        monitor->about.state = "stopping";
         monitor->exit_status = exit_status;
         journal_write(&monitor->journal, exit_status == 0 || monitor_is_private(monitor) ? LOG_INFO : LOG_ERR, &fields,
                       "overlapd stops: %s", why);
@@ -148,9 +155,11 @@ static void monitor_refuse(struct monitor *monitor, const struct listener_peer *
                 .client_pid = peer->pid,
                 .client_uid = peer->uid,
                 .client_unit = peer->unit,
+                .client_cgroup = peer->cgroup,
                 .error = -EBUSY,
         };
 
+        monitor->about.n_refused++;
         journal_write(&monitor->journal, LOG_NOTICE, &fields, "connection refused: %s", text);
         listener_refuse(peer->fd, text);
 }
@@ -193,6 +202,7 @@ static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer
                 return r == -EPIPE ? -EAGAIN : r;
         }
         peer->fd = -1;
+        monitor->about.n_accepted++;
         return 0;
 }
 
@@ -341,22 +351,25 @@ static void monitor_reload(struct monitor *monitor) {
         if (options->config_path) {
                 r = config_load(&config, options->config_path, options->is_config_required, &errors);
                 if (r < 0) {
-                        journal_write(&monitor->journal, LOG_ERR, &refused, "nothing was reloaded: %s",
-                                      errors ? errors : strerror(-r));
+                        journal_write_each(&monitor->journal, LOG_ERR, &refused, "nothing was reloaded",
+                                           errors ? errors : strerror(-r));
                         service_has_reloaded(&monitor->service, "the settings could not be reloaded, see the journal");
                         return;
                 }
         }
         r = rulings_load(&monitor->rulings, &errors);
         if (r < 0) {
-                journal_write(&monitor->journal, LOG_ERR, &refused, "nothing was reloaded, the policy is as before: %s",
-                              errors ? errors : strerror(-r));
+                journal_write_each(&monitor->journal, LOG_ERR, &refused,
+                                   "nothing was reloaded, the policy is as before", errors ? errors : strerror(-r));
                 service_has_reloaded(&monitor->service, "the policy could not be reloaded, see the journal");
                 return;
         }
         crew_tell_rulings(&monitor->crew);
-        if (!options->is_log_given)
-                monitor->journal.target = config.log;
+        monitor->about.n_reloads++;
+        if (!options->is_log_given) {
+                monitor->journal.target = monitor->config.log = config.log;
+                config_place(&monitor->config, CONFIG_KEY_LOG, "%s", config.places[CONFIG_KEY_LOG]);
+        }
         journal_write(&monitor->journal, LOG_NOTICE, &reloaded, "reloaded: %s",
                       rulings_describe(&monitor->rulings, policy));
         journal_write(&monitor->journal, LOG_INFO, &reloaded,
@@ -447,6 +460,7 @@ static int monitor_serve(struct monitor *monitor) {
         char status[SERVICE_STATUS_SIZE];
 
         monitor->state = MONITOR_SERVING;
+        monitor->about.state = "serving";
         journal_write(&monitor->journal, LOG_INFO, &fields, "overlapd %s serves at %s: engine %s (%s), workers: %u",
                       OVERLAPD_VERSION, monitor->listener.path, first->engine, first->engine_reason,
                       monitor->crew.n_members);
@@ -478,6 +492,7 @@ static int monitor_settle(sd_event_source *source, void *data) {
                 return sd_event_exit(monitor->event, monitor->exit_status);
         if (monitor->state == MONITOR_SERVING)
                 monitor_take_in_lobby(monitor);
+        admin_settle(&monitor->admin);
         accepts = monitor->state == MONITOR_SERVING && monitor->crew.n_ready > 0 && !monitor->pause_timer;
         if (accepts != monitor->is_accepting) {
                 monitor->is_accepting = accepts;
@@ -486,27 +501,64 @@ static int monitor_settle(sd_event_source *source, void *data) {
         return 0;
 }
 
-/* Returns 1 when a socket of the service manager was taken, 0 when there is none. */
+static void monitor_complain_of_admin(struct monitor *monitor, const char *why) {
+        journal_write(&monitor->journal, LOG_WARNING, &(struct journal_fields){ .message_id = EVENT_ADMIN_CLOSED },
+                      "overlapctl cannot ask: %s", why);
+}
+
+/* Takes one socket of the service manager, which has said which it is. */
+static int monitor_adopt_one(struct monitor *monitor, int take_fd, const char *name, bool has_listener) {
+        if (name && strcmp(name, MONITOR_ADMIN) == 0)
+                return admin_adopt(&monitor->admin, take_fd);
+        return has_listener ? -EEXIST : listener_adopt(&monitor->listener, take_fd);
+}
+
+/* Returns 1 when a socket for clients was taken of the service manager, 0 when there is none. */
 static int monitor_adopt(struct monitor *monitor) {
-        int n = sd_listen_fds(1), n_adopted = 0;
+        char **names = NULL;
+        int n = sd_listen_fds_with_names(1, &names), n_adopted = 0;
 
         if (n < 0)
                 journal_write(&monitor->journal, LOG_WARNING,
                               &(struct journal_fields){ .message_id = EVENT_ACTIVATION_IGNORED },
                               "LISTEN_FDS is ignored: %s", strerror(-n));
-        for (int fd = SD_LISTEN_FDS_START; fd < SD_LISTEN_FDS_START + n; fd++) {
-                if (n_adopted == 0 && listener_adopt(&monitor->listener, fd) >= 0) {
-                        n_adopted = 1;
+        for (int i = 0; i < n; i++) {
+                const char *name = names ? names[i] : NULL;
+                int fd = SD_LISTEN_FDS_START + i;
+                bool is_admin = name && strcmp(name, MONITOR_ADMIN) == 0;
+
+                if (monitor_adopt_one(monitor, fd, name, n_adopted > 0) >= 0) {
+                        n_adopted += !is_admin;
                         continue;
                 }
                 journal_write(
                         &monitor->journal, LOG_WARNING,
                         &(struct journal_fields){ .message_id = EVENT_ACTIVATION_IGNORED },
-                        "descriptor %d of the service manager is ignored: one listening Unix stream socket is needed",
+                        "descriptor %d of the service manager is ignored: one listening Unix stream socket is needed, "
+                        "and one of the name " MONITOR_ADMIN,
                         fd);
                 fd_close(fd);
         }
+        for (int i = 0; names && names[i]; i++)
+                free(names[i]);
+        free(names);
+        if (n_adopted > 0 && !monitor->admin.is_listening)
+                monitor_complain_of_admin(monitor,
+                                          "the service manager handed over no socket of the name " MONITOR_ADMIN
+                                          ": enable overlapd-admin.socket");
         return n_adopted;
+}
+
+/* Beside the socket of clients. Without it they are served all the same. */
+static void monitor_open_admin(struct monitor *monitor) {
+        char path[CONFIG_SOCKET_PATH_MAX + 1], error[LISTENER_ERROR_SIZE];
+
+        if (monitor->admin.is_listening)
+                return;
+        if (admin_path(monitor->listener.path, path, sizeof(path)) < 0)
+                monitor_complain_of_admin(monitor, "the path of its socket would be too long");
+        else if (admin_open(&monitor->admin, path, monitor_is_private(monitor), error) < 0)
+                monitor_complain_of_admin(monitor, error);
 }
 
 static int monitor_make_directory(struct monitor *monitor) {
@@ -541,10 +593,12 @@ static int monitor_listen(struct monitor *monitor) {
                         return 0;
                 snprintf(path, sizeof(path), "%s", monitor->options->config.socket);
         }
-        r = listener_open(&monitor->listener, path, monitor_is_private(monitor), error);
+        r = listener_open(&monitor->listener, path, LISTENER_GROUP, monitor_is_private(monitor), error);
         if (r < 0)
                 journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
                               "%s", error);
+        else
+                monitor_open_admin(monitor);
         return r;
 }
 
@@ -588,9 +642,29 @@ static int monitor_load_policy(struct monitor *monitor) {
 
         r = rulings_load(&monitor->rulings, &errors);
         if (r < 0)
-                journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
-                              "the policy cannot be used: %s", errors ? errors : strerror(-r));
+                journal_write_each(&monitor->journal, LOG_ERR,
+                                   &(struct journal_fields){ .message_id = EVENT_START_FAILED },
+                                   "the policy cannot be used", errors ? errors : strerror(-r));
         return r;
+}
+
+static void monitor_init_admin(struct monitor *monitor) {
+        const struct admin_sources sources = {
+                .about = &monitor->about,
+                .crew = &monitor->crew,
+                .shards = &monitor->shards,
+                .rulings = &monitor->rulings,
+                .journal = &monitor->journal,
+        };
+
+        monitor->config = monitor->options->config;
+        monitor->about = (struct admin_about){
+                .config = &monitor->config,
+                .socket_path = monitor->listener.path,
+                .state = "starting",
+                .started_ns = now_ns(),
+        };
+        admin_init(&monitor->admin, monitor->event, &monitor->journal, &sources);
 }
 
 static int monitor_init(struct monitor *monitor, const struct monitor_options *options) {
@@ -619,6 +693,7 @@ static int monitor_init(struct monitor *monitor, const struct monitor_options *o
         rulings_init(&monitor->rulings, &options->policy, monitor->event, &monitor->journal);
         crew_init(&monitor->crew, monitor->event, &monitor->journal, &monitor->shards, &monitor->rulings, &spawn,
                   config->n_workers, monitor->n_files.rlim_max);
+        monitor_init_admin(monitor);
         r = monitor_load_policy(monitor);
         if (r < 0)
                 return r;

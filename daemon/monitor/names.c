@@ -43,8 +43,10 @@
 
 struct names_query {
         struct list link;
-        struct outbox *outbox; /* borrowed; NULL: nobody waits for the answer */
+        struct outbox *outbox; /* borrowed: of the worker that waits for the answer; NULL: none does */
         uint64_t ticket;
+        void (*found)(void *data, const struct resolver_answer *answer); /* NULL: the monitor itself does not wait */
+        void *data;
         uid_t uid;
         uint64_t since_ns;
         struct resolver_query query;
@@ -85,6 +87,25 @@ static int names_give(struct outbox *outbox, uint64_t ticket, const struct ovl_a
         return r;
 }
 
+/* Answers whoever waits, if anybody does, for the last time. */
+static void names_end(struct names_query *query, const struct resolver_answer *answer) {
+        struct outbox *outbox = take_ptr(query->outbox);
+        void (*found)(void *data, const struct resolver_answer *answer) = take_ptr(query->found);
+
+        if (found)
+                found(query->data, answer);
+        else if (answer->status == 0)
+                names_give(outbox, query->ticket, answer->addresses, answer->n_addresses);
+        else
+                names_refuse(outbox, query->ticket, answer->status, answer->reason);
+}
+
+static void names_fail(struct names_query *query, int status, uint32_t reason) {
+        const struct resolver_answer answer = { .status = status, .reason = reason };
+
+        names_end(query, &answer);
+}
+
 static void names_query_free(struct names *names, struct names_query *query) {
         list_unlink(&query->link);
         names->n_pending--;
@@ -114,7 +135,9 @@ static bool names_check_answer(const struct resolver_answer *answer, const struc
                 socklen_t len;
 
                 if (address_to_kernel(address, &kernel, &len) < 0 || address->family == OVL_FAMILY_UNIX ||
-                    (query->family != 0 && address->family != query->family) || address->port != query->port)
+                    (query->family != 0 && address->family != query->family))
+                        return false;
+                if (query->service[0] == '\0' ? address->port != query->port : address->port == 0)
                         return false;
         }
         return true;
@@ -150,10 +173,7 @@ static int names_on_answer(sd_event_source *source, int fd, uint32_t events, voi
         if (answer.status == 0 &&
             rulings_learn(names->rulings, query->query.name, answer.addresses, answer.n_addresses) && query->outbox)
                 rulings_tell_facts(names->rulings, query->outbox);
-        if (answer.status == 0)
-                names_give(query->outbox, query->ticket, answer.addresses, answer.n_addresses);
-        else
-                names_refuse(query->outbox, query->ticket, answer.status, answer.reason);
+        names_end(query, &answer);
         names->n_running--;
         names_query_free(names, query);
         names_dispatch(names);
@@ -172,7 +192,7 @@ static void names_fail_running(struct names *names) {
         while (!list_is_empty(&names->running)) {
                 struct names_query *query = list_entry(names->running.next, struct names_query, link);
 
-                names_refuse(query->outbox, query->ticket, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
+                names_fail(query, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
                 names->n_running--;
                 names_query_free(names, query);
         }
@@ -238,7 +258,7 @@ static void names_dispatch(struct names *names) {
                         journal_write(names->journal, LOG_ERR,
                                       &(struct journal_fields){ .message_id = EVENT_RESOLVER_FAILED },
                                       "the resolver cannot be started: %s", strerror(-r));
-                        names_refuse(query->outbox, query->ticket, -EIO, OVL_REASON_NAME_FAILED);
+                        names_fail(query, -EIO, OVL_REASON_NAME_FAILED);
                         names_query_free(names, query);
                         continue;
                 }
@@ -261,16 +281,14 @@ static int names_on_tick(sd_event_source *source, uint64_t now, void *data) {
 
                 if (now_is_ns - query->since_ns < NAMES_LATE_S * NS_PER_S)
                         continue;
-                names_refuse(query->outbox, query->ticket, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
+                names_fail(query, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
                 names_query_free(names, query);
         }
         list_for_each(link, &names->running) {
                 struct names_query *query = list_entry(link, struct names_query, link);
 
-                if (query->outbox && now_is_ns - query->since_ns >= NAMES_LATE_S * NS_PER_S) {
-                        names_refuse(query->outbox, query->ticket, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
-                        query->outbox = NULL;
-                }
+                if (now_is_ns - query->since_ns >= NAMES_LATE_S * NS_PER_S)
+                        names_fail(query, -EAGAIN, OVL_REASON_NAME_TRY_AGAIN);
                 if (names->answer_source && now_is_ns - query->since_ns >= NAMES_STUCK_S * NS_PER_S)
                         names_kill(names, "it did not answer for two minutes");
         }
@@ -314,18 +332,17 @@ static int names_check(const struct link_message *message, struct resolver_query
         return 0;
 }
 
-static int names_enqueue(struct names *names, struct outbox *outbox, uint64_t ticket, uid_t uid,
-                         const struct resolver_query *asked) {
+/* Returns 0 and the query, or -ENOBUFS, -ENOMEM. The caller says who waits, and has it dispatched. */
+static int names_enqueue(struct names *names, uid_t uid, const struct resolver_query *asked,
+                         struct names_query **ret_query) {
         struct names_query *query;
 
         if (names->n_pending >= NAMES_PENDING_MAX ||
             names_count(&names->waiting, uid) + names_count(&names->running, uid) >= NAMES_PENDING_OF_USER_MAX)
-                return names_refuse(outbox, ticket, -ENOBUFS, OVL_REASON_QUOTA);
+                return -ENOBUFS;
         query = calloc(1, sizeof(*query));
         if (!query)
-                return names_refuse(outbox, ticket, -ENOMEM, OVL_REASON_NONE);
-        query->outbox = outbox;
-        query->ticket = ticket;
+                return -ENOMEM;
         query->uid = uid;
         query->since_ns = now_ns();
         query->query = *asked;
@@ -336,31 +353,37 @@ static int names_enqueue(struct names *names, struct outbox *outbox, uint64_t ti
         if (!names->tick)
                 sd_event_add_time_relative(names->event, &names->tick, CLOCK_MONOTONIC, NAMES_TICK_US, 0, names_on_tick,
                                            names);
-        names_dispatch(names);
+        *ret_query = query;
         return 0;
 }
 
-/* Asks the policy, and tells the journal of a refusal. */
-static bool names_may_ask(struct names *names, const struct resolver_query *query,
-                          const struct connector_client *client, char why[RULINGS_WHY_SIZE]) {
-        char name[sizeof(query->name) + 1];
-        struct ruling_question question = { .act = RULING_RESOLVE, .name = name };
-        struct journal_fields fields = connector_describe(client, -EACCES);
-        size_t len = strnlen(query->name, sizeof(query->name));
+const char *names_normalize(const char *name, char normal[OVL_RESOLVE_NAME_MAX + 1]) {
+        size_t len = strnlen(name, OVL_RESOLVE_NAME_MAX);
 
         for (size_t i = 0; i < len; i++)
-                name[i] = (char) tolower((unsigned char) query->name[i]);
-        name[len > 0 && name[len - 1] == '.' ? len - 1 : len] = '\0';
+                normal[i] = (char) tolower((unsigned char) name[i]);
+        normal[len > 0 && name[len - 1] == '.' ? len - 1 : len] = '\0';
+        return normal;
+}
+
+/* Asks the policy, and tells the journal of a refusal. purpose: what it is asked for, as the line says it. */
+static bool names_may_ask(struct names *names, const struct resolver_query *query, const char *purpose,
+                          const struct connector_client *client, char why[RULINGS_WHY_SIZE]) {
+        char name[OVL_RESOLVE_NAME_MAX + 1];
+        struct ruling_question question = { .act = RULING_RESOLVE, .name = names_normalize(query->name, name) };
+        struct journal_fields fields = connector_describe(client, -EACCES);
+
         if (rulings_allow(names->rulings, client->rulings, &question, why))
                 return true;
         fields.remote = name;
         fields.rule = strchr(why, ':') + 2;
-        journal_write(names->journal, LOG_NOTICE, &fields, "resolve %s: %s", name, why);
+        journal_write(names->journal, LOG_NOTICE, &fields, "%s %s: %s", purpose, name, why);
         return false;
 }
 
 int names_ask(struct names *names, struct outbox *outbox, const struct link_message *message,
               const struct connector_client *client, const char **ret_problem) {
+        struct names_query *enqueued;
         struct resolver_query query;
         struct ovl_address address;
         char why[RULINGS_WHY_SIZE];
@@ -373,9 +396,55 @@ int names_ask(struct names *names, struct outbox *outbox, const struct link_mess
         if (names_read_address(&query, &address, &n))
                 return n > 0 ? names_give(outbox, message->ticket, &address, n)
                              : names_refuse(outbox, message->ticket, -ENOENT, OVL_REASON_NAME_NOT_FOUND);
-        if (!names_may_ask(names, &query, client, why))
+        if (!names_may_ask(names, &query, "resolve", client, why))
                 return names_deny(outbox, message->ticket, why);
-        return names_enqueue(names, outbox, message->ticket, client->uid, &query);
+        r = names_enqueue(names, client->uid, &query, &enqueued);
+        if (r < 0)
+                return names_refuse(outbox, message->ticket, r, r == -ENOBUFS ? OVL_REASON_QUOTA : OVL_REASON_NONE);
+        enqueued->outbox = outbox;
+        enqueued->ticket = message->ticket;
+        names_dispatch(names);
+        return 0;
+}
+
+int names_look_up(struct names *names, const struct resolver_query *asked, const struct connector_client *client,
+                  struct ovl_address *ret_address, char why[RULINGS_WHY_SIZE],
+                  void (*found)(void *data, const struct resolver_answer *answer), void *data) {
+        struct names_query *enqueued;
+        struct ovl_address address;
+        bool is_address;
+        uint32_t n = 0;
+        int r;
+
+        is_address = names_read_address(asked, &address, &n);
+        if (is_address && asked->service[0] == '\0') {
+                *ret_address = address;
+                return n > 0 ? 1 : -ENOENT;
+        }
+        if (!is_address && !names_may_ask(names, asked, "connect to", client, why))
+                return -EACCES;
+        r = names_enqueue(names, client->uid, asked, &enqueued);
+        if (r < 0)
+                return r;
+        enqueued->found = found;
+        enqueued->data = data;
+        names_dispatch(names);
+        return 0;
+}
+
+void names_give_up(struct names *names, const void *data) {
+        list_for_each(link, &names->running) {
+                struct names_query *query = list_entry(link, struct names_query, link);
+
+                if (query->found && query->data == data)
+                        query->found = NULL;
+        }
+        list_for_each_safe(link, &names->waiting) {
+                struct names_query *query = list_entry(link, struct names_query, link);
+
+                if (query->found && query->data == data)
+                        names_query_free(names, query);
+        }
 }
 
 /* Takes back those of an outbox: one ticket, or all. answer: whether they are answered. */

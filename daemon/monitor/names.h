@@ -12,6 +12,7 @@
 #include "daemon/monitor/connector.h"
 #include "daemon/monitor/journal.h"
 #include "daemon/monitor/outbox.h"
+#include "daemon/resolver/query.h"
 
 #define NAMES_PENDING_MAX 1024u /* queries of all clients */
 #define NAMES_PENDING_OF_USER_MAX (NAMES_PENDING_MAX / 2)
@@ -50,6 +51,26 @@ void names_deinit(struct names *names);
  */
 int names_ask(struct names *names, struct outbox *outbox, const struct link_message *message,
               const struct connector_client *client, const char **ret_problem);
+
+/*
+ * Resolves a name for the monitor itself, on behalf of a client, if the policy lets the client have it resolved. The
+ * journal is told if not.
+ *
+ * asked: without its number.
+ * found: is called once, with data, also before this returns; unless names_give_up() comes first.
+ *
+ * Returns 0; 1 and the address, when the name is one as one writes it; -EACCES and why; -ENOENT for an address of
+ * another family; -ENOBUFS when too many names are asked for; or -ENOMEM. In these cases found() is not called.
+ */
+int names_look_up(struct names *names, const struct resolver_query *asked, const struct connector_client *client,
+                  struct ovl_address *ret_address, char why[RULINGS_WHY_SIZE],
+                  void (*found)(void *data, const struct resolver_answer *answer), void *data);
+
+/* Nobody waits for what was asked with this data. */
+void names_give_up(struct names *names, const void *data);
+
+/* A name as rules have it: lower case, without a dot at its end. Returns it. */
+const char *names_normalize(const char *name, char normal[OVL_RESOLVE_NAME_MAX + 1]);
 
 /* Ends a query: it is answered with -ECANCELED. A ticket that names nothing was answered already. */
 void names_cancel(struct names *names, struct outbox *outbox, uint64_t ticket);

@@ -11,7 +11,8 @@
 #include "daemon/link.h"
 
 #define OUTBOX_CHANNELS_MAX 256u /* messages beyond which no new channel is taken */
-#define OUTBOX_MAX 8192u         /* messages beyond which the worker is held to be stuck */
+/* Messages beyond which the worker is held to be stuck: two for each of its questions, and some besides. */
+#define OUTBOX_MAX 20000u
 
 struct outbox {
         int link_fd; /* a duplicate: the event loop watches the link's own number for what comes in */

@@ -5,9 +5,9 @@
  *
  * Whoever opens a socket for others takes the place of the kernel's own judgement: filters by user, by control group
  * and by network namespace see the daemon and not its client. So nothing is allowed that no rule allows, the addresses
- * of near services that trust their neighbours least of all, and a rule about users or groups covers only those in the
- * daemon's own network namespace: who was put elsewhere was meant to have no network, unless a rule names his unit or
- * control group.
+ * of near services that trust their neighbours least of all, and a rule that allows by user or group covers only those
+ * in the daemon's own network namespace: who was put elsewhere was meant to have no network, unless a rule names his
+ * unit or control group. A rule that denies covers them wherever they are: nobody escapes it by being locked up.
  *
  * An instance that somebody started for himself ends with one more rule, which allows its own user what he could do
  * without it.
@@ -154,7 +154,7 @@ static bool policy_covers_cgroup(const struct policy_rule *rule, const char *cgr
 }
 
 bool policy_rule_covers(const struct policy_rule *rule, const struct policy_subject *subject) {
-        if (subject->is_elsewhere && rule->n_units == 0 && rule->n_cgroups == 0)
+        if (rule->is_allowing && subject->is_elsewhere && rule->n_units == 0 && rule->n_cgroups == 0)
                 return false;
         return policy_covers_user(rule, subject->uid) && policy_covers_group(rule, subject) &&
                policy_covers_unit(rule, subject->unit) && policy_covers_cgroup(rule, subject->cgroup);

@@ -302,17 +302,50 @@ bool rulings_allow(struct rulings *rulings, const struct rulings_client *client,
         char text[RULING_TEXT_SIZE];
 
         if (!client) {
+                rulings->n_denied++;
                 snprintf(why, RULINGS_WHY_SIZE, "the policy does not allow this: it is not known who asks");
                 return false;
         }
         facts_refresh(&rulings->facts);
         question->now_s = now_ns() / NS_PER_S;
         verdict = ruling_decide(client->ruling, rulings->facts.known ? rulings->facts.known : &nothing_known, question);
-        if (verdict.is_allowed)
+        if (verdict.is_allowed) {
+                rulings->n_allowed++;
                 return true;
+        }
+        rulings->n_denied++;
         snprintf(why, RULINGS_WHY_SIZE, "the policy does not allow this: %s",
                  ruling_text(client->ruling, &verdict, text));
         return false;
+}
+
+/* The same facts, and that a name has this address. */
+static struct ruling_facts *rulings_imagine(const struct rulings *rulings, const char *name,
+                                            const struct ovl_address *address) {
+        uint64_t hashes[RULINGS_HASHES_MAX];
+        size_t n = name ? policy_name_hashes(rulings->policy, name, hashes, RULINGS_HASHES_MAX) : 0;
+
+        return facts_imagine(&rulings->facts, hashes, n, address);
+}
+
+int rulings_try(struct rulings *rulings, const struct policy_subject *subject, struct ruling_question *question,
+                const char *name, char why[RULING_TEXT_SIZE]) {
+        _cleanup_free_ struct ruling_facts *facts = NULL;
+        _cleanup_free_ struct ruling *ruling = NULL;
+        struct ruling_verdict verdict;
+        int r;
+
+        r = policy_compile(rulings->policy, subject, &ruling);
+        if (r < 0)
+                return r;
+        facts_refresh(&rulings->facts);
+        question->now_s = now_ns() / NS_PER_S;
+        facts = rulings_imagine(rulings, question->address ? name : NULL, question->address);
+        if (!facts)
+                return -ENOMEM;
+        verdict = ruling_decide(ruling, facts, question);
+        ruling_text(ruling, &verdict, why);
+        return verdict.is_allowed;
 }
 
 bool rulings_has_grant(const struct rulings_client *client) {

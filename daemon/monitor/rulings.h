@@ -28,6 +28,7 @@ struct rulings {
         struct facts facts;
         struct list clients;
         uint64_t last_number;
+        uint64_t n_allowed, n_denied; /* questions that were decided here */
 };
 
 /* What is known of clients that are alike: of one user, unit and so on, on one worker. */
@@ -80,6 +81,16 @@ int rulings_tell_facts(const struct rulings *rulings, struct outbox *outbox);
  */
 bool rulings_allow(struct rulings *rulings, const struct rulings_client *client, struct ruling_question *question,
                    char why[RULINGS_WHY_SIZE]);
+
+/*
+ * What the policy would say of somebody who need not be there.
+ *
+ * name: for which the address was found, by his word; NULL: none.
+ *
+ * Returns whether it is allowed, and what decides; or -ENOMEM.
+ */
+int rulings_try(struct rulings *rulings, const struct policy_subject *subject, struct ruling_question *question,
+                const char *name, char why[RULING_TEXT_SIZE]);
 
 /* Whether the client may do anything at all that needs the network, or sees it anyway. */
 bool rulings_has_grant(const struct rulings_client *client);

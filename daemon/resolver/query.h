@@ -17,6 +17,7 @@ struct resolver_query {
         uint8_t family;  /* enum ovl_family; 0: any */
         uint8_t type;    /* SOCK_*; 0: any */
         char name[OVL_RESOLVE_NAME_MAX + 1];
+        char service[OVL_SERVICE_NAME_MAX + 1]; /* whose port the addresses shall have instead; empty: none */
 };
 
 struct resolver_answer {

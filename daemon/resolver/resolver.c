@@ -52,19 +52,27 @@ static void resolver_explain(int error, struct resolver_answer *answer) {
                 answer->status = -EAGAIN;
                 answer->reason = OVL_REASON_NAME_TRY_AGAIN;
                 break;
+        case EAI_SERVICE:
+                answer->status = -ENOENT;
+                answer->reason = OVL_REASON_UNKNOWN_SERVICE;
+                break;
         default:
                 answer->status = -EIO;
                 answer->reason = OVL_REASON_NAME_FAILED;
         }
 }
 
-static void resolver_collect(const struct addrinfo *info, uint16_t port, struct resolver_answer *answer) {
+static void resolver_collect(const struct addrinfo *info, const struct resolver_query *query,
+                             struct resolver_answer *answer) {
         for (; info && answer->n_addresses < OVL_RESOLVE_ADDRESSES_MAX; info = info->ai_next) {
                 struct ovl_address *address = &answer->addresses[answer->n_addresses];
 
                 if (address_from_kernel(info->ai_addr, info->ai_addrlen, address) < 0)
                         continue;
-                address->port = port;
+                if (query->service[0] == '\0')
+                        address->port = query->port;
+                if (address->port == 0 && query->service[0] != '\0')
+                        continue;
                 answer->n_addresses++;
         }
         if (answer->n_addresses == 0)
@@ -77,34 +85,53 @@ static int resolver_ask_library(const struct resolver_query *query, const char *
                 .ai_socktype = query->type ? query->type : SOCK_STREAM, /* without one, each address comes thrice */
         };
 
-        return getaddrinfo(name, NULL, &hints, ret_info);
+        return getaddrinfo(name, query->service[0] != '\0' ? query->service : NULL, &hints, ret_info);
 }
 
 #ifdef OVL_TEST_HOOKS
+/* Adds what a line of the file says to what earlier ones have said: the addresses of a name stand in lines of their
+ * own.
+ */
+static int resolver_add_planted(const struct resolver_query *query, const char *what, struct addrinfo **info) {
+        int error;
+
+        while (strcmp(what, "!hang") == 0)
+                pause();
+        if (what[0] == '!')
+                return strcmp(what, "!again") == 0 ? EAI_AGAIN : EAI_FAIL;
+        while (*info)
+                info = &(*info)->ai_next;
+        error = resolver_ask_library(query, what, info);
+        if (error != 0)
+                *info = NULL;
+        return error;
+}
+
 /*
  * Test builds: a file of lines "NAME ADDRESS" or "NAME !hang", "NAME !again", "NAME !failed" in OVL_TEST_HOSTS stands
- * for the machine's name servers. Returns whether it knows the name; the error is then that of getaddrinfo(3).
+ * for the machine's name servers. Returns whether it knows the name; the error is then that of getaddrinfo(3), unless
+ * some line has an address of the family.
  */
 static bool resolver_ask_planted(const struct resolver_query *query, int *ret_error, struct addrinfo **ret_info) {
         const char *path = getenv("OVL_TEST_HOSTS");
         FILE *file = path ? fopen(path, "re") : NULL;
         char name[OVL_RESOLVE_NAME_MAX + 1], what[64];
+        struct addrinfo *info = NULL;
         bool is_known = false;
 
         if (!file)
                 return false;
-        while (!is_known && fscanf(file, "%253s %63s", name, what) == 2)
-                is_known = strcmp(name, query->name) == 0;
+        while (fscanf(file, "%253s %63s", name, what) == 2) {
+                if (strcmp(name, query->name) != 0)
+                        continue;
+                is_known = true;
+                *ret_error = resolver_add_planted(query, what, &info);
+        }
         fclose(file);
-        if (!is_known)
-                return false;
-        while (strcmp(what, "!hang") == 0)
-                pause();
-        if (what[0] == '!')
-                *ret_error = strcmp(what, "!again") == 0 ? EAI_AGAIN : EAI_FAIL;
-        else
-                *ret_error = resolver_ask_library(query, what, ret_info);
-        return true;
+        if (info)
+                *ret_error = 0;
+        *ret_info = info;
+        return is_known;
 }
 #else
 static bool resolver_ask_planted(const struct resolver_query *query, int *ret_error, struct addrinfo **ret_info) {
@@ -120,7 +147,7 @@ static void resolver_look_up(const struct resolver_query *query, struct resolver
         if (!resolver_ask_planted(query, &error, &info))
                 error = resolver_ask_library(query, query->name, &info);
         if (error == 0)
-                resolver_collect(info, query->port, answer);
+                resolver_collect(info, query, answer);
         else
                 resolver_explain(error, answer);
 }
@@ -138,6 +165,7 @@ static void *resolver_serve(void *argument) {
                 if (n != sizeof(query))
                         break;
                 query.name[sizeof(query.name) - 1] = '\0';
+                query.service[sizeof(query.service) - 1] = '\0';
                 resolver_look_up(&query, &answer);
                 if (send(fd, &answer, sizeof(answer), MSG_NOSIGNAL) < 0)
                         break;

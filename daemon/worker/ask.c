@@ -21,10 +21,12 @@
 struct ask_delayed {
         struct list link;
         struct link_message message;
+        int fd; /* that goes with it, or -1 */
 };
 
 static void ask_delayed_free(struct ask_delayed *report) {
         list_unlink(&report->link);
+        fd_close(report->fd);
         free(report);
 }
 
@@ -122,14 +124,20 @@ void ask_cancel(struct ask *ask, struct ticket *ticket) {
 }
 
 void ask_report(struct ask *ask, const struct link_message *message) {
+        ask_report_with(ask, message, -1);
+}
+
+void ask_report_with(struct ask *ask, const struct link_message *message, int take_fd) {
+        _cleanup_fd_ int fd = take_fd;
         struct ask_delayed *report;
 
-        if (list_is_empty(&ask->reports) && ask_link_send(ask, message, -1) != -EAGAIN)
+        if (list_is_empty(&ask->reports) && ask_link_send(ask, message, fd) != -EAGAIN)
                 return;
         report = malloc(sizeof(*report));
         if (!report)
                 return;
         report->message = *message;
+        report->fd = fd_take(&fd);
         list_init(&report->link);
         list_push_back(&ask->reports, &report->link);
         ask_await_room(ask);
@@ -140,7 +148,7 @@ static bool ask_flush_reports(struct ask *ask) {
         while (!list_is_empty(&ask->reports)) {
                 struct ask_delayed *report = list_entry(ask->reports.next, struct ask_delayed, link);
 
-                if (ask_link_send(ask, &report->message, -1) == -EAGAIN)
+                if (ask_link_send(ask, &report->message, report->fd) == -EAGAIN)
                         return false;
                 ask_delayed_free(report);
         }

@@ -16,8 +16,8 @@ struct ask {
         struct engine_file file; /* the link */
         struct engine *engine;   /* borrowed */
         struct slots tickets;
-        struct list unsent;    /* tickets whose message, or whose cancel, found no room in the link */
-        struct list reports;   /* what found no room in the link either, at most two for a channel and one pulse */
+        struct list unsent;  /* tickets whose message, or whose cancel, found no room in the link */
+        struct list reports; /* what found no room in the link either, at most two for a channel, a pulse and a page */
         struct list cancelled; /* tickets that were cancelled before they were sent: answered from here */
         uint64_t retry_ns;     /* when what is unsent is tried again although nothing says that there is room; 0: not */
         bool is_gone;          /* the monitor is */
@@ -39,6 +39,9 @@ void ask_cancel(struct ask *ask, struct ticket *ticket);
 
 /* Tells the monitor something that has no answer: now, or when the link has room. Reports keep their order. */
 void ask_report(struct ask *ask, const struct link_message *message);
+
+/* The same with a descriptor, which is taken. */
+void ask_report_with(struct ask *ask, const struct link_message *message, int take_fd);
 
 /* The link can be written again, or retry_ns has come: sends what waits. */
 void ask_flush(struct ask *ask);

@@ -97,7 +97,7 @@ void control_forget_peer(struct control *control, struct peer *peer) {
 /* A request that is not served takes its descriptors with it: the next one must not find them. */
 static void control_drop_fds(struct serve *serve) {
         for (unsigned i = 0; i < serve->header->n_fds; i++)
-                reaper_close(serve->control->resources->reaper, peer_claim_fd(serve->peer));
+                peer_drop_fd(serve->peer, peer_claim_fd(serve->peer));
 }
 
 static void serve_request(struct serve *serve) {

@@ -36,7 +36,7 @@ int files_init(struct files *files, struct reaper *reaper) {
 
 static void file_free(struct file *file) {
         list_unlink(&file->hungry);
-        reaper_close(file->files->reaper, file->fd);
+        reaper_close(file->files->reaper, file->fd, file->uid);
         free(file);
 }
 

@@ -38,7 +38,10 @@
 #include <stdlib.h>
 
 #include "daemon/worker/invitation.h"
+#include "daemon/worker/items.h"
+#include "daemon/worker/refusals.h"
 #include "daemon/worker/session.h"
+#include "daemon/worker/unbuffered.h"
 #include "proto/channel.h"
 
 /* The ops of one handle, and of these perhaps a part. */
@@ -288,6 +291,12 @@ void handle_drain(struct handle *handle, unsigned reason) {
         handle_cancel(handle, op_is_no_send, NULL, reason, NULL);
 }
 
+void handle_restore_socket(struct socket *socket) {
+        unbuffered_set(socket, false);
+        refusals_stop(socket);
+        items_stop(socket);
+}
+
 bool handle_is_over(const struct handle *handle) {
         if (handle->n_ops > 0 || handle->n_calls > 0)
                 return false;
@@ -295,7 +304,8 @@ bool handle_is_over(const struct handle *handle) {
 }
 
 void handle_bury(struct handle *handle) {
-        struct resources *resources = handle->session->resources;
+        struct session *session = handle->session;
+        struct resources *resources = session->resources;
         struct socket *socket;
 
         assert(handle_is_over(handle));
@@ -306,8 +316,10 @@ void handle_bury(struct handle *handle) {
         if (socket->n_handles > 0)
                 return;
         list_unlink(&socket->retry);
-        if (socket->is_foreign && socket->file.fd >= 0)
-                reaper_close(resources->reaper, socket_release(socket));
+        if (socket->is_foreign && socket->file.fd >= 0) {
+                handle_restore_socket(socket);
+                reaper_close(resources->reaper, socket_release(socket), session->identity.uid);
+        }
         socket_deinit(socket);
         resources->stats.n_sockets--;
         resources_give_socket(resources, socket);

@@ -88,6 +88,9 @@ void handle_cancel(struct handle *handle, bool (*matches)(const struct op *op, c
 /* What was posted through the handle before this FLUSH ends, or begins to. Ops that have ended are appended. */
 void handle_flush(struct handle *handle, const struct op *flush, struct list *ended);
 
+/* Takes back what was set for operations here: for whoever has the kernel's socket from here on. */
+void handle_restore_socket(struct socket *socket);
+
 /* Whether a handle that was closed has nothing left to wait for. */
 bool handle_is_over(const struct handle *handle);
 

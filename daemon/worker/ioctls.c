@@ -88,6 +88,7 @@ static void ioctls_ask(struct socket *socket, struct op *op, struct list *ended)
 
         op->ticket.owner = TICKET_LOOK;
         op->ticket.message = op_question(op);
+        op->ticket.message->asker = op_asker(op);
         op->ticket.fd = -1;
         list_push_back(&socket->ioctls, &op->link);
         socket->n_ops++;

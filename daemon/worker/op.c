@@ -146,4 +146,12 @@ const struct op_form op_forms[OP_FORMS] = {
                 .has_payload = true,
                 .flags = OVL_ENTRY_INLINE, /* the rest of its entry is checked in resolve.c */
         },
+        [OVL_OP_CONNECT_NAME] = {
+                .is_known = true,
+                .direction = DIRECTION_OUT,
+                .steps = STEP_CONNECT,
+                .types = OP_FOR_STREAM | OP_FOR_DATAGRAM,
+                .has_payload = true,
+                .flags = OVL_ENTRY_INLINE, /* the rest of its entry is checked in post-name.c */
+        },
 };

@@ -78,7 +78,7 @@ struct op_form {
         uint32_t stream_messages; /* further ones, on a stream */
 };
 
-#define OP_FORMS (OVL_OP_RESOLVE + 1)
+#define OP_FORMS (OVL_OP_CONNECT_NAME + 1)
 
 extern const struct op_form op_forms[OP_FORMS];
 
@@ -128,6 +128,7 @@ struct op {
         struct peer *peer;       /* borrowed: where the record goes; NULL: nobody is left to read it */
         uint64_t serial;         /* grows with every op of the worker */
         uint64_t turn;           /* the turn in which its entry was taken */
+        uint64_t taken_ns;       /* about when; nothing is decided by it */
         uint64_t regions;        /* bit n: region n + 1 of the session is pinned */
         struct request request;
 
@@ -137,6 +138,7 @@ struct op {
         uint8_t code; /* enum ovl_op */
         uint8_t indication;
         uint8_t steps;            /* enum op_step, as bits: what is left to do; the lowest is the present one */
+        bool has_thread;          /* it was posted by a thread, not through a port's connection */
         bool has_credit;          /* counts against the session's credits */
         bool holds_socket_charge; /* an accept: paid for the socket that it will make */
         uint32_t message_flags;   /* enum ovl_message_flags or ovl_transmit_flags */
@@ -236,6 +238,17 @@ static inline bool op_must_not_wait(const struct op *op) {
 /* What the monitor is asked, in the scratch. */
 static inline struct link_message *op_question(const struct op *op) {
         return (struct link_message *) ((uint8_t *) op->scratch + OP_PARTS_SIZE);
+}
+
+/* Who asks, where the monitor is asked for the op. */
+static inline struct link_asker op_asker(const struct op *op) {
+        return (struct link_asker){
+                .thread = op->thread,
+                .socket = op->key,
+                .op = op->tag,
+                .has_thread = op->has_thread,
+                .has_op = true,
+        };
 }
 
 static inline void op_end(struct op *op, int status, unsigned reason, uint64_t bytes) {

@@ -37,18 +37,15 @@
 /* A frame that is to be sent. */
 struct reply {
         struct list link;
-        struct reaper *reaper; /* borrowed */
         uint8_t *frame;
         size_t len;
         size_t n_sent;
         int fd; /* rides with the first byte, and is closed when the frame has left; -1: none */
 };
 
-static struct reply *reply_free(struct reply *reply) {
-        if (!reply)
-                return NULL;
+static struct reply *reply_free(struct peer *peer, struct reply *reply) {
         list_unlink(&reply->link);
-        reaper_close(reply->reaper, reply->fd);
+        peer_drop_fd(peer, reply->fd);
         free(reply->frame);
         free(reply);
         return NULL;
@@ -93,9 +90,9 @@ struct peer *peer_free(struct peer *peer) {
         if (!peer)
                 return NULL;
         while ((link = list_first(&peer->replies)))
-                reply_free(list_entry(link, struct reply, link));
+                reply_free(peer, list_entry(link, struct reply, link));
         for (size_t i = 0; i < peer->n_fds; i++)
-                reaper_close(peer->reaper, peer->fds[i]);
+                peer_drop_fd(peer, peer->fds[i]);
         list_unlink(&peer->link);
         list_unlink(&peer->marked);
         list_unlink(&peer->publish);
@@ -146,9 +143,12 @@ static void peer_keep_fds(struct peer *peer, const int *fds, size_t n) {
                         peer->fds[peer->n_fds++] = fds[i];
                         continue;
                 }
-                reaper_close(peer->reaper, fds[i]);
+                peer_drop_fd(peer, fds[i]);
                 peer_die(peer, "more descriptors than its frames announce");
         }
+        if (n > 0 && reaper_is_behind(peer->reaper, peer->identity.uid))
+                peer_die(peer, "more descriptors came while closing those of this user hangs: stop the file system "
+                               "that does not answer");
 }
 
 static bool peer_has_frame(const struct peer *peer) {
@@ -208,6 +208,10 @@ void peer_consume_frame(struct peer *peer, const struct ovl_frame_header *header
         peer->n_payload_done = 0;
 }
 
+void peer_drop_fd(struct peer *peer, int fd) {
+        reaper_close(peer->reaper, fd, peer->identity.uid);
+}
+
 int peer_claim_fd(struct peer *peer) {
         int fd;
 
@@ -236,11 +240,10 @@ int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd
         struct reply *reply = calloc(1, sizeof(*reply));
 
         if (!reply) {
-                reaper_close(peer->reaper, take_fd);
+                peer_drop_fd(peer, take_fd);
                 free(take_frame);
                 return -ENOMEM;
         }
-        reply->reaper = peer->reaper;
         reply->frame = take_frame;
         reply->len = len;
         reply->fd = take_fd;
@@ -521,7 +524,7 @@ void peer_publish_replies(struct peer *peer) {
 
                 if (!peer_send(peer, reply->frame, reply->len, reply->fd, &reply->n_sent))
                         return;
-                reply_free(reply);
+                reply_free(peer, reply);
                 peer->n_replies--;
         }
 }

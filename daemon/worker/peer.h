@@ -120,8 +120,11 @@ void peer_consume_frame(struct peer *peer, const struct ovl_frame_header *header
 /* Asks to be told when more can be read, unless the client has ended or the inbox must be served first. */
 void peer_await_input(struct peer *peer);
 
-/* The oldest descriptor that no frame has claimed, or -1. The caller's to close, through the reaper. */
+/* The oldest descriptor that no frame has claimed, or -1. The caller's to close: peer_drop_fd(). */
 int peer_claim_fd(struct peer *peer);
+
+/* Closes a descriptor that this client passed, or was to get. fd: taken; -1 is fine. */
+void peer_drop_fd(struct peer *peer, int fd);
 
 /* Queues a whole frame. frame, fd: taken, also on failure. fd: rides with it; -1: none. */
 int peer_push_frame(struct peer *peer, void *take_frame, size_t len, int take_fd);

@@ -164,6 +164,7 @@ int post_check_address(const struct op *op, const struct ovl_entry *entry, struc
 /* A connect asks the monitor; a send goes to the kernel, so what the policy has to say of it is said here. */
 static int post_take_address(struct session *session, struct op *op, const struct ovl_entry *entry,
                              unsigned *ret_reason) {
+        const struct link_asker asker = op_asker(op);
         struct link_message *message = op_question(op);
         struct sockaddr_storage kernel;
         socklen_t len;
@@ -178,7 +179,7 @@ static int post_take_address(struct session *session, struct op *op, const struc
                 message->body.name.address = entry->address;
                 return 0;
         }
-        if (!rules_allow_send(session->rules, &session->resources->ask, session->number, &entry->address,
+        if (!rules_allow_send(session->rules, &session->resources->ask, session->number, &asker, &entry->address,
                               session->denied))
                 return refuse(-EACCES, OVL_REASON_DENIED, ret_reason);
         memcpy(datagram_name(op), &kernel, sizeof(kernel));
@@ -371,8 +372,12 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
         op->socket = op->handle->socket;
         if (session->n_started >= session->n_credits)
                 return refuse(-ENOBUFS, OVL_REASON_CREDITS, ret_reason);
-        r = op->code == OVL_OP_IOCTL ? post_take_ioctl(session, op, entry, ret_reason)
-                                     : post_take_fields(session, op, entry, ret_reason);
+        if (op->code == OVL_OP_IOCTL)
+                r = post_take_ioctl(session, op, entry, ret_reason);
+        else if (op->code == OVL_OP_CONNECT_NAME)
+                r = post_take_name(session, op, entry, ret_reason);
+        else
+                r = post_take_fields(session, op, entry, ret_reason);
         if (r < 0)
                 return r;
         if (op->indication == OVL_INDICATE_ROUTINE && op->handle->port)
@@ -430,6 +435,7 @@ static struct op *post_begin(struct session *session, struct peer *peer, const s
                 return NULL;
         op->peer = peer;
         op->thread = peer->thread ? peer->thread->number : 0;
+        op->has_thread = peer->thread;
         op->tag = entry->tag;
         op->key = entry->socket;
         op->code = entry->op;

@@ -74,6 +74,9 @@ int post_take_transmit(struct session *session, struct op *op, const struct ovl_
 int post_check_address(const struct op *op, const struct ovl_entry *entry, struct sockaddr_storage *ret_kernel,
                        socklen_t *ret_len, unsigned *ret_reason);
 
+/* Checks the entry of a connect to a name, and takes the name. Returns likewise. */
+int post_take_name(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason);
+
 /* Checks the entry of an ioctl and takes what it names. Returns 0, or -errno and the reason. */
 int post_take_ioctl(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason);
 

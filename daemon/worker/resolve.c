@@ -24,7 +24,9 @@
 #include "proto/shm.h"
 #include "proto/text.h"
 
-#define RESOLVE_NAME_WORDS ((OVL_RESOLVE_NAME_MAX + 7 + 7) / 8 + 1)
+#define RESOLVE_WORDS ((RESOLVE_TEXT_MAX + 7 + 7) / 8 + 1)
+
+_Static_assert(OVL_RESOLVE_NAME_MAX <= RESOLVE_TEXT_MAX, "a name can be copied");
 
 static int refuse(int status, unsigned reason, unsigned *ret_reason) {
         *ret_reason = reason;
@@ -32,14 +34,20 @@ static int refuse(int status, unsigned reason, unsigned *ret_reason) {
 }
 
 /* Regions begin and end at pages: the words around a name lie within its region. */
-static bool resolve_copy_name(const struct iovec *from, char ret_name[OVL_RESOLVE_NAME_MAX]) {
-        uint64_t words[RESOLVE_NAME_WORDS];
+void resolve_copy(const struct iovec *from, uint8_t *to) {
+        uint64_t words[RESOLVE_WORDS];
         size_t before = (uintptr_t) from->iov_base % sizeof(words[0]);
 
+        if (from->iov_len == 0)
+                return;
+        shm_copy(words, (const uint8_t *) from->iov_base - before, (before + from->iov_len + 7) / 8 * 8);
+        memcpy(to, (const uint8_t *) words + before, from->iov_len);
+}
+
+static bool resolve_copy_name(const struct iovec *from, char ret_name[OVL_RESOLVE_NAME_MAX]) {
         if (from->iov_len == 0 || from->iov_len > OVL_RESOLVE_NAME_MAX)
                 return false;
-        shm_copy(words, (const uint8_t *) from->iov_base - before, (before + from->iov_len + 7) / 8 * 8);
-        memcpy(ret_name, (const uint8_t *) words + before, from->iov_len);
+        resolve_copy(from, (uint8_t *) ret_name);
         return text_is_host_name(ret_name, from->iov_len);
 }
 
@@ -131,6 +139,7 @@ void resolve_start(struct op *op, struct list *ended) {
         op->state = OP_ACTIVE;
         op->ticket.owner = TICKET_RESOLVE;
         op->ticket.message = op_question(op);
+        op->ticket.message->asker = op_asker(op);
         op->ticket.fd = -1;
         list_push_back(&op->session->resolving, &op->link);
         r = ask_send(&op->session->resources->ask, &op->ticket);

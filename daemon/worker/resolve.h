@@ -6,6 +6,11 @@
 
 #include "daemon/worker/session.h"
 
+#define RESOLVE_TEXT_MAX 320u /* bytes that resolve_copy() copies at most */
+
+/* Copies bytes of client memory, which may begin anywhere, once. */
+void resolve_copy(const struct iovec *from, uint8_t *to);
+
 /*
  * Takes the name and the place for the addresses from an entry.
  *

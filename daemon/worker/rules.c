@@ -152,9 +152,9 @@ static void rules_describe(const struct rules_entry *entry, const struct ruling_
                 snprintf(text, RULING_TEXT_SIZE, "no rule allows it");
 }
 
-static void rules_tell(struct rules_entry *entry, struct ask *ask, uint64_t session, const struct ovl_address *address,
-                       const struct ruling_verdict *verdict) {
-        struct link_message report = { .kind = LINK_DENIED };
+static void rules_tell(struct rules_entry *entry, struct ask *ask, uint64_t session, const struct link_asker *asker,
+                       const struct ovl_address *address, const struct ruling_verdict *verdict) {
+        struct link_message report = { .kind = LINK_DENIED, .asker = *asker };
         uint64_t now = now_ns();
 
         if (!entry || (entry->told_ns > 0 && now - entry->told_ns < RULES_TELL_NS)) {
@@ -171,8 +171,8 @@ static void rules_tell(struct rules_entry *entry, struct ask *ask, uint64_t sess
         ask_report(ask, &report);
 }
 
-bool rules_allow_send(struct rules_entry *entry, struct ask *ask, uint64_t session, const struct ovl_address *address,
-                      char why[LINK_TEXT_SIZE]) {
+bool rules_allow_send(struct rules_entry *entry, struct ask *ask, uint64_t session, const struct link_asker *asker,
+                      const struct ovl_address *address, char why[LINK_TEXT_SIZE]) {
         char text[RULING_TEXT_SIZE];
         struct ruling_question question = { .act = RULING_SENDTO, .protocol = RULING_UDP, .address = address };
         struct ruling_verdict verdict;
@@ -187,7 +187,7 @@ bool rules_allow_send(struct rules_entry *entry, struct ask *ask, uint64_t sessi
                 return true;
         rules_describe(entry, &verdict, text);
         snprintf(why, LINK_TEXT_SIZE, "the policy does not allow this: %s", text);
-        rules_tell(entry, ask, session, address, &verdict);
+        rules_tell(entry, ask, session, asker, address, &verdict);
         return false;
 }
 

@@ -53,8 +53,8 @@ struct rules_entry *rules_unref(struct rules_entry *entry);
  * Whether a session may send to an address; if not, why. The monitor is told of a refusal, now and then. Allocates
  * nothing.
  */
-bool rules_allow_send(struct rules_entry *entry, struct ask *ask, uint64_t session, const struct ovl_address *address,
-                      char why[LINK_TEXT_SIZE]);
+bool rules_allow_send(struct rules_entry *entry, struct ask *ask, uint64_t session, const struct link_asker *asker,
+                      const struct ovl_address *address, char why[LINK_TEXT_SIZE]);
 
 /* Whether a session may export sockets; if not, why. */
 bool rules_allow_export(const struct rules_entry *entry, char why[RULING_TEXT_SIZE]);

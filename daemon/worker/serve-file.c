@@ -44,7 +44,7 @@ void serve_file_add(struct serve *serve) {
                         transmit_serve(&session->resources->files);
                 }
         }
-        reaper_close(serve->control->resources->reaper, fd);
+        peer_drop_fd(serve->peer, fd);
 }
 
 void serve_file_remove(struct serve *serve) {

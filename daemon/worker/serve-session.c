@@ -171,7 +171,7 @@ void serve_region_add(struct serve *serve) {
                         serve_send(serve, &reply);
                 }
         }
-        reaper_close(serve->control->resources->reaper, fd);
+        peer_drop_fd(serve->peer, fd);
 }
 
 void serve_region_remove(struct serve *serve) {
@@ -241,7 +241,7 @@ void serve_lane_add(struct serve *serve) {
                         serve_lane_reply(serve, records_fd);
                 }
         }
-        reaper_close(serve->control->resources->reaper, fd);
+        peer_drop_fd(serve->peer, fd);
 }
 
 /* --- Status ----------------------------------------------------------------------------------------------------- */

@@ -11,9 +11,7 @@
 
 #include "base/cleanup.h"
 #include "daemon/worker/invitation.h"
-#include "daemon/worker/items.h"
 #include "daemon/worker/serve.h"
-#include "daemon/worker/unbuffered.h"
 
 /* --- Between sessions ------------------------------------------------------------------------------------------- */
 
@@ -211,7 +209,6 @@ static int adoption_check(struct adoption *adoption, int fd, const struct peer *
 }
 
 void serve_socket_adopt(struct serve *serve) {
-        struct reaper *reaper = serve->control->resources->reaper;
         cleanup(charge_release) struct charge charge = { 0 };
         int fd = peer_claim_fd(serve->peer);
         struct adoption adoption = { 0 };
@@ -239,7 +236,7 @@ void serve_socket_adopt(struct serve *serve) {
                         serve_taken(serve, handle);
                 }
         }
-        reaper_close(reaper, fd);
+        peer_drop_fd(serve->peer, fd);
 }
 
 /* --- Out: exporting --------------------------------------------------------------------------------------------- */
@@ -283,9 +280,7 @@ bool call_settle_export(struct control *control, struct call *call) {
                 return false;
         if (!call->peer)
                 return true;
-        unbuffered_set(socket, false);
-        refusals_stop(socket);
-        items_stop(socket);
+        handle_restore_socket(socket);
         fd = socket_release(socket);
         flags = fcntl(fd, F_GETFL);
         if (flags >= 0)

@@ -29,7 +29,7 @@ void control_send(struct control *control, struct peer *peer, Overlapd__FromDaem
 
         len = message_pack_frame(&message->base, take_fd >= 0, &frame);
         if (len < 0)
-                reaper_close(control->resources->reaper, take_fd);
+                peer_drop_fd(peer, take_fd);
         if (len < 0 || peer_push_frame(peer, frame, (size_t) len, take_fd) < 0) {
                 peer_die(peer, "out of memory for a reply");
                 return;
@@ -40,17 +40,14 @@ void control_send(struct control *control, struct peer *peer, Overlapd__FromDaem
 void control_send_reply_fd(struct control *control, struct peer *peer, Overlapd__Reply *reply, int take_fd) {
         Overlapd__FromDaemon message = OVERLAPD__FROM_DAEMON__INIT;
 
-        if (!peer) {
-                reaper_close(control->resources->reaper, take_fd);
-                return;
-        }
         message.what_case = OVERLAPD__FROM_DAEMON__WHAT_REPLY;
         message.reply = reply;
         control_send(control, peer, &message, take_fd);
 }
 
 void control_send_reply(struct control *control, struct peer *peer, Overlapd__Reply *reply) {
-        control_send_reply_fd(control, peer, reply, -1);
+        if (peer)
+                control_send_reply_fd(control, peer, reply, -1);
 }
 
 /* The reply that says nothing but how it went. */
@@ -138,6 +135,9 @@ struct call *call_new(struct serve *serve, enum call_kind kind, struct handle *h
 /* Asks the monitor. call: taken. */
 void call_ask(struct serve *serve, struct call *call, enum link_kind kind, int fd) {
         call->message.kind = kind;
+        call->message.asker.socket = call->handle ? call->handle->number : 0;
+        call->message.asker.has_thread = serve->peer->thread != NULL;
+        call->message.asker.thread = serve->peer->thread ? serve->peer->thread->number : 0;
         call->ticket.owner = TICKET_CALL;
         call->ticket.message = &call->message;
         /* The socket may be closed before the question has left. */

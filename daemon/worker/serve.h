@@ -72,7 +72,7 @@ void control_send(struct control *control, struct peer *peer, Overlapd__FromDaem
 /* peer: NULL if nobody is left to read the reply. */
 void control_send_reply(struct control *control, struct peer *peer, Overlapd__Reply *reply);
 
-/* The same with a descriptor, which the client gets with the reply. fd: taken. */
+/* The same with a descriptor, which the client gets with the reply. peer: not NULL. fd: taken. */
 void control_send_reply_fd(struct control *control, struct peer *peer, Overlapd__Reply *reply, int take_fd);
 
 /* The reply that says nothing but how it went. */

@@ -29,6 +29,7 @@
 
 #include "base/cleanup.h"
 #include "base/killpoint.h"
+#include "base/time.h"
 #include "daemon/worker/invitation.h"
 #include "daemon/worker/ioctls.h"
 #include "daemon/worker/lane.h"
@@ -405,7 +406,9 @@ static struct op *session_take_any_op(struct session *session) {
         } else {
                 return NULL;
         }
-        *op = (struct op){ .session = session, .scratch = op->scratch, .state = OP_QUEUED, .fd = -1 };
+        *op = (struct op){
+                .session = session, .scratch = op->scratch, .state = OP_QUEUED, .fd = -1, .taken_ns = now_about_ns()
+        };
         list_init(&op->link);
         list_init(&op->stray);
         session->n_ops++;

@@ -96,6 +96,7 @@ int socket_check(const struct socket *socket, const struct op *op, unsigned *ret
         case OVL_OP_IOCTL:
                 return 0;
         case OVL_OP_CONNECT:
+        case OVL_OP_CONNECT_NAME:
                 return socket_check_connect(socket, op, ret_reason);
         case OVL_OP_ACCEPT:
                 if (socket->state != SOCKET_LISTENING)

@@ -246,6 +246,7 @@ static void socket_start_question(struct socket *socket, struct op *op, struct l
 
         op->ticket.owner = TICKET_OP;
         op->ticket.message = op_question(op);
+        op->ticket.message->asker = op_asker(op);
         op->ticket.fd = op_step(op) == STEP_CONNECT ? socket->file.fd : -1;
         r = ask_send(socket->ask, &op->ticket);
         if (r < 0) {

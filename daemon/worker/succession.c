@@ -162,7 +162,7 @@ void succession_end(struct op *op, struct list *ended) {
                 charge = (struct charge){ .quota = &op->session->n_sockets, .amount = 1 };
         op->holds_socket_charge = false;
         /* It may linger as its listener does. */
-        reaper_close(op->session->resources->reaper, op->fd);
+        reaper_close(op->session->resources->reaper, op->fd, op->session->identity.uid);
         op->fd = -1;
         if (op->prepared)
                 op->prepared->socket->accept = NULL;

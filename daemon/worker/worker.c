@@ -23,6 +23,7 @@
 #include "daemon/worker/post.h"
 #include "daemon/worker/resolve.h"
 #include "daemon/worker/session.h"
+#include "daemon/worker/snapshot.h"
 
 #define WORKER_HELLO_NS (5 * NS_PER_S)
 #define WORKER_HELLO_FRESH_NS (30 * NS_PER_S) /* while many connect at once because the daemon has just started */
@@ -111,7 +112,7 @@ static void worker_drop_session(struct session *session) {
                         continue;
                 list_unlink(&socket->retry);
                 if (socket->is_foreign)
-                        reaper_close(session->resources->reaper, socket->file.fd);
+                        reaper_close(session->resources->reaper, socket->file.fd, session->identity.uid);
                 else
                         fd_close(socket->file.fd);
         }
@@ -120,6 +121,16 @@ static void worker_drop_session(struct session *session) {
         for (uint32_t i = 0; i < SESSION_FILES_MAX; i++)
                 file_give_up(session->files[i]);
         session_free(session);
+}
+
+/* What others go on with. */
+static void worker_restore_sockets(const struct list *handles) {
+        list_for_each(link, handles) {
+                struct socket *socket = list_entry(link, struct handle, link)->socket;
+
+                if (socket->is_foreign && socket->file.fd >= 0)
+                        handle_restore_socket(socket);
+        }
 }
 
 struct worker *worker_free(struct worker *worker) {
@@ -131,6 +142,10 @@ struct worker *worker_free(struct worker *worker) {
         resources = &worker->resources;
         while ((link = list_first(&worker->peers)))
                 peer_free(list_entry(link, struct peer, link));
+        list_for_each(session, &resources->sessions) {
+                worker_restore_sockets(&list_entry(session, struct session, link)->handles);
+                worker_restore_sockets(&list_entry(session, struct session, link)->closing);
+        }
         control_deinit(&worker->control);
         /* The ring goes first: what it has in flight must not find other memory at its place. */
         resources->engine = engine_free(resources->engine);
@@ -419,6 +434,14 @@ static void worker_answer_pulse(struct worker *worker) {
         ask_report(&worker->resources.ask, &pulse);
 }
 
+static void worker_show(struct worker *worker, const struct link_message *question) {
+        struct link_message answer = { .kind = LINK_SNAPSHOT, .ticket = question->ticket };
+        int fd = -1;
+
+        answer.status = snapshot_make(&worker->resources, &question->body.snapshot, &fd);
+        ask_report_with(&worker->resources.ask, &answer, fd);
+}
+
 /* Takes what the monitor sent. */
 static void worker_serve_link(struct worker *worker) {
         struct ask *ask = &worker->resources.ask;
@@ -448,6 +471,10 @@ static void worker_serve_link(struct worker *worker) {
                 case LINK_PULSE:
                         fd_close(fd);
                         worker_answer_pulse(worker);
+                        break;
+                case LINK_SNAPSHOT:
+                        fd_close(fd);
+                        worker_show(worker, &message);
                         break;
                 case LINK_STOP:
                         worker->is_stopping = true;

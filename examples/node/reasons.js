@@ -69,6 +69,7 @@ module.exports = Object.assign(reasons, {
   60: ['PREPARED', 'the socket is prepared for an accept: until that has ended it does nothing else'],
   61: ['NOT_NEW', "an accept takes a stream of its listener's family that is neither bound nor connected"],
   62: ['REPLACED', 'another kernel socket took the place of the one on which the operation was pending'],
+  63: ['UNKNOWN_SERVICE', 'the machine knows no service of this name: give the number of its port'],
   65: ['UNKNOWN_FILE', 'no file of this session has this number: it was removed, or never added'],
   66: ['BAD_FILE', 'the descriptor is no file that can be sent: open a regular file for reading only'],
   67: ['FILE_TOO_SHORT', 'the file ends before the bytes that were to be sent: the rest was not sent'],

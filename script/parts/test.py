@@ -20,9 +20,9 @@ import time
 import rules
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-SUITES = ["unit", "wire", "check", "client", "monitor", "system", "rules", "ledger", "sim", "python", "nc",
+SUITES = ["unit", "wire", "check", "client", "monitor", "system", "rules", "ledger", "sim", "python", "nc", "ctl",
           "examples", "conformance", "fuzz"]
-SANITIZED = ["unit", "wire", "client", "monitor", "system", "rules", "sim", "nc"]
+SANITIZED = ["unit", "wire", "client", "monitor", "system", "rules", "sim", "nc", "ctl"]
 
 # build: the suites that run on it without and with --full
 BUILDS = {

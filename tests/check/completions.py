@@ -33,6 +33,15 @@ VALUES = {
                  ("overlapd --private -- overlapd-is-no-com", {"overlapd-is-no-command"})],
     "overlap-nc": [("overlap-nc --socket {dir}/set", {"settings.conf"}), ("overlap-nc -U {dir}/set", {"settings.conf"}),
                    ("overlap-nc -lU {dir}/set", {"settings.conf"})],
+    "overlapctl": [("overlapctl ", {"config", "doctor", "list", "log", "metrics", "ping", "policy", "status"}),
+                   ("overlapctl list ", {"sessions", "sockets", "ops", "ports", "threads"}),
+                   ("overlapctl --json list --", {"--session", "--user", "--unit", "--limit"}),
+                   ("overlapctl policy test --", {"--unit", "--user", "--group", "--cgroup", "--private-network"}),
+                   ("overlapctl ping --", {"--count", "--interval"}),
+                   ("overlapctl log --", {"--follow", "--lines", "--since", "--until", "--unit", "--user", "--session",
+                                          "--refused", "--directory", "--file", "--own", "--any"}),
+                   ("overlapctl config ", {"cat"}), ("overlapctl status --admin {dir}/set", {"settings.conf"}),
+                   ("overlapctl list sockets --user ", {"root", "nobody"})],
 }
 
 

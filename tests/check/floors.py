@@ -5,7 +5,7 @@
 usage: floors.py ROOT
 
     base < proto < {daemon, client}
-    daemon/monitor and daemon/worker meet only in daemon/link.h and daemon/ruling.h, daemon/monitor and daemon/resolver in its query.h
+    daemon/monitor and daemon/worker meet only in daemon/link.h, daemon/ruling.h and daemon/snapshot.h, daemon/monitor and daemon/resolver in its query.h
     in the worker: {op, quota} < engine < {thread, port, socket} < session < control < worker
 
 A module of the worker that is not in this list may stand anywhere, but nothing may go up through it.
@@ -26,11 +26,15 @@ MAY_INCLUDE = {
     "client": ["base", "proto", "client"],
     # The tools are programs of users, which happen to live here.
     "client/nc": ["base", "client/c/overlap.h", "client/nc"],
-    "daemon/monitor": ["base", "proto", "daemon/link.h", "daemon/ruling.h", "daemon/monitor",
+    # This one also speaks with the monitor, over a socket of its own.
+    "client/ctl": ["base", "proto", "client/c/overlap.h", "client/ctl"],
+    "daemon/monitor": ["base", "proto", "daemon/link.h", "daemon/ruling.h", "daemon/snapshot.h",
+                       "daemon/monitor",
                        "daemon/resolver/query.h"],
     "daemon/resolver": ["base", "proto", "daemon/resolver"],
-    "daemon/worker": ["base", "proto", "daemon/link.h", "daemon/ruling.h", "daemon/worker"],
-    "daemon/link": ["base", "proto", "daemon/link.h"],
+    "daemon/worker": ["base", "proto", "daemon/link.h", "daemon/ruling.h", "daemon/snapshot.h", "daemon/worker"],
+    "daemon/link": ["base", "proto", "daemon/link.h", "daemon/snapshot.h"],
+    "daemon/snapshot": ["base", "proto"],
     "daemon/ruling": ["base", "proto", "daemon/ruling.h"],
     # main.c is glue: it joins the two.
     "daemon/main": ["base", "proto", "daemon/monitor", "daemon/resolver/resolver.h", "daemon/worker/worker.h"],
@@ -38,7 +42,7 @@ MAY_INCLUDE = {
     "examples": ["client/c/overlap.h", "overlap.h"],
 }
 
-GENERATED = {"proto/overlapd.pb-c.h"}
+GENERATED = {"proto/overlapd.pb-c.h", "proto/admin.pb-c.h"}
 
 WORKER_RANKS = [["op", "quota"], ["engine"], ["thread", "port", "socket"], ["session"], ["control"], ["worker"]]
 RANK = {module: rank for rank, modules in enumerate(WORKER_RANKS) for module in modules}

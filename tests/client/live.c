@@ -386,6 +386,7 @@ static void live_worker_killed(void **state) {
         assert_int_equal(ovl_region_close(c.thread, c.region), -ECONNABORTED);
         ovl_thread_close(c.thread);
         ovl_session_free(c.session);
+        daemon_wait_log(&c.daemon, "died: signal 9");
         daemon_stop(&c.daemon);
 }
 

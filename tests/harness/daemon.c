@@ -156,6 +156,16 @@ static void daemon_reap_others(const pid_t *before, size_t n_before) {
                         daemon_reap(&pids[i], 1);
 }
 
+/* The monitor says how a worker has ended where it was not in order; where it says everything, of each. */
+static void daemon_check_end(const struct daemon *daemon, pid_t worker) {
+        char ended[64], in_order[96];
+
+        snprintf(ended, sizeof(ended), "worker %d ended: ", worker);
+        snprintf(in_order, sizeof(in_order), "%sexit status 0", ended);
+        if (daemon_log_has(daemon, ended) && !daemon_log_has(daemon, in_order))
+                fail_msg("worker %d did not end in order", worker);
+}
+
 void daemon_stop(struct daemon *daemon) {
         pid_t workers[DAEMON_WORKERS_MAX];
         struct stat file;
@@ -175,6 +185,8 @@ void daemon_stop(struct daemon *daemon) {
                 if (process_wait_end(workers[i], 0) < 0)
                         fail_msg("worker %d outlived its monitor, which exited in order", workers[i]);
         daemon_reap(workers, n_workers);
+        for (size_t i = 0; i < n_workers; i++)
+                daemon_check_end(daemon, workers[i]);
         if (lstat(daemon->path, &file) == 0)
                 fail_msg("overlapd left its socket %s behind", daemon->path);
 }

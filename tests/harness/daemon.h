@@ -27,7 +27,10 @@ struct daemon {
  */
 void daemon_start(struct daemon *ret_daemon, const char *const *arguments);
 
-/* Stops it with SIGTERM and checks that it exits with 0, that no process of it remains, and that its socket is gone. */
+/*
+ * Stops it with SIGTERM and checks that it exits with 0, that its workers have ended in order, that no process of it
+ * remains, and that its socket is gone.
+ */
 void daemon_stop(struct daemon *daemon);
 
 /* Kills the monitor with SIGKILL and waits until its workers have ended too. */

@@ -59,7 +59,7 @@ static void connector_set_up(struct connector_fixture *fixture, unsigned n_max) 
         journal_init(&fixture->journal, JOURNAL_TO_STDERR, LOG_EMERG);
         connector_set_up_rulings(fixture);
         connector_init(&fixture->connector, fixture->event, &fixture->outbox, &fixture->journal, &fixture->rulings,
-                       n_max);
+                       NULL, n_max);
 }
 
 static void connector_tear_down(struct connector_fixture *fixture) {

@@ -116,10 +116,11 @@ struct policy_case {
         uint16_t port;
         const char *rule; /* that decides; NULL: none */
         bool is_allowed;
+        const char *name; /* of a connect: that was asked for; NULL: none was */
 };
 
 static struct ruling_question policy_question(const struct policy_case *test, struct ovl_address *address) {
-        struct ruling_question question = { .now_s = POLICY_NOW_S, .name = test->address, .address = address };
+        struct ruling_question question = { .now_s = POLICY_NOW_S, .name = test->name, .address = address };
         static const char *const acts[] = { "connect", "listen", "sendto", "resolve", "export" };
 
         for (int i = 0; i < RULING_N_ACTS; i++)
@@ -128,6 +129,8 @@ static struct ruling_question policy_question(const struct policy_case *test, st
         question.protocol = strcmp(test->protocol, "udp") == 0    ? RULING_UDP
                             : strcmp(test->protocol, "unix") == 0 ? RULING_UNIX
                                                                   : RULING_TCP;
+        if (question.act == RULING_RESOLVE)
+                question.name = test->address;
         if (question.act < RULING_RESOLVE)
                 *address = policy_address(test->address, test->port);
         return question;
@@ -393,6 +396,40 @@ static void policy_names_cover_what_was_found(void **state) {
                 { "connect", "tcp", "127.0.0.1", 5432 },
                 { "connect", "tcp", "192.0.2.1", 5432 },
                 { "sendto", "udp", "198.51.100.9", 1 },
+                /* Connects to names, which were found just now, and are in no memory. */
+                { "connect", "tcp", "198.51.100.77", 5432, "db", true, "db.example" },
+                { "connect", "tcp", "::ffff:198.51.100.77", 5432, "db", true, "db.example" },
+                { "connect", "udp", "198.51.100.77", 5432, "db", true, "db.example" },
+                { "connect", "tcp", "198.51.100.77", 5433, NULL, false, "db.example" },
+                { "connect", "tcp", "198.51.100.77", 5432, NULL, false, "xdb.example" },
+                { "connect", "tcp", "198.51.100.77", 5432, NULL, false, "x.db.example" },
+                { "connect", "tcp", "198.51.100.77", 5432, NULL, false, "example" },
+                { "connect", "tcp", "198.51.100.7", 5432, "db", true, "other.example" }, /* it is db.example's, too */
+                { "connect", "tcp", "198.51.100.77", 1, "sub", true, "a.b.sub.example" },
+                { "connect", "tcp", "198.51.100.77", 1, NULL, false, "sub.example" },
+                { "connect", "udp", "198.51.100.77", 1, NULL, false, "a.sub.example" },
+                { "listen", "tcp", "198.51.100.77", 5432, NULL, false, "db.example" },
+                { "sendto", "udp", "198.51.100.77", 5432, NULL, false, "db.example" },
+                /* What is near is opened by no name. */
+                { "connect", "tcp", "127.0.0.1", 5432, NULL, false, "db.example" },
+                { "connect", "tcp", "127.9.9.9", 5432, NULL, false, "db.example" },
+                { "connect", "tcp", "::1", 5432, NULL, false, "db.example" },
+                { "connect", "tcp", "::ffff:127.0.0.1", 5432, NULL, false, "db.example" },
+                { "connect", "tcp", "169.254.169.254", 5432, NULL, false, "db.example" },
+                { "connect", "tcp", "fe80::1", 5432, NULL, false, "db.example" },
+                { "connect", "tcp", "224.0.0.1", 5432, NULL, false, "db.example" },
+                { "connect", "tcp", "255.255.255.255", 5432, NULL, false, "db.example" },
+                { "connect", "tcp", "0.0.0.0", 5432, NULL, false, "db.example" },
+                { "connect", "tcp", "192.0.2.1", 5432, NULL, false, "db.example" },
+                { "connect", "tcp", "2001:db8::1", 5432, NULL, false, "db.example" },
+        };
+        static const struct policy_case denied[] = {
+                /* A rule that denies a name denies what it stands for, also what is near. */
+                { "connect", "tcp", "198.51.100.77", 80, "bad", false, "bad.example" },
+                { "connect", "tcp", "127.0.0.1", 80, "bad", false, "bad.example" },
+                { "connect", "tcp", "198.51.100.77", 80, "all", true, "good.example" },
+                { "connect", "tcp", "127.0.0.1", 80, "near", true, "good.example" },
+                { "connect", "tcp", "198.51.100.77", 80, "all", true },
         };
         static const struct policy_case any[] = {
                 { "resolve", "", "db.example", 0, "all", true }, { "resolve", "", "x", 0, "all", true },
@@ -405,10 +442,14 @@ static void policy_names_cover_what_was_found(void **state) {
                           "[allow sub]\nUser=*\nAction=connect\nProtocol=tcp\nTo=*.sub.example\n");
         _cleanup_(policy_free) struct policy *all = policy_of("[deny bad]\nUser=*\nAction=resolve\nTo=bad.example\n"
                                                               "[allow all]\nUser=*\nAction=resolve\nTo=any\n");
+        _cleanup_(policy_free) struct policy *denying = policy_of("[deny bad]\nUser=*\nAction=connect\nTo=bad.example\n"
+                                                                  "[allow near]\nUser=*\nAction=connect\nTo=localhost\n"
+                                                                  "[allow all]\nUser=*\nAction=connect\nTo=any\n");
         const struct policy_subject subject = { .uid = 7 };
         uint64_t hashes[4];
 
         policy_expect(policy, &subject, cases, HARNESS_N(cases));
+        policy_expect(denying, &subject, denied, HARNESS_N(denied));
         policy_expect(all, &subject, any, HARNESS_N(any));
         assert_int_equal(policy_name_hashes(policy, "db.example", hashes, 4), 1);
         assert_true(hashes[0] == ruling_hash("db.example"));
@@ -522,6 +563,26 @@ static void policy_clients_are_told_apart(void **state) {
         }
 }
 
+/* Who is locked up is not allowed more than who is not. */
+static void policy_denials_hold_everywhere(void **state) {
+        static const struct policy_case cases[] = {
+                { "connect", "tcp", "203.0.113.9", 80, "metadata" },
+                { "connect", "tcp", "203.0.113.10", 80, "guests" },
+                { "connect", "tcp", "203.0.113.11", 80, "unit", true },
+        };
+        static const gid_t groups[] = { 20 };
+        const struct policy_subject subject = {
+                .uid = 101, .groups = groups, .n_groups = 1, .unit = "web.service", .is_elsewhere = true
+        };
+        _cleanup_(policy_free) struct policy *policy =
+                policy_of("[deny metadata]\nUser=*\nAction=connect\nTo=203.0.113.9\n"
+                          "[deny guests]\nGroup=20\nAction=connect\nTo=203.0.113.10\n"
+                          "[allow users]\nUser=*\nAction=connect\n"
+                          "[allow unit]\nUnit=web.service\nAction=connect\n");
+
+        policy_expect(policy, &subject, cases, HARNESS_N(cases));
+}
+
 /* --- A model ----------------------------------------------------------------------------------------------------- */
 
 static bool model_has_prefix(const struct ruling_key *key, const struct policy_target *target) {
@@ -549,14 +610,17 @@ static bool model_is_own(const struct ruling_key *key, const struct ruling_facts
         return false;
 }
 
+/* asked: the name that a connect asked for; NULL: none. */
 static bool model_is_target(const struct policy_target *target, const struct ruling_key *key,
-                            const struct ruling_facts *facts) {
+                            const struct ruling_facts *facts, const char *asked) {
         const struct ruling_found *found = (const struct ruling_found *) ((const uint8_t *) facts + facts->found.at);
 
         if (target->kind == POLICY_OWN)
                 return model_is_own(key, facts);
         if (target->kind == POLICY_NETWORK)
                 return model_has_prefix(key, target);
+        if (asked && fnmatch(target->text, asked, 0) == 0)
+                return true;
         for (uint32_t i = 0; i < facts->found.n; i++)
                 if (ruling_key_compare(&found[i].address, key) == 0 && found[i].until_s >= POLICY_NOW_S &&
                     found[i].name == ruling_hash(target->text))
@@ -584,7 +648,8 @@ static bool model_matches(const struct policy_rule *rule, const struct ruling_fa
                 has_port |= rule->ports[i].first <= question->address->port &&
                             question->address->port <= rule->ports[i].last;
         for (size_t i = 0; i < n; i++)
-                has_target |= model_is_target(&targets[i], &key, facts) &&
+                has_target |= model_is_target(&targets[i], &key, facts,
+                                              question->act == RULING_CONNECT ? question->name : NULL) &&
                               (!is_near || !rule->is_allowing || targets[i].names_near);
         return model_speaks_of(rule, question) && has_port && has_target;
 }
@@ -688,6 +753,7 @@ static void model_write_rule(FILE *file, unsigned *seed, int number) {
 
 static void model_compare(const struct policy *policy, const struct policy_subject *subject, unsigned *seed) {
         _cleanup_free_ struct ruling *ruling = policy_ruling(policy, subject);
+        static const char *const names[] = { NULL, "db.example", "a.sub.example", "a.b.sub.example", "sub.example" };
         const struct ruling_facts *facts = policy_facts();
 
         for (int i = 0; i < 200; i++) {
@@ -697,6 +763,7 @@ static void model_compare(const struct policy *policy, const struct policy_subje
                         .act = (enum ruling_act)(rand_r(seed) % 2),
                         .protocol = (enum ruling_protocol)(rand_r(seed) % 2),
                         .address = &address,
+                        .name = names[rand_r(seed) % 5],
                         .now_s = POLICY_NOW_S,
                 };
                 const struct policy_rule *expected = model_decide(policy, subject, facts, &question);
@@ -949,6 +1016,7 @@ int main(int argc, char **argv) {
                 { "paths and exports", policy_paths_and_exports },
                 { "where one listens", policy_listens_where_it_says },
                 { "clients are told apart", policy_clients_are_told_apart },
+                { "what is denied is denied in every namespace", policy_denials_hold_everywhere },
                 { "it decides as the model does", policy_decides_as_the_model, 120 },
                 { "each mistake is named with its line", policy_names_each_mistake },
                 { "files that others can write are refused", policy_refuses_files_of_others },

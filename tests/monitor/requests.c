@@ -242,6 +242,7 @@ static void requests_with_a_ticket_in_use_condemn(void **state) {
         client_say(fd, "ticket");
         client_expect_end(fd);
         daemon_wait_log(&daemon, "sent the ticket of a connect that is in progress");
+        daemon_wait_log(&daemon, "died: signal 9");
         close(fd);
         daemon_stop(&daemon);
         for (int i = 0; i < 4; i++)

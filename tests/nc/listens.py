@@ -319,6 +319,52 @@ class Reach(frame.Case):
         self.assertIn("is closed", self.run_nc("-z", "-u", "127.0.0.1", port, status=FAILED))
 
 
+class Names(frame.Case):
+    """Names that rules speak of: what they stand for is overlapd's affair."""
+
+    HOSTS = ("db.test 192.0.2.1\ndb.test 127.0.0.2\ndb.test 127.0.0.1\nlog.test 127.0.0.1\nevil.test 127.0.0.1\n"
+             "slow.test !hang\n")
+    RULES = ("[allow near]\nUser=*\nAction=connect\nProtocol=tcp udp\nTo=127.0.0.1 127.0.0.2\nPort=1024-65535\n"
+             "[deny evil]\nUser=*\nAction=resolve\nTo=evil.test\n"
+             "[allow names]\nUser=*\nAction=resolve\nTo=*.test\n")
+
+    def daemon_arguments(self):
+        hosts = f"{self.folder()}/hosts"
+        with open(hosts, "w", encoding="utf-8") as file:
+            file.write(self.HOSTS)
+        os.environ["OVL_TEST_HOSTS"] = hosts
+        self.addCleanup(os.environ.pop, "OVL_TEST_HOSTS")
+        return "--policy", self.policy_of(self.RULES)
+
+    def test_a_name_is_reached(self):
+        """Of its addresses one is refused by the policy, at one nobody listens, and one is reached."""
+        listener, port = self.server()
+        for options in (["-4"], []):
+            program = self.nc("-v", "-N", *options, "db.test", port)
+            peer = self.accept(listener)
+            self.says(program, f"connected to 127.0.0.1:{port}")
+            program.write(b"by name")
+            self.assertEqual(peer.recv(100), b"by name")
+            peer.close()
+
+    def test_datagrams_go_to_a_name(self):
+        server, port = self.server(kind=socket.SOCK_DGRAM)
+        for options in (["-4"], []):
+            program = self.nc("-u", "-q", 0, *options, "log.test", port, stdin=self.file(b"hello"))
+            self.assertEqual(server.recv(100), b"hello")
+            program.wait()
+
+    def test_what_is_refused_is_told(self):
+        said = self.run_nc("db.test", 80, status=FAILED)
+        self.assertIn("cannot connect to db.test:80: Permission denied (overlapd: ", said)
+        self.assertIn("no rule allows it (db.test is 127.0.0.1:80)", said)
+        said = self.run_nc("evil.test", 8080, status=FAILED)
+        self.assertIn("cannot connect to evil.test:8080: Permission denied", said)
+        self.assertIn("[deny evil]", said)
+        said = self.run_nc("-w", 1, "slow.test", 8080, status=FAILED)
+        self.assertIn("cannot connect to slow.test:8080: Connection timed out", said)
+
+
 class Arguments(frame.Case):
     """The command line: each mistake is named."""
 

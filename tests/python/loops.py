@@ -284,6 +284,30 @@ class Sockets(LoopCase):
         listener.close()
         return loop, mine, other
 
+    def test_connects_to_names(self):
+        async def main():
+            loop = asyncio.get_running_loop()
+            with socket.create_server(("127.0.0.1", 0)) as listener:
+                port = listener.getsockname()[1]
+                for family in (socket.AF_INET, socket.AF_INET6):
+                    mine = await overlap.aio.open_socket(family)
+                    await loop.sock_connect(mine, ("localhost", port))
+                    other, _ = listener.accept()
+                    await loop.sock_sendall(mine, b"by name")
+                    self.assertEqual(other.recv(100), b"by name")
+                    self.assertEqual(mine.getpeername()[1], port)
+                    other.close()
+                    mine.close()
+            mine = await overlap.aio.open_socket()
+            with self.assertRaises(ConnectionRefusedError):
+                await loop.sock_connect(mine, ("localhost", port))
+            with self.assertRaises(socket.gaierror) as caught:
+                await loop.sock_connect(mine, ("two words", port))
+            self.assertEqual(caught.exception.errno, socket.EAI_NONAME)
+            mine.close()
+
+        self.run_ours(main())
+
     def test_transfers(self):
         async def main():
             loop, mine, other = await self.pair()
@@ -466,6 +490,32 @@ class Losses(LoopCase):
             self.assertIsNot(loop.service(), before)
 
         self.run_ours(main())
+
+
+class Refusals(LoopCase):
+    """What the policy does not allow is told with its rule."""
+
+    def daemon_arguments(self):
+        self.place = self.policy_of("[deny telnet]\nUser=*\nAction=connect\nTo=127.0.0.1\nPort=23\n")
+        return "--policy", self.place
+
+    def test_a_connect(self):
+        async def main(address):
+            with self.assertRaises(PermissionError) as caught:
+                await asyncio.open_connection(*address)
+            self.assertEqual(caught.exception.reason, overlap.Reason.DENIED)
+            return str(caught.exception)
+
+        self.assertIn(f"{self.place}/rules.conf:1: [deny telnet]", self.run_ours(main(("127.0.0.1", 23))))
+        self.assertIn("no rule allows it", self.run_ours(main(("127.0.0.1", 24))))
+
+    def test_a_name(self):
+        async def main():
+            with self.assertRaises(PermissionError) as caught:
+                await asyncio.get_running_loop().getaddrinfo("refused.invalid", 80)
+            return str(caught.exception)
+
+        self.assertIn("no rule allows it", self.run_ours(main()))
 
 
 class Growth(LoopCase):

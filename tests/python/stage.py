@@ -95,6 +95,14 @@ class Case(unittest.TestCase):
         """What the daemon of the case is started with besides."""
         return ()
 
+    def policy_of(self, rules):
+        """A directory with a file of rules, for the time of the case."""
+        place = tempfile.mkdtemp(prefix="overlapd-python-policy-")
+        self.addCleanup(shutil.rmtree, place)
+        with open(f"{place}/rules.conf", "w", encoding="utf-8") as file:
+            file.write(rules)
+        return place
+
     def _stop_daemon(self):
         if self.daemon.process.returncode is None:
             self.assertEqual(self.daemon.stop(), 0, "overlapd did not end in order")

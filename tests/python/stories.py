@@ -690,6 +690,32 @@ class Wider(stage.Case):
         self.assertIn((socket.AF_INET, ("127.0.0.1", 7)), found)
         self.refused(Reason.BAD_NAME, session.resolve, "not a name")
 
+    def test_connect_name(self):
+        session = self.open()
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.addCleanup(listener.close)
+        port = listener.getsockname()[1]
+        for family, service in ((socket.AF_INET, port), (socket.AF_INET, str(port)), (socket.AF_INET6, port)):
+            mine = session.socket(family)
+            connecting = self.served(mine.connect_name, "localhost", service, timeout=stage.PATIENCE_S)
+            self.assertEqual(connecting.finish(stage.PATIENCE_S), 0)
+            other, _ = listener.accept()
+            self.addCleanup(other.close)
+            mine.send(b"by name").finish(stage.PATIENCE_S)
+            self.assertEqual(other.recv(10), b"by name")
+            self.assertEqual(mine.getpeername()[1], port)
+        listener.close()
+        mine = session.socket()
+        with self.assertRaises(OSError) as caught:
+            mine.connect_name("localhost", port).finish(stage.PATIENCE_S)
+        self.assertEqual(caught.exception.errno, errno.ECONNREFUSED)
+        self.refused(Reason.UNKNOWN_SERVICE, lambda: mine.connect_name("127.0.0.1", "no-such-service").finish(
+            stage.PATIENCE_S))
+        self.refused(Reason.NAME_NOT_FOUND, lambda: mine.connect_name("::1", 80).finish(stage.PATIENCE_S))
+        for name, service in (("", 80), ("a" * 254, 80), ("two words", 80), ("a\0b", 80), ("a", 0), ("a", ""),
+                              ("a", 65536), ("a", -1), ("a", "0"), ("a", "s" * 64), ("a", "two words")):
+            self.refused(Reason.BAD_NAME, mine.connect_name, name, service, verdict=True)
+
     def test_ioctls(self):
         session = self.open()
         mine, other = self.connect(session)
@@ -775,6 +801,28 @@ class Wider(stage.Case):
         self.refused(Reason.UNKNOWN_FUNCTION, other.queue, function + 1)
         handle.close()
         self.refused(Reason.UNKNOWN_HANDLE, other.queue, function)
+
+
+class Refusals(stage.Case):
+    """What the policy does not allow is told with its rule."""
+
+    def daemon_arguments(self):
+        self.place = self.policy_of("[deny telnet]\nUser=*\nAction=connect\nTo=127.0.0.1\nPort=23\n")
+        return "--policy", self.place
+
+    def test_whoever_waits_is_told(self):
+        session = self.open()
+        refused = session.socket(socket.AF_INET, socket.SOCK_STREAM)
+        error = self.refused(overlap.Reason.DENIED, refused.connect(("127.0.0.1", 23)).finish)
+        self.assertIn(f"{self.place}/rules.conf:1: [deny telnet]", str(error))
+        error = self.refused(overlap.Reason.DENIED, refused.connect(("127.0.0.1", 24)).finish)
+        self.assertIn("no rule allows it", str(error))
+
+    def test_so_is_a_synchronous_call(self):
+        session = self.open()
+        with session.socket(socket.AF_INET, socket.SOCK_STREAM) as refused:
+            error = self.refused(overlap.Reason.DENIED, refused.blocking().connect, ("127.0.0.1", 23))
+        self.assertIn(f"{self.place}/rules.conf:1: [deny telnet]", str(error))
 
 
 class Impostors(stage.Case):

@@ -9,8 +9,8 @@
 #include <netinet/in.h>
 
 #include "proto/layout.h"
+#include "tests/harness/netns.h"
 #include "tests/rules/section.h"
-#include "tests/system/netns.h"
 
 static void section_09_start(struct section *section) {
         netns_enter();

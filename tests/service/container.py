@@ -76,7 +76,7 @@ class Container:
         """Runs a command inside. Returns what subprocess.run() does, with text."""
         environment = {"PATH": "/usr/sbin:/usr/bin:/sbin:/bin", "LC_ALL": "C.UTF-8", "HOME": "/root"}
         done = subprocess.run(["nsenter", "--target", str(self.leader), "--mount", "--uts", "--ipc", "--net", "--pid",
-                               "--root", "--wd=/", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
+                               "--root", "--wdns=/", *command], stdin=subprocess.DEVNULL, stdout=subprocess.PIPE,
                               stderr=subprocess.STDOUT, text=True, timeout=COMMAND_S, env=environment, **options)
         if check and done.returncode != 0:
             raise RuntimeError(f"{' '.join(command)} ended with {done.returncode}: {done.stdout[-2000:]}")

@@ -539,6 +539,44 @@ static void adoption_leaves_error_queues_alone(void **state) {
         client_stop(&client);
 }
 
+/* What its buffer was here is no concern of who has the socket after the daemon: he receives again. */
+static void adoption_leaves_datagrams(void **state) {
+        struct sockaddr_storage address;
+        struct client client;
+        uint64_t socket_number;
+        char byte = 0;
+        socklen_t len;
+        int fd, peer;
+
+        client_start(&client);
+        for (unsigned is_stopped = 0; is_stopped < 2; is_stopped++) {
+                fd = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+                peer = socket(AF_INET, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+                len = client_loopback(AF_INET, &address);
+                assert_int_equal(bind(fd, (struct sockaddr *) &address, len), 0);
+                assert_int_equal(getsockname(fd, (struct sockaddr *) &address, &len), 0);
+                assert_int_equal(connect(peer, (struct sockaddr *) &address, len), 0);
+                assert_ok(ovl_socket_adopt(client.thread, fd, &socket_number));
+                assert_ok(ovl_setsockopt(client.thread, socket_number, SOL_SOCKET, SO_RCVBUF, 0));
+                assert_int_equal(send(peer, "a", 1, 0), 1);
+                assert_int_equal(recv(fd, &byte, 1, MSG_DONTWAIT), -1); /* nobody receives there */
+                if (is_stopped) {
+                        ovl_region_close(client.thread, client.region);
+                        client.region = NULL;
+                        daemon_stop(&client.estate.daemon);
+                        client_close(&client);
+                } else {
+                        assert_ok(ovl_socket_close(client.thread, socket_number));
+                        daemon_wait_fds(client.estate.worker, client.estate.n_worker_fds + 1);
+                }
+                assert_int_equal(send(peer, "b", 1, 0), 1);
+                assert_int_equal(recv(fd, &byte, 1, 0), 1);
+                assert_int_equal(byte, 'b');
+                close(fd);
+                close(peer);
+        }
+}
+
 static void adoption_export_needs_to_be_alone(void **state) {
         struct client client, other;
         struct ovl_session_info info;
@@ -608,6 +646,7 @@ int main(int argc, char **argv) {
                 { "export sends what is queued", adoption_export_sends_what_is_queued },
                 { "in and out again no byte is lost", adoption_loses_no_byte, 60 },
                 { "adoption leaves error queues alone", adoption_leaves_error_queues_alone },
+                { "adoption leaves datagrams to others", adoption_leaves_datagrams },
                 { "export needs the socket alone", adoption_export_needs_to_be_alone },
                 { "a client dies with its export under way", adoption_export_of_a_dead_client },
         };

@@ -89,7 +89,7 @@ static void entries_fields_are_checked(void **state) {
                 unsigned reason;
         } bad[] = {
                 { 0, 0, 1, 0, 0, 0, 0, -EOPNOTSUPP, OVL_REASON_UNKNOWN_OP },
-                { 15, 0, 1, 0, 0, 0, 0, -EOPNOTSUPP, OVL_REASON_UNKNOWN_OP },
+                { 16, 0, 1, 0, 0, 0, 0, -EOPNOTSUPP, OVL_REASON_UNKNOWN_OP },
                 { 255, 0, 1, 0, 0, 0, 0, -EOPNOTSUPP, OVL_REASON_UNKNOWN_OP },
                 { OVL_OP_RECV, 3, 1, 0, 0, 0, 0, -EINVAL, OVL_REASON_BAD_INDICATION },
                 { OVL_OP_RECV, 255, 1, 0, 0, 0, 0, -EINVAL, OVL_REASON_BAD_INDICATION },
@@ -133,7 +133,7 @@ static void entries_fields_are_checked(void **state) {
                 entries_expect_refusal(&entries, &entry, bad[i].status, bad[i].reason);
         }
         /* Operations that a later version knows are unknown to this one. */
-        for (uint8_t op = OVL_OP_RESOLVE + 1; op <= OVL_OP_RESOLVE + 2; op++) {
+        for (uint8_t op = OVL_OP_CONNECT_NAME + 1; op <= OVL_OP_CONNECT_NAME + 2; op++) {
                 struct ovl_entry entry = { .op = op, .n_slots = 1, .socket = entries.socket };
 
                 entries_expect_refusal(&entries, &entry, -EOPNOTSUPP, OVL_REASON_UNKNOWN_OP);

@@ -26,6 +26,7 @@
 #include "tests/system/client.h"
 
 #define HANGING_FILE 2u /* its node; 1 is the root */
+#define HANGING_PATIENCE_MS 15000
 
 static void hanging_answer(struct hanging *hanging, uint64_t unique, int error, const void *data, size_t len) {
         char bytes[sizeof(struct fuse_out_header) + 131072];
@@ -62,6 +63,10 @@ static void hanging_read(struct hanging *hanging, uint64_t unique, const struct 
         hanging_answer(hanging, unique, 0, data, len);
 }
 
+static void hanging_keep(struct hanging *hanging, uint64_t unique) {
+        hanging->shared->waiting[hanging->shared->n_hanging++] = unique;
+}
+
 static void hanging_serve(struct hanging *hanging, const struct fuse_in_header *in) {
         const struct fuse_init_out init = {
                 .major = FUSE_KERNEL_VERSION,
@@ -95,17 +100,22 @@ static void hanging_serve(struct hanging *hanging, const struct fuse_in_header *
                 break;
         case FUSE_STATFS:
                 if (hanging->shared->hangs)
-                        hanging->shared->waiting[hanging->shared->n_hanging++] = in->unique;
+                        hanging_keep(hanging, in->unique);
                 else
                         hanging_answer(hanging, in->unique, 0, &statfs_out, sizeof(statfs_out));
                 break;
         case FUSE_READ:
                 if (hanging->shared->hangs)
-                        hanging->shared->waiting[hanging->shared->n_hanging++] = in->unique;
+                        hanging_keep(hanging, in->unique);
                 else
                         hanging_read(hanging, in->unique, (const struct fuse_read_in *) (in + 1));
                 break;
         case FUSE_FLUSH:
+                if (hanging->shared->closes_hang)
+                        hanging_keep(hanging, in->unique);
+                else
+                        hanging_answer(hanging, in->unique, 0, "", 0);
+                break;
         case FUSE_RELEASE:
                 hanging_answer(hanging, in->unique, 0, "", 0);
                 break;
@@ -119,20 +129,32 @@ static void hanging_serve(struct hanging *hanging, const struct fuse_in_header *
         }
 }
 
+static void hanging_answer_all(struct hanging *hanging) {
+        while (hanging->shared->n_hanging > 0)
+                hanging_answer(hanging, hanging->shared->waiting[--hanging->shared->n_hanging], -EIO, "", 0);
+}
+
 static void hanging_main(struct hanging *hanging) {
         _Alignas(8) static char bytes[FUSE_MIN_READ_BUFFER + 65536];
         struct pollfd fds[] = { { .fd = hanging->fd, .events = POLLIN }, { .fd = hanging->wake, .events = POLLIN } };
         uint64_t count;
 
         while (!hanging->shared->is_stopped) {
-                if (poll(fds, 2, -1) < 0)
+                int n = poll(fds, 2, HANGING_PATIENCE_MS);
+
+                if (n < 0)
                         break;
+                /* A case that has failed ends only when the closes of its own descriptors are answered. */
+                if (n == 0) {
+                        hanging->shared->hangs = hanging->shared->closes_hang = false;
+                        hanging_answer_all(hanging);
+                }
                 if ((fds[0].revents & POLLIN) && read(hanging->fd, bytes, sizeof(bytes)) > 0)
                         hanging_serve(hanging, (const struct fuse_in_header *) bytes);
                 if (!(fds[1].revents & POLLIN) || read(hanging->wake, &count, sizeof(count)) < 0)
                         continue;
-                while (!hanging->shared->hangs && hanging->shared->n_hanging > 0)
-                        hanging_answer(hanging, hanging->shared->waiting[--hanging->shared->n_hanging], -EIO, "", 0);
+                if (!hanging->shared->hangs && !hanging->shared->closes_hang)
+                        hanging_answer_all(hanging);
         }
 }
 
@@ -174,6 +196,11 @@ void hanging_set(struct hanging *hanging, bool hangs) {
         hanging_wake(hanging);
 }
 
+void hanging_set_closing(struct hanging *hanging, bool hangs) {
+        hanging->shared->closes_hang = hangs;
+        hanging_wake(hanging);
+}
+
 struct hanging_wish {
         struct hanging *hanging;
         unsigned n;
@@ -189,7 +216,7 @@ void hanging_await(struct hanging *hanging, unsigned n) {
         struct hanging_wish wish = { hanging, n };
 
         if (!harness_wait(hanging_has, &wish, harness_deadline(10)))
-                fail_msg("%u reads hang, not %u", hanging->shared->n_hanging, n);
+                fail_msg("%u reads or closes hang, not %u", hanging->shared->n_hanging, n);
 }
 
 void hanging_stop(struct hanging *hanging) {

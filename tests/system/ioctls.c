@@ -25,8 +25,8 @@
 #include "base/cleanup.h"
 #include "proto/layout.h"
 #include "tests/harness/harness.h"
+#include "tests/harness/netns.h"
 #include "tests/system/client.h"
-#include "tests/system/netns.h"
 #include "tests/system/raw.h"
 
 #define IOCTLS_WATCHES_MAX 512u /* of one user */

@@ -15,14 +15,15 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/un.h>
 #include <systemd/sd-login.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "proto/layout.h"
 #include "tests/harness/harness.h"
+#include "tests/harness/netns.h"
 #include "tests/system/client.h"
-#include "tests/system/netns.h"
 
 static const char *policies_path(const char *name) {
         static char path[128];
@@ -212,10 +213,10 @@ static void policies_are_read_again(void **state) {
         policies_start(&client, first);
         assert_int_equal(policies_connect(&client, SOCK_STREAM, "127.0.0.1", port), 0);
         assert_int_equal(policies_send(&client, "127.0.0.1", datagram_port), 0);
-        /* A mistake leaves all as it was. */
-        snprintf(said, sizeof(said), "nothing was reloaded, the policy is as before: %s:2: Usr=*: unknown key",
+        /* Mistakes leave all as it was, and each has a line. */
+        snprintf(said, sizeof(said), "nothing was reloaded, the policy is as before: %s:3: Prt=5: unknown key",
                  policies_path("rules.conf"));
-        policies_reload(&client, "[deny all]\nUsr=*\n", said);
+        policies_reload(&client, "[deny all]\nUsr=*\nPrt=5\n", said);
         assert_int_equal(policies_connect(&client, SOCK_STREAM, "127.0.0.1", port), 0);
         assert_int_equal(policies_send(&client, "127.0.0.1", datagram_port), 0);
         policies_reload(&client, "[deny one]\nUser=*\nAction=connect\n[deny two]\nUser=*\nAction=listen\n",
@@ -272,6 +273,91 @@ static void policies_know_other_networks(void **state) {
         policies_expect_elsewhere(&client, port, 0);
         close(fd);
         client_stop(&client);
+}
+
+/* --- The journal -------------------------------------------------------------------------------------------------- */
+
+/* Stands in for journald. */
+static int policies_journal(void) {
+        struct sockaddr_un name = { .sun_family = AF_UNIX };
+        int fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC, 0);
+
+        assert_ok(fd);
+        snprintf(name.sun_path, sizeof(name.sun_path), "%s/journal", harness_directory());
+        assert_int_equal(bind(fd, (struct sockaddr *) &name, sizeof(name)), 0);
+        assert_int_equal(setenv("OVL_TEST_JOURNAL", name.sun_path, 1), 0);
+        return fd;
+}
+
+/* Takes lines until one has this in its message, and checks who it says asked. socket: of its client; 0: none. */
+static void policies_expect_line(struct client *client, int journal_fd, const char *message, uint64_t socket,
+                                 bool is_op) {
+        const struct timeval patience = { .tv_sec = 10 };
+        _cleanup_free_ char *cgroup = NULL;
+        char line[8192], fields[1200];
+        ssize_t n;
+
+        assert_int_equal(setsockopt(journal_fd, SOL_SOCKET, SO_RCVTIMEO, &patience, sizeof(patience)), 0);
+        do {
+                n = recv(journal_fd, line, sizeof(line) - 1, 0);
+                if (n <= 0)
+                        fail_msg("no line says '%s'", message);
+                line[n] = '\0';
+        } while (!strstr(line, message));
+        snprintf(fields, sizeof(fields), "\nSESSION=%016llx\nCLIENT_PID=%d\nCLIENT_UID=%u\n",
+                 (unsigned long long) client_number(client), (int) getpid(), (unsigned) getuid());
+        if (!strstr(line, fields))
+                fail_msg("expected '%s' in: %s", fields, line);
+        snprintf(fields, sizeof(fields), "\nCLIENT_CGROUP=%.1000s\n",
+                 sd_pid_get_cgroup(0, &cgroup) >= 0 && cgroup[0] ? cgroup : "/");
+        if (cgroup && !strstr(line, fields))
+                fail_msg("expected '%s' in: %s", fields, line);
+        snprintf(fields, sizeof(fields), "\nCLIENT_THREAD=%llu\n",
+                 (unsigned long long) ovl_thread_number(client->thread));
+        if (!strstr(line, fields))
+                fail_msg("expected '%s' in: %s", fields, line);
+        snprintf(fields, sizeof(fields), "\nCLIENT_SOCKET=%llu\n", (unsigned long long) socket);
+        if ((socket != 0) != (strstr(line, fields) != NULL) || is_op != (strstr(line, "\nCLIENT_OP=") != NULL))
+                fail_msg("expected a socket %llu, and that it is an operation: %d, in: %s", (unsigned long long) socket,
+                         is_op, line);
+}
+
+static void policies_journal_says_who(void **state) {
+        static const char rules[] = "[allow near]\nUser=*\nAction=connect listen\nTo=127.0.0.1\nAt=127.0.0.1\n";
+        const struct sockaddr_in nowhere = policies_address("127.0.0.2", 9);
+        struct ovl_overlapped op = { 0 };
+        struct sockaddr_storage found;
+        uint64_t listener, stream, datagram;
+        struct sockaddr_in near;
+        struct client client;
+        int journal_fd = policies_journal();
+        socklen_t len = sizeof(near);
+
+        policies_start(&client, rules);
+        assert_ok(ovl_socket_open(client.thread, AF_INET, SOCK_STREAM, &listener));
+        assert_ok(ovl_socket_open(client.thread, AF_INET, SOCK_STREAM, &stream));
+        assert_ok(ovl_socket_open(client.thread, AF_INET, SOCK_DGRAM, &datagram));
+        near = policies_address("127.0.0.1", 0);
+        assert_ok(ovl_bind(client.thread, listener, (struct sockaddr *) &near, sizeof(near)));
+        assert_ok(ovl_listen(client.thread, listener, 1));
+        policies_expect_line(&client, journal_fd, "\nMESSAGE=listens at 127.0.0.1:", listener, false);
+        assert_ok(ovl_getsockname(client.thread, listener, (struct sockaddr *) &near, &len));
+        assert_ok(ovl_connect(client.thread, stream, (struct sockaddr *) &nowhere, sizeof(nowhere), 0, &op, NULL));
+        assert_int_equal(client_await(&client, &op), -EACCES);
+        policies_expect_line(&client, journal_fd, "\nMESSAGE=127.0.0.2:9: the policy", stream, true);
+        assert_ok(ovl_connect(client.thread, stream, (struct sockaddr *) &near, sizeof(near), 0, &op, NULL));
+        assert_int_equal(client_await(&client, &op), 0);
+        policies_expect_line(&client, journal_fd, "\nMESSAGE=connected to 127.0.0.1:", stream, true);
+        assert_int_equal(ovl_sendto(client.thread, datagram, &(struct ovl_buffer){ client.memory, 3 }, 1,
+                                    OVL_WANT_VERDICT, (struct sockaddr *) &nowhere, sizeof(nowhere), &op, NULL),
+                         -EACCES);
+        policies_expect_line(&client, journal_fd, "\nMESSAGE=send to 127.0.0.2:9: the policy", datagram, true);
+        assert_ok(ovl_resolve(client.thread, "db.test", AF_INET, SOCK_STREAM, 0, &found, 1, 0, &op, NULL));
+        assert_int_equal(client_await(&client, &op), -EACCES);
+        policies_expect_line(&client, journal_fd, "\nMESSAGE=resolve db.test: the policy", 0, true);
+        client_close(&client);
+        daemon_stop(&client.estate.daemon);
+        close(journal_fd);
 }
 
 /* --- Names ------------------------------------------------------------------------------------------------------- */
@@ -339,6 +425,7 @@ int main(int argc, char **argv) {
                 { "rules decide, and are named", policies_rules_decide },
                 { "a reload holds, a mistake changes nothing", policies_are_read_again },
                 { "who is in another network is covered by its control group only", policies_know_other_networks },
+                { "the journal says who asked", policies_journal_says_who },
                 { "names stand for what was found", policies_names_stand_for_what_was_found },
                 { "the machine's own addresses are known as they come", policies_know_own_addresses },
         };

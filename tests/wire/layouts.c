@@ -253,6 +253,14 @@ static void layouts_names(void **state) {
                 .other = OVL_RESOLVE(OVL_FAMILY_NONE, 1, 443),
                 .aux = { .offset = 131328, .len = 4 * sizeof(struct ovl_address), .region = 1 },
         };
+        const struct ovl_entry connect = {
+                .tag = 0x1011,
+                .socket = SOCKET,
+                .op = OVL_OP_CONNECT_NAME,
+                .n_slots = 1,
+                .buffer = { .offset = 131072, .len = 11, .region = 1 },
+                .other = OVL_NAME(5432, 5000),
+        };
         const struct ovl_record found = {
                 .tag = 0x1005,
                 .thread = 7,
@@ -263,6 +271,7 @@ static void layouts_names(void **state) {
         };
 
         layouts_compare_post("post-resolve", &resolve, 1, "");
+        layouts_compare_post("post-connect-name", &connect, 1, "");
         layouts_compare_records("record-resolve", &found, 1, "");
 }
 
@@ -542,7 +551,7 @@ static void layouts_find_frame(const char *name, void *data) {
 }
 
 static void layouts_every_vector_is_one_frame(void **state) {
-        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 91);
+        assert_int_equal(vector_for_each(layouts_find_frame, NULL), 92);
 }
 
 int main(int argc, char **argv) {

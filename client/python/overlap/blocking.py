@@ -106,7 +106,7 @@ class BlockingSocket:
         if was_cancelled:
             raise error(-errno.ETIMEDOUT if self._timeout else -errno.EAGAIN, operation.reason,
                         f"{operation.op.name}: it was not done within {self._timeout} seconds, and was cancelled")
-        if (failure := operation.failure()) and operation.items is None:
+        if (failure := operation.explained()) and operation.items is None:
             raise failure
         return operation
 

@@ -81,6 +81,7 @@ class Reason(enum.IntEnum):
     PREPARED = 60, "the socket is prepared for an accept: until that has ended it does nothing else"
     NOT_NEW = 61, "an accept takes a stream of its listener's family that is neither bound nor connected"
     REPLACED = 62, "another kernel socket took the place of the one on which the operation was pending"
+    UNKNOWN_SERVICE = 63, "the machine knows no service of this name: give the number of its port"
     UNKNOWN_FILE = 65, "no file of this session has this number: it was removed, or never added"
     BAD_FILE = 66, "the descriptor is no file that can be sent: open a regular file for reading only"
     FILE_TOO_SHORT = 67, "the file ends before the bytes that were to be sent: the rest was not sent"

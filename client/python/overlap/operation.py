@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 from overlap import address as addresses
 from overlap import wire
-from overlap.error import OverlapError, error
+from overlap.error import OverlapError, Reason, error
 from overlap.interface import Interface, interface_from_wire
 from overlap.items import Items, items_from_wire
 from overlap.wait import deadline_of
@@ -144,6 +144,13 @@ class Operation:
         """The error that the operation ended with; None if it succeeded or is pending."""
         return error(self.status, self.reason) if self.done and self.status < 0 else None
 
+    def explained(self) -> OverlapError | None:
+        """As failure(). Where the policy refused the operation it asks the daemon, and the text says by which rule."""
+        failure = self.failure()
+        if failure is not None and failure.reason == Reason.DENIED:
+            failure = error(self.status, self.reason, self.session.denied())
+        return failure
+
     def result(self) -> Any:
         """What the operation came to: the new Socket of an accept, the events of a poll, the list of (family, address)
         of a resolve, what the methods for ioctls say, and else the number of bytes.
@@ -191,10 +198,12 @@ class Operation:
         return self.session.lobby.wait(lambda: True if self.done else None, deadline) is not None
 
     def finish(self, timeout: float | None = None) -> Any:
-        """wait() and result(). Raises OverlapError: also ETIMEDOUT."""
+        """wait() and result(). Raises OverlapError: also ETIMEDOUT, and with the rule where the policy refused it."""
         deadline = deadline_of(timeout)
         if not self.wait(timeout):
             raise timed_out(f"{self.op.name} (tag {self.tag})", deadline)
+        if (failure := self.explained()) and failure.reason == Reason.DENIED:
+            raise failure
         return self.result()
 
     def cancel(self) -> bool:

@@ -171,7 +171,7 @@ class Session:
         try:
             self.request("denied", {})
         except OverlapError as refusal:
-            if refusal.errno != errno.ENODATA:
+            if refusal.reason == Reason.DENIED:
                 return refusal.text
         return ""
 

@@ -95,6 +95,30 @@ class Socket(Ioctls):
                         f"sends at most {wire.INLINE_LEN_MAX}; send the rest when it is connected")
         return post.start()
 
+    def connect_name(self, name: str, service: int | str, *, timeout: float | None = None,
+                     **common: Unpack[Posting]) -> Operation:
+        """Connects to a host by its name; sets the peer of a datagram socket. The daemon resolves the name and tries
+        its addresses in their order, so that a program can reach what no rule lets it know.
+
+        name: 1 to 253 bytes, or an address. service: the number of a port, or the name of a service.
+        timeout: seconds after which it ends in any case; None: never.
+        The record: ECONNREFUSED and others, of the last address that was tried; ETIMEDOUT; ENOENT (NAME_NOT_FOUND,
+        UNKNOWN_SERVICE), EAGAIN (NAME_TRY_AGAIN), EIO (NAME_FAILED); EACCES (DENIED): the policy refuses the name, or
+        all that it stands for. The socket can then be connected again. See WSAConnectByName.
+        """
+        raw = name.encode()
+        if not 0 < len(raw) <= wire.RESOLVE_NAME_MAX or b"\0" in raw:
+            raise error(-errno.EINVAL, Reason.BAD_NAME, f"{name!r}: a name has 1 to {wire.RESOLVE_NAME_MAX} bytes")
+        port = int(service) if isinstance(service, int) or service.isdecimal() else 0
+        what = b"" if port else str(service).encode()
+        if not 0 <= port <= 0xffff or len(what) > wire.SERVICE_NAME_MAX or (not port and str(service) in ("", "0")):
+            raise error(-errno.EINVAL, Reason.BAD_NAME, f"{service!r}: neither a port (1 to 65535) nor the name of a "
+                                                        "service")
+        post = self._post(wire.Op.CONNECT_NAME, common)
+        post.other = port | min(round(timeout * 1000) or 1, 0xffffffff) << 32 if timeout is not None else port
+        post.send(raw + b"\0" + what if what else raw)
+        return post.start()
+
     def accept(self, buffers: ReceiveBuffers = 0, *, into: "Socket | None" = None, names: bool = False,
                dontwait: bool = False, **common: Unpack[Posting]) -> Operation:
         """Accepts a connection. Accepts are served in posting order.

@@ -33,6 +33,7 @@ INLINE_OP_LEN_MAX = 64 * 16384  # bytes of a send that is continued
 INLINE_PIECE = 16384  # in which the daemon keeps payload
 RESOLVE_ADDRESSES_MAX = 64
 RESOLVE_NAME_MAX = 253
+SERVICE_NAME_MAX = 63
 INTERFACES_MAX = 256
 KEEP_ALIVE_MS_MAX = 32767000
 
@@ -68,6 +69,7 @@ class Op(enum.IntEnum):
     IOCTL = 12
     POLL = 13
     RESOLVE = 14
+    CONNECT_NAME = 15
 
 
 class Indication(enum.IntEnum):

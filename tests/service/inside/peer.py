@@ -1,6 +1,9 @@
 # SPDX-License-Identifier: Apache-2.0
-"""What is outside of the sandbox: peer.py echo PORT serves an echo; peer.py send PORT sends to a server and reads back."""
+"""What is outside of the sandbox: peer.py echo ADDRESS PORT serves an echo; peer.py send ADDRESS PORT sends to a server,
+reads back, and prints the sum of both."""
 
+import hashlib
+import os
 import socket
 import sys
 import threading
@@ -14,24 +17,27 @@ def echo(connection):
             connection.sendall(data)
 
 
-def serve(port):
-    with socket.create_server(("127.0.0.1", port)) as server:
+def serve(address):
+    with socket.create_server(address) as server:
         while True:
             threading.Thread(target=echo, args=[server.accept()[0]], daemon=True).start()
 
 
-def send(port):
-    data = bytes(range(256)) * (LEN // 256)
-    with socket.create_connection(("127.0.0.1", port), timeout=60) as connection:
+def send(address):
+    data = os.urandom(LEN)
+    back = bytearray()
+    with socket.create_connection(address, timeout=60) as connection:
         threading.Thread(target=connection.sendall, args=[data], daemon=True).start()
-        back = bytearray()
         while len(back) < LEN:
             piece = connection.recv(65536)
             if not piece:
                 sys.exit(f"the connection ended after {len(back)} bytes")
             back += piece
-    sys.exit(0 if back == data else "what came back is not what was sent")
+    sent, received = (hashlib.sha256(both).hexdigest() for both in (data, back))
+    if sent != received:
+        sys.exit(f"what came back has the sum {received}, what was sent {sent}")
+    print(f"sum {sent}")
 
 
 if __name__ == "__main__":
-    (serve if sys.argv[1] == "echo" else send)(int(sys.argv[2]))
+    {"echo": serve, "send": send}[sys.argv[1]]((sys.argv[2], int(sys.argv[3])))

@@ -1,9 +1,13 @@
 # SPDX-License-Identifier: Apache-2.0
-"""A program without a network. sandboxed.py connect PORT: sends through overlapd to an echo server and compares.
-sandboxed.py serve PORT: takes one connection through overlapd and echoes it. Both first show that the kernel gives them
-no network of their own."""
+"""A program without a network. sandboxed.py connect HOST PORT: sends through overlapd to an echo server, and compares the
+sums. sandboxed.py serve ADDRESS PORT: takes one connection through overlapd and echoes it. sandboxed.py hold HOST PORT:
+stays connected, and sends one byte there and back with each SIGUSR1. All first show that the kernel gives them no
+network of their own."""
 
 import asyncio
+import hashlib
+import os
+import signal
 import socket
 import sys
 
@@ -20,17 +24,31 @@ def expect_no_network():
     sys.exit("this is no sandbox: the kernel opened a connection")
 
 
-async def connect(port):
-    reader, writer = await asyncio.open_connection("127.0.0.1", port)
-    data = bytes(range(256)) * (LEN // 256)
+async def connect(host, port):
+    reader, writer = await asyncio.open_connection(host, port)
+    data = os.urandom(LEN)
     writer.write(data)
     back = await reader.readexactly(LEN)
     writer.close()
-    if back != data:
-        sys.exit("what came back is not what was sent")
+    sent, received = (hashlib.sha256(both).hexdigest() for both in (data, back))
+    if sent != received:
+        sys.exit(f"what came back has the sum {received}, what was sent {sent}")
+    print(f"sum {sent}")
 
 
-async def serve(port):
+async def hold(host, port):
+    reader, writer = await asyncio.open_connection(host, port)
+    asked = asyncio.Queue()
+    asyncio.get_running_loop().add_signal_handler(signal.SIGUSR1, asked.put_nowait, None)
+    print("connected", flush=True)
+    while True:
+        await asked.get()
+        writer.write(b"x")
+        await reader.readexactly(1)
+        print("echoed", flush=True)
+
+
+async def serve(address, port):
     done = asyncio.Event()
 
     async def echo(reader, writer):
@@ -40,7 +58,7 @@ async def serve(port):
         writer.close()
         done.set()
 
-    server = await asyncio.start_server(echo, "127.0.0.1", port)
+    server = await asyncio.start_server(echo, address, port)
     print("serving", flush=True)
     await done.wait()
     server.close()
@@ -48,4 +66,4 @@ async def serve(port):
 
 if __name__ == "__main__":
     expect_no_network()
-    overlap.aio.run({"connect": connect, "serve": serve}[sys.argv[1]](int(sys.argv[2])))
+    overlap.aio.run({"connect": connect, "serve": serve, "hold": hold}[sys.argv[1]](sys.argv[2], int(sys.argv[3])))

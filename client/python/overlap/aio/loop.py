@@ -28,14 +28,31 @@ from overlap.aio.service import Service
 from overlap.aio.file import send_file
 from overlap.aio.sock import Socket
 from overlap.aio.stream import StreamTransport
-from overlap.error import OverlapError, Reason
+from overlap.error import OverlapError, Reason, error
 from overlap.operation import Operation
 from overlap.socket import Socket as DaemonSocket
 
 T = TypeVar("T")
 _RESOLVED = {Reason.NAME_NOT_FOUND: socket.EAI_NONAME, Reason.BAD_NAME: socket.EAI_NONAME,
-             Reason.NAME_TRY_AGAIN: socket.EAI_AGAIN, Reason.NAME_FAILED: socket.EAI_FAIL}
+             Reason.NAME_TRY_AGAIN: socket.EAI_AGAIN, Reason.NAME_FAILED: socket.EAI_FAIL,
+             Reason.UNKNOWN_SERVICE: socket.EAI_SERVICE}
 _KINDS = ((socket.SOCK_STREAM, socket.IPPROTO_TCP), (socket.SOCK_DGRAM, socket.IPPROTO_UDP))
+
+
+def _is_name(host: str) -> bool:
+    """Whether a host is one, and no address or nothing."""
+    try:
+        socket.getaddrinfo(host, None, flags=socket.AI_NUMERICHOST)
+    except socket.gaierror:
+        return bool(host)
+    return False
+
+
+def _check_resolved(operation: Operation, name: str) -> None:
+    """Raises what getaddrinfo() does where an operation ended because of a name."""
+    if operation.reason in _RESOLVED:
+        reason = Reason(operation.reason)
+        raise socket.gaierror(_RESOLVED[reason], f"{name}: {reason.text}") from operation.failure()
 
 
 class EventLoop(asyncio.SelectorEventLoop):
@@ -184,17 +201,23 @@ class EventLoop(asyncio.SelectorEventLoop):
         return n_bytes
 
     async def sock_connect(self, sock: Any, address: Any) -> None:
-        """Connects; a host name is resolved first."""
+        """Connects. A host name is connected to as such: the daemon tries its addresses, by rules about the name."""
         if not isinstance(sock, Socket):
             return await super().sock_connect(sock, address)
-        if sock.family != socket.AF_UNIX:
-            infos = await self._ensure_resolved(
-                address, family=sock.family, type=sock.type, proto=sock.proto, loop=self)
-            address = infos[0][4]
-        operation = await sock.service.operate(
-            lambda routine: sock.daemon.connect(address, routine=routine, thread=sock.service.thread))
-        if failure := operation.failure():
-            raise type(failure)(failure.errno, f"Connect call failed {address}")
+        if sock.family != socket.AF_UNIX and _is_name(address[0]):
+            host, service = address[:2]
+            operation = await sock.service.operate(lambda routine: sock.daemon.connect_name(
+                host, service, routine=routine, thread=sock.service.thread))
+            _check_resolved(operation, host)
+        else:
+            if sock.family != socket.AF_UNIX:
+                infos = await self._ensure_resolved(
+                    address, family=sock.family, type=sock.type, proto=sock.proto, loop=self)
+                address = infos[0][4]
+            operation = await sock.service.operate(
+                lambda routine: sock.daemon.connect(address, routine=routine, thread=sock.service.thread))
+        if failure := await sock.service.explained(operation):
+            raise error(operation.status, operation.reason, f"Connect call failed {address}: {failure.text}")
         sock.peername = None
         await sock.learn_names()
         return None
@@ -420,10 +443,8 @@ class EventLoop(asyncio.SelectorEventLoop):
             return [pair for pair in loopback if family in (0, pair[0])]
         if operation.status == -errno.EOPNOTSUPP:
             raise socket.gaierror(socket.EAI_NONAME, f"{name}: this daemon does not resolve names: give an address")
-        failure = operation.failure()
-        code = _RESOLVED.get(Reason(operation.reason)) if operation.reason in _RESOLVED else None
-        if code is not None:
-            raise socket.gaierror(code, f"{name}: {Reason(operation.reason).text}") from failure
+        _check_resolved(operation, name)
+        failure = await service.explained(operation)
         raise failure or socket.gaierror(socket.EAI_FAIL, name)
 
 

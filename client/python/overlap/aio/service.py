@@ -22,7 +22,7 @@ from collections import deque
 from collections.abc import Callable
 
 from overlap.channel import Reply
-from overlap.error import OverlapError, error
+from overlap.error import OverlapError, Reason, error
 from overlap.message import Message
 from overlap.operation import Operation, Routine
 from overlap.session import Session
@@ -157,6 +157,17 @@ class Service:
         if not socket.closed:
             socket.closed = True
             self.ask("socket_close", {"socket": socket.id}, lambda reply, failure: None)
+
+    async def explained(self, operation: Operation) -> OverlapError | None:
+        """The error that an operation ended with. Where the policy refused it, the text says by which rule."""
+        failure = operation.failure()
+        if failure is not None and failure.reason == Reason.DENIED:
+            try:
+                await self.request("denied", {})
+            except OverlapError as refusal:
+                if refusal.reason == Reason.DENIED:
+                    return error(operation.status, operation.reason, refusal.text)
+        return failure
 
     async def operate(self, post: Callable[[Routine], Operation],
                       salvage: Callable[[Operation], None] | None = None) -> Operation:

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef TESTS_SYSTEM_NETNS_H
-#define TESTS_SYSTEM_NETNS_H
+#ifndef TESTS_HARNESS_NETNS_H
+#define TESTS_HARNESS_NETNS_H
 
 /*
  * A network of the case's own, whose addresses and routes it may change. Daemons that it starts are in it. Calls
@@ -11,6 +11,9 @@
 
 /* Moves the case, which has no other thread, into a new network that has nothing but loopback. Skips it otherwise. */
 void netns_enter(void);
+
+/* The same where that is allowed. Returns whether it was. */
+bool netns_try_enter(void);
 
 /* Adds an address as one writes it to loopback, or prolongs it, or takes it away. */
 void netns_add_address(const char *address);
