@@ -11,6 +11,7 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "daemon/limit.h"
 #include "daemon/snapshot.h"
 #include "proto/layout.h"
 
@@ -24,6 +25,7 @@ enum link_kind {
         LINK_ARMED,  /* the request with this ticket waits for a change from here on */
         LINK_RULING, /* body.ruling; fd: a struct ruling, unless everything is allowed */
         LINK_FACTS,  /* fd: a struct ruling_facts */
+        LINK_LIMITS, /* body.limits; text: the unit, or empty. Before the connections that they are about, or anew */
         LINK_PULSE,  /* to be answered with one in the next turn; to the monitor: the answer, body.pulse */
 
         /* in both directions */
@@ -41,7 +43,8 @@ enum link_kind {
         LINK_RESOLVE, /* text: the name; body.resolve; answered with body.found, fd: memory that begins with them */
         LINK_DENIED,  /* body.denied; text: the rule. The worker itself has refused to send there */
         LINK_CONNECT_NAME, /* fd; text: a name; body.by_name; answered like LINK_CONNECT, and cancelled like it */
-        LINK_LOOK, /* body.look; answered with body.seen, fd: memory that begins with a list; or after a change */
+        LINK_LOOK,  /* body.look; answered with body.seen, fd: memory that begins with a list; or after a change */
+        LINK_QUOTA, /* body.quota; text: what was refused, and why */
 };
 
 struct link_peer {
@@ -52,7 +55,6 @@ struct link_peer {
         uint32_t gid;
         int32_t pid;
         uint8_t may_bring_unix; /* it is of the daemon's own user, and may bring Unix sockets of its own */
-        uint8_t may_not_open;   /* the user has all the sessions that it may have: the connection may only join one */
 };
 
 /* Who asks, by the client's own numbers: for the journal. */
@@ -131,6 +133,17 @@ struct link_message {
                         uint8_t is_new;  /* a connection that it is about follows; else it takes the place of one */
                         uint8_t is_open; /* everything is allowed */
                 } ruling;
+                struct {
+                        uint64_t shard;
+                        uint32_t uid;
+                        uint8_t is_new; /* a connection that they are about follows */
+                        struct limits limits;
+                } limits;
+                struct {
+                        uint64_t shard;     /* of a client that was refused something */
+                        uint64_t n_refused; /* to this user, since the monitor was told last */
+                        uint8_t kind;       /* enum limit_slot, or behind them enum limit_rate */
+                } quota;
                 struct {
                         uint64_t session;
                         uint32_t n_more; /* refusals of the same client that were not told of */

@@ -300,7 +300,7 @@ static int admin_on_listener(sd_event_source *source, int fd, uint32_t events, v
                 r = listener_accept(&admin->listener, &peer);
                 if (r == -EPERM)
                         continue;
-                if (r < 0)
+                if (r < 0 || listener_identify(&admin->listener, &peer) < 0)
                         break;
                 refusal = admin_refusal(admin, &peer);
                 if (!refusal && admin_peer_new(admin, &peer) < 0)

@@ -37,6 +37,7 @@ void config_init(struct config *config) {
                 .socket = CONFIG_SOCKET, .engine = "auto", .policy = "system", .n_workers = 1, .poll_us = CONFIG_POLL_US
         };
         config->log = journal_default_target();
+        allowances_init(&config->allowances);
 }
 
 static int config_set_socket(struct config *config, const char *value, const char **ret_allowed) {
@@ -167,12 +168,34 @@ void config_place(struct config *config, enum config_key key, const char *format
         va_end(arguments);
 }
 
+/* What is wrong with the section itself was said where it began. */
+static void config_take_allowance(struct ini_file *file, const char *section, const char *name, const char *value) {
+        struct config_parse *parse = file->data;
+        struct allowances_section *place;
+        char problem[ALLOWANCES_TEXT_SIZE];
+
+        place = allowances_section(&parse->config->allowances, section, problem);
+        if (!place && section[0] == '\0')
+                ini_file_error(file, "section [], key %s=: it stands before the first section", name);
+        else if (place && allowances_set(place, name, value, file->line, problem) < 0)
+                ini_file_error(file, "%s", problem);
+}
+
+/* A section in which nothing is set is looked at as well. */
+static void config_take_section(struct ini_file *file, const char *section) {
+        struct config_parse *parse = file->data;
+        char problem[ALLOWANCES_TEXT_SIZE];
+
+        if (strcmp(section, "Daemon") != 0 && !allowances_section(&parse->config->allowances, section, problem))
+                ini_file_error(file, "section [%s]: %s", section, problem);
+}
+
 static void config_take(struct ini_file *file, const char *section, const char *name, const char *value) {
         struct config_parse *parse = file->data;
         const char *allowed;
 
         if (strcmp(section, "Daemon") != 0) {
-                ini_file_error(file, "section [%s], key %s=: the only section is [Daemon]", section, name);
+                config_take_allowance(file, section, name, value);
                 return;
         }
         for (int key = 0; key < CONFIG_N_KEYS; key++) {
@@ -195,12 +218,19 @@ static void config_take(struct ini_file *file, const char *section, const char *
 
 static int config_parse_file(struct config *config, const char *path, FILE *errors) {
         struct config_parse parse = { .config = config };
-        struct ini_file file = { .path = path, .errors = errors, .take = config_take, .data = &parse };
+        struct ini_file file = {
+                .path = path,
+                .errors = errors,
+                .take_section = config_take_section,
+                .take = config_take,
+                .data = &parse,
+        };
         _cleanup_fd_ int fd = -1;
 
         fd = ini_file_open(path, INI_FILE_TRUST_ALL, false, errors);
         if (fd < 0)
                 return fd;
+        allowances_begin_file(&config->allowances);
         return ini_file_read(&file, fd);
 }
 

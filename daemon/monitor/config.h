@@ -6,6 +6,7 @@
 
 #include <stdbool.h>
 
+#include "daemon/monitor/allowances.h"
 #include "daemon/monitor/journal.h"
 
 #define CONFIG_NAME "overlapd/overlapd.conf"
@@ -38,6 +39,7 @@ struct config {
         char policy[CONFIG_POLICY_MAX + 1]; /* where rules are: "system", "own", or a directory */
         enum journal_target log;
         char places[CONFIG_N_KEYS][CONFIG_PLACE_SIZE]; /* where each value is from, for people; empty: nobody chose */
+        struct allowances allowances;
 };
 
 void config_init(struct config *config);

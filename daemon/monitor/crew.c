@@ -44,12 +44,15 @@
 #define CREW_OUTBOX_PAUSE 64 /* messages that wait for a worker before no more of its requests are read */
 
 void crew_init(struct crew *crew, sd_event *event, struct journal *journal, struct shards *shards,
-               struct rulings *rulings, const struct spawn_worker *spawn, unsigned n_members, uint64_t n_files) {
+               struct rulings *rulings, const struct allowances *allowances, const struct spawn_worker *spawn,
+               unsigned n_members, uint64_t n_files) {
         uint64_t reserved = n_files / 2 < CREW_FILES_RESERVED ? n_files / 2 : CREW_FILES_RESERVED;
         uint64_t share = (n_files - reserved) / n_members;
 
         *crew = (struct crew){ .event = event, .journal = journal, .shards = shards, .n_members = n_members };
         crew->rulings = rulings;
+        crew->allowances = *allowances;
+        gate_init(&crew->gate);
         crew->spawn = *spawn;
         names_init(&crew->names, event, journal, rulings);
         lookout_init(&crew->lookout, event, journal);
@@ -110,6 +113,7 @@ void crew_deinit(struct crew *crew) {
                 crew_member_clear(member);
         }
         crew->n_members = 0;
+        gate_deinit(&crew->gate);
         names_deinit(&crew->names);
         lookout_deinit(&crew->lookout);
 }
@@ -221,6 +225,13 @@ static void crew_tell_session_end(struct crew *crew, const struct shards_channel
                       (unsigned long long) totals.bytes_sent);
 }
 
+/* The connection is a further one of a session. */
+static void crew_give_back(struct crew *crew, uid_t uid) {
+        const struct bucket_rate rate = allowances_rate(&crew->allowances, uid, LIMIT_RATE_SESSIONS);
+
+        gate_give_back(&crew->gate, uid, &rate);
+}
+
 static void crew_take_channel(struct crew_member *member, const struct link_message *message) {
         struct shards *shards = member->crew->shards;
         struct shards_channel *channel = shards_channel(shards, member->index, message->body.channel.channel);
@@ -236,6 +247,8 @@ static void crew_take_channel(struct crew_member *member, const struct link_mess
                         crew_condemn(member, "reported twice that a channel is open");
                 else if (r < 0)
                         crew_condemn(member, "cannot be followed any more: %s", strerror(-r));
+                else if (message->body.channel.session != 0 && !message->body.channel.is_first)
+                        crew_give_back(member->crew, channel->shard->uid);
                 return;
         }
         if (message->text[0] != '\0') {
@@ -320,6 +333,28 @@ static void crew_take_denied(struct crew_member *member, const struct link_messa
                       remote, message->text, more);
 }
 
+/* A client was refused something for want of a quota. */
+static void crew_take_quota(struct crew_member *member, const struct link_message *message) {
+        const struct shard *shard = shards_number(member->crew->shards, member->index, message->body.quota.shard);
+        struct journal_fields fields = { .message_id = EVENT_QUOTA_REACHED, .error = -EDQUOT, .has_client = true };
+        char more[64] = "";
+
+        if (message->body.quota.kind >= LIMIT_KINDS) {
+                crew_condemn(member, "reported a quota of kind %u", message->body.quota.kind);
+                return;
+        }
+        /* Its last connection may have ended meanwhile. */
+        if (!shard)
+                return;
+        fields.client_uid = shard->uid;
+        fields.client_unit = shard->unit;
+        fields.rule = limit_names[message->body.quota.kind].key;
+        if (message->body.quota.n_refused > 1)
+                snprintf(more, sizeof(more), "; %llu more times of late",
+                         (unsigned long long) message->body.quota.n_refused - 1);
+        journal_write(member->crew->journal, LOG_WARNING, &fields, "quota reached: %s%s", message->text, more);
+}
+
 /* Requests that come without a descriptor, and that the connector knows nothing of. */
 static bool crew_answers(uint32_t kind) {
         return kind == LINK_RESOLVE || kind == LINK_LOOK;
@@ -346,6 +381,9 @@ static void crew_take(struct crew_member *member, const struct link_message *mes
                 break;
         case LINK_DENIED:
                 crew_take_denied(member, message);
+                break;
+        case LINK_QUOTA:
+                crew_take_quota(member, message);
                 break;
         case LINK_PULSE:
                 crew_take_pulse(member, message);
@@ -544,11 +582,13 @@ static bool crew_can_serve(const struct crew_member *member) {
         return member->state == CREW_READY && !member->is_condemned && !member->outbox.is_broken;
 }
 
-int crew_pick(const struct crew *crew, uid_t uid, const char *unit) {
+int crew_pick(const struct crew *crew, uid_t uid, const char *unit, bool with_user) {
         const struct shard *shard = shards_find(crew->shards, uid, unit);
         unsigned n_fewest = 0;
         int best = -EAGAIN;
 
+        if (!shard && with_user)
+                shard = shards_find_of_user(crew->shards, uid);
         if (shard)
                 return crew_can_serve(&crew->members[shard->worker]) ? (int) shard->worker : -EAGAIN;
         for (unsigned i = 0; i < crew->n_members; i++) {
@@ -565,12 +605,25 @@ int crew_pick(const struct crew *crew, uid_t uid, const char *unit) {
         return best;
 }
 
-int crew_give(struct crew *crew, unsigned index, const struct link_message *message,
+static int crew_tell_limits(struct crew *crew, const struct shard *shard, bool is_new) {
+        struct link_message message = { .kind = LINK_LIMITS };
+
+        message.body.limits.shard = shard->number;
+        message.body.limits.uid = shard->uid;
+        message.body.limits.is_new = is_new;
+        allowances_for(&crew->allowances, shard->uid, shard->unit, &message.body.limits.limits);
+        snprintf(message.text, sizeof(message.text), "%.255s", shard->unit ? shard->unit : "");
+        return outbox_push(&crew->members[shard->worker].outbox, &message, -1, OUTBOX_MAX);
+}
+
+int crew_give(struct crew *crew, const struct shard *shard, const struct link_message *message,
               const struct rulings_client *client, int take_fd) {
-        struct outbox *outbox = &crew->members[index].outbox;
+        struct outbox *outbox = &crew->members[shard->worker].outbox;
         int r;
 
         r = outbox->n_queued < OUTBOX_CHANNELS_MAX ? rulings_tell_client(client, outbox, true) : -EAGAIN;
+        if (r >= 0)
+                r = crew_tell_limits(crew, shard, true);
         if (r >= 0)
                 r = outbox_push(outbox, message, take_fd, OUTBOX_MAX);
 
@@ -585,6 +638,16 @@ void crew_tell_rulings(struct crew *crew) {
                 /* A worker that goes on by the old rules would be worse than none. */
                 if (rulings_tell_client(client, outbox, false) < 0)
                         outbox_fail(outbox);
+        }
+}
+
+void crew_set_allowances(struct crew *crew, const struct allowances *allowances) {
+        crew->allowances = *allowances;
+        list_for_each(link, &crew->shards->all) {
+                const struct shard *shard = list_entry(link, struct shard, link);
+
+                if (crew_tell_limits(crew, shard, false) < 0)
+                        outbox_fail(&crew->members[shard->worker].outbox);
         }
 }
 

@@ -9,6 +9,7 @@
 
 #include "daemon/monitor/config.h"
 #include "daemon/monitor/connector.h"
+#include "daemon/monitor/gate.h"
 #include "daemon/monitor/journal.h"
 #include "daemon/monitor/lookout.h"
 #include "daemon/monitor/names.h"
@@ -59,6 +60,8 @@ struct crew {
         struct journal *journal; /* borrowed */
         struct shards *shards;   /* borrowed */
         struct rulings *rulings; /* borrowed */
+        struct allowances allowances;
+        struct gate gate; /* through which connections come */
         struct spawn_worker spawn;
         struct names names;
         struct lookout lookout;
@@ -76,11 +79,13 @@ struct crew {
 };
 
 /*
+ * allowances: how much clients may have. Copied.
  * spawn:   how workers are started. Copied; what it points to is borrowed.
  * n_files: descriptors that this process may have, of which connects in progress may use up most.
  */
 void crew_init(struct crew *crew, sd_event *event, struct journal *journal, struct shards *shards,
-               struct rulings *rulings, const struct spawn_worker *spawn, unsigned n_members, uint64_t n_files);
+               struct rulings *rulings, const struct allowances *allowances, const struct spawn_worker *spawn,
+               unsigned n_members, uint64_t n_files);
 
 /* Kills who is left, without waiting for an end that anybody would report. Takes a zeroed crew. */
 void crew_deinit(struct crew *crew);
@@ -91,22 +96,27 @@ int crew_start(struct crew *crew);
 /*
  * Chooses a worker for a connection: where its shard is, else the one with the fewest channels.
  *
+ * with_user: where another shard of the user is: he is subject to quotas, and only who has all of him can count.
+ *
  * Returns its index, or -EAGAIN when that worker, or every worker, is about to be replaced: ask again later.
  */
-int crew_pick(const struct crew *crew, uid_t uid, const char *unit);
+int crew_pick(const struct crew *crew, uid_t uid, const char *unit, bool with_user);
 
 /*
- * Hands a connection to a worker, which is told before what the policy says of its client.
+ * Hands a connection to a worker, which is told before what the policy says of its client, and how much he may have.
  *
  * take_fd: taken on success.
  *
  * Returns 0; -EPIPE when the worker is gone; or -ENOBUFS when it is behind.
  */
-int crew_give(struct crew *crew, unsigned index, const struct link_message *message,
+int crew_give(struct crew *crew, const struct shard *shard, const struct link_message *message,
               const struct rulings_client *client, int take_fd);
 
 /* Tells the workers what the policy says since it was read again. */
 void crew_tell_rulings(struct crew *crew);
+
+/* Tells the workers how much their clients may have from now on. */
+void crew_set_allowances(struct crew *crew, const struct allowances *allowances);
 
 /* Looks after what no event of its own tells: called after each dispatch of the loop. */
 void crew_settle(struct crew *crew);

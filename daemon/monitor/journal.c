@@ -119,7 +119,8 @@ static void journal_add_fields(struct journal_packet *packet, const struct journ
         if (fields->session)
                 journal_add(packet, "SESSION", JOURNAL_FIELD_SIZE, "%016llx", (unsigned long long) fields->session);
         if (fields->has_client) {
-                journal_add(packet, "CLIENT_PID", JOURNAL_FIELD_SIZE, "%d", (int) fields->client_pid);
+                if (fields->client_pid > 0)
+                        journal_add(packet, "CLIENT_PID", JOURNAL_FIELD_SIZE, "%d", (int) fields->client_pid);
                 journal_add_number(packet, "CLIENT_UID", fields->client_uid);
         }
         journal_add_text(packet, "CLIENT_UNIT", fields->client_unit);
@@ -169,11 +170,14 @@ static int journal_send(struct journal *journal, int priority, const struct jour
 /* On stderr there are no fields: what a person needs of them is written behind the line. */
 static void journal_print(const struct journal_fields *fields, const char *line) {
         char about[JOURNAL_FIELD_SIZE] = "";
+        char pid[32] = "";
         size_t len = 0;
 
+        if (fields && fields->has_client && fields->client_pid > 0)
+                snprintf(pid, sizeof(pid), "client pid %d, ", (int) fields->client_pid);
         if (fields && fields->has_client)
-                len = (size_t) snprintf(about, sizeof(about), " (client pid %d, uid %u%s%s)", (int) fields->client_pid,
-                                        (unsigned) fields->client_uid, fields->client_unit ? ", " : "",
+                len = (size_t) snprintf(about, sizeof(about), " (%suid %u%s%s)", pid, (unsigned) fields->client_uid,
+                                        fields->client_unit ? ", " : "",
                                         fields->client_unit ? fields->client_unit : "");
         if (len >= sizeof(about))
                 about[sizeof(about) - 1] = '\0';

@@ -59,7 +59,7 @@ struct journal_totals {
 struct journal_fields {
         const char *message_id; /* one of events.h */
         uint64_t session;
-        bool has_client; /* client_pid and client_uid count */
+        bool has_client; /* client_uid counts, and client_pid where it is not 0 */
         pid_t client_pid;
         uid_t client_uid;
         const char *client_unit;

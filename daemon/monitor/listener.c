@@ -261,19 +261,24 @@ static void listener_identify_group(int fd, struct listener_peer *peer) {
         free(take_ptr(peer->cgroup));
 }
 
-static int listener_identify(const struct listener *listener, int fd, struct listener_peer *peer) {
+static int listener_identify_user(int fd, struct listener_peer *peer) {
         struct ucred credentials;
         socklen_t len = sizeof(credentials);
-        uint64_t netns = listener_netns(fd);
 
         if (getsockopt(fd, SOL_SOCKET, SO_PEERCRED, &credentials, &len) < 0)
                 return -errno;
         peer->pid = credentials.pid;
         peer->uid = credentials.uid;
         peer->gid = credentials.gid;
-        listener_identify_group(fd, peer);
+        return 0;
+}
+
+int listener_identify(const struct listener *listener, struct listener_peer *peer) {
+        uint64_t netns = listener_netns(peer->fd);
+
+        listener_identify_group(peer->fd, peer);
         peer->is_elsewhere = netns == 0 || netns != listener->netns;
-        return listener_identify_groups(fd, peer);
+        return listener_identify_groups(peer->fd, peer);
 }
 
 int listener_accept(struct listener *listener, struct listener_peer *ret_peer) {
@@ -287,7 +292,7 @@ int listener_accept(struct listener *listener, struct listener_peer *ret_peer) {
                         listener_shed(listener);
                 return r == -ECONNABORTED || r == -EINTR ? -EAGAIN : r;
         }
-        r = listener_identify(listener, peer.fd, &peer);
+        r = listener_identify_user(peer.fd, &peer);
         if (r < 0)
                 return r;
         if (listener->is_private && peer.uid != 0 && peer.uid != geteuid())

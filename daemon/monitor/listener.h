@@ -63,12 +63,15 @@ int listener_adopt(struct listener *listener, int take_fd);
 void listener_close(struct listener *listener);
 
 /*
- * Takes one connection.
+ * Takes one connection, of which then process, user and group are known.
  *
  * Returns 0; -EAGAIN when none waits; -EMFILE or -ENFILE when descriptors are used up (one connection was taken and
  * closed); -EPERM when the user may not connect to a private instance (closed); or another -errno.
  */
 int listener_accept(struct listener *listener, struct listener_peer *ret_peer);
+
+/* Finds out all else about a connection, which takes longer. Returns 0 or -ENOMEM. */
+int listener_identify(const struct listener *listener, struct listener_peer *peer);
 
 /*
  * Tells a connection that it is not served, and why, with one CONTROL frame. Best effort: it never waits.

@@ -168,14 +168,14 @@ static void monitor_refuse(struct monitor *monitor, const struct listener_peer *
 static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer, const char **ret_text) {
         struct link_message message = { .kind = LINK_CHANNEL };
         struct shards_channel *channel;
-        bool may_open = shards_may_open(&monitor->shards, peer->uid);
+        bool is_counted = !allowances_exempt(&monitor->crew.allowances, peer->uid);
         int worker, r;
 
         r = shards_admit(&monitor->shards, peer->uid, ret_text);
         if (r < 0)
                 return r;
         *ret_text = "overlapd is short of memory or of workers: try again in a moment";
-        worker = crew_pick(&monitor->crew, peer->uid, peer->unit);
+        worker = crew_pick(&monitor->crew, peer->uid, peer->unit, is_counted);
         if (worker < 0)
                 return worker;
         r = shards_add(&monitor->shards, peer->uid, peer->unit, peer->pid, (unsigned) worker, &channel);
@@ -194,9 +194,8 @@ static int monitor_hand_over(struct monitor *monitor, struct listener_peer *peer
                 .pid = peer->pid,
                 .ruling = channel->client->number,
                 .may_bring_unix = peer->uid == geteuid(),
-                .may_not_open = !may_open,
         };
-        r = crew_give(&monitor->crew, (unsigned) worker, &message, channel->client, peer->fd);
+        r = crew_give(&monitor->crew, channel->shard, &message, channel->client, peer->fd);
         if (r < 0) {
                 shards_remove(&monitor->shards, channel);
                 return r == -EPIPE ? -EAGAIN : r;
@@ -263,6 +262,28 @@ static void monitor_pause(struct monitor *monitor, int error) {
                                    monitor_on_pause_end, monitor);
 }
 
+/* Whether the user has not connected too often of late. If he has he is told, and it is written down when it begins. */
+static bool monitor_lets_pass(struct monitor *monitor, const struct listener_peer *peer) {
+        struct bucket_rate rate = allowances_rate(&monitor->crew.allowances, peer->uid, LIMIT_RATE_SESSIONS);
+        uint64_t wait_ns = 0;
+        bool begins = false;
+        char text[LISTENER_ERROR_SIZE];
+        int r;
+
+        r = gate_pass(&monitor->crew.gate, peer->uid, &rate, now_ns(), &wait_ns, &begins);
+        if (r == 0)
+                return true;
+        snprintf(text, sizeof(text),
+                 "user %u opened sessions too often, and can connect again in %.3f s; SessionsPerSecond= and "
+                 "SessionsBurst= below [User] in overlapd.conf say how often is allowed",
+                 (unsigned) peer->uid, (double) wait_ns / NS_PER_S);
+        if (begins)
+                monitor_refuse(monitor, peer, text);
+        else
+                listener_refuse(peer->fd, text);
+        return false;
+}
+
 static int monitor_on_listener(sd_event_source *source, int fd, uint32_t events, void *data) {
         struct monitor *monitor = data;
 
@@ -275,6 +296,13 @@ static int monitor_on_listener(sd_event_source *source, int fd, uint32_t events,
                         break;
                 if (r == -EPERM)
                         continue;
+                if (r < 0) {
+                        monitor_pause(monitor, r);
+                        break;
+                }
+                if (!monitor_lets_pass(monitor, &peer))
+                        continue;
+                r = listener_identify(&monitor->listener, &peer);
                 if (r < 0) {
                         monitor_pause(monitor, r);
                         break;
@@ -365,6 +393,7 @@ static void monitor_reload(struct monitor *monitor) {
                 return;
         }
         crew_tell_rulings(&monitor->crew);
+        crew_set_allowances(&monitor->crew, &config.allowances);
         monitor->about.n_reloads++;
         if (!options->is_log_given) {
                 monitor->journal.target = monitor->config.log = config.log;
@@ -373,7 +402,7 @@ static void monitor_reload(struct monitor *monitor) {
         journal_write(&monitor->journal, LOG_NOTICE, &reloaded, "reloaded: %s",
                       rulings_describe(&monitor->rulings, policy));
         journal_write(&monitor->journal, LOG_INFO, &reloaded,
-                      "reloaded: of the settings only where lines are written can change%s",
+                      "reloaded: of the settings, quotas and where lines are written can change%s",
                       monitor_needs_restart(&options->config, &config)
                               ? "; the other settings differ from the file or were given on the command line and stay"
                               : "");
@@ -691,8 +720,8 @@ static int monitor_init(struct monitor *monitor, const struct monitor_options *o
         if (r < 0)
                 return r;
         rulings_init(&monitor->rulings, &options->policy, monitor->event, &monitor->journal);
-        crew_init(&monitor->crew, monitor->event, &monitor->journal, &monitor->shards, &monitor->rulings, &spawn,
-                  config->n_workers, monitor->n_files.rlim_max);
+        crew_init(&monitor->crew, monitor->event, &monitor->journal, &monitor->shards, &monitor->rulings,
+                  &config->allowances, &spawn, config->n_workers, monitor->n_files.rlim_max);
         monitor_init_admin(monitor);
         r = monitor_load_policy(monitor);
         if (r < 0)

@@ -95,12 +95,6 @@ int shards_admit(const struct shards *shards, uid_t uid, const char **ret_text) 
         return 0;
 }
 
-bool shards_may_open(const struct shards *shards, uid_t uid) {
-        const struct shards_user *user = shards_find_user(shards, uid);
-
-        return uid == 0 || !user || user->n_sessions + user->n_unopened < SHARDS_SESSIONS_PER_USER;
-}
-
 static bool shards_same_unit(const char *a, const char *b) {
         return (!a && !b) || (a && b && strcmp(a, b) == 0);
 }
@@ -111,6 +105,26 @@ struct shard *shards_find(const struct shards *shards, uid_t uid, const char *un
 
                 if (shard->uid == uid && shards_same_unit(shard->unit, unit))
                         return shard;
+        }
+        return NULL;
+}
+
+struct shard *shards_find_of_user(const struct shards *shards, uid_t uid) {
+        list_for_each(link, &shards->all) {
+                struct shard *shard = list_entry(link, struct shard, link);
+
+                if (shard->uid == uid)
+                        return shard;
+        }
+        return NULL;
+}
+
+const struct shard *shards_number(const struct shards *shards, unsigned worker, uint64_t number) {
+        list_for_each(link, &shards->all) {
+                const struct shard *shard = list_entry(link, struct shard, link);
+
+                if (shard->number == number)
+                        return shard->worker == worker ? shard : NULL;
         }
         return NULL;
 }

@@ -12,9 +12,8 @@
 #include "base/slots.h"
 #include "daemon/monitor/rulings.h"
 
-#define SHARDS_UNOPENED_MAX 32u      /* connections that did not open yet, of everybody */
-#define SHARDS_UNOPENED_PER_USER 8u  /* of one user */
-#define SHARDS_SESSIONS_PER_USER 64u /* root is exempt from this and the line above */
+#define SHARDS_UNOPENED_MAX 32u     /* connections that did not open yet, of everybody */
+#define SHARDS_UNOPENED_PER_USER 8u /* of one user; root is exempt */
 #define SHARDS_CHANNELS_MAX 65536u
 
 struct shards_user {
@@ -75,14 +74,14 @@ void shards_deinit(struct shards *shards);
  */
 int shards_admit(const struct shards *shards, uid_t uid, const char **ret_text);
 
-/*
- * Whether one more connection of this user may open a session: it may be the further thread of one that is there, so it
- * is the worker who finds out what it wants. Connections that have said nothing yet count as sessions.
- */
-bool shards_may_open(const struct shards *shards, uid_t uid);
-
 /* Returns the shard of this user and unit (NULL: none), or NULL when there is none yet. */
 struct shard *shards_find(const struct shards *shards, uid_t uid, const char *unit);
+
+/* Returns a shard of this user, or NULL. */
+struct shard *shards_find_of_user(const struct shards *shards, uid_t uid);
+
+/* The shard of this number on this worker, or NULL. */
+const struct shard *shards_number(const struct shards *shards, unsigned worker, uint64_t number);
 
 /* The channels of a worker: what the choice of a worker goes by. */
 unsigned shards_count(const struct shards *shards, unsigned worker);

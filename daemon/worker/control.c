@@ -226,6 +226,14 @@ static void control_finish_open(struct control *control, struct call *call, int 
         control_send_reply(control, call->peer, &reply);
 }
 
+static void control_finish_listen(struct call *call) {
+        struct socket *socket = call->handle->socket;
+
+        socket->state = SOCKET_LISTENING;
+        if (!socket->listener.quota)
+                socket->listener = charge_move(&call->charge);
+}
+
 void control_answer(struct control *control, struct ticket *ticket, const struct link_message *answer, int take_fd) {
         struct call *call = list_entry(ticket, struct call, ticket);
         _cleanup_fd_ int fd = take_fd;
@@ -237,7 +245,7 @@ void control_answer(struct control *control, struct ticket *ticket, const struct
         } else {
                 /* An accept may have brought the handle a connection meanwhile. */
                 if (call->kind == CALL_LISTEN && answer->status == 0 && call->handle->socket->state != SOCKET_CONNECTED)
-                        call->handle->socket->state = SOCKET_LISTENING;
+                        control_finish_listen(call);
                 if (call->kind == CALL_BIND && answer->status == 0)
                         call->handle->socket->has_name = true;
                 control_reply(control, call->peer, call->id, answer->status, answer->reason, "%s", answer->text);

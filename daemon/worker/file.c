@@ -37,6 +37,8 @@ int files_init(struct files *files, struct reaper *reaper) {
 static void file_free(struct file *file) {
         list_unlink(&file->hungry);
         reaper_close(file->files->reaper, file->fd, file->uid);
+        charge_release(&file->charge);
+        quota_unit_unref(file->unit);
         free(file);
 }
 
@@ -59,8 +61,8 @@ void files_deinit(struct files *files) {
 
 /* --- Life ------------------------------------------------------------------------------------------------------- */
 
-int file_new(struct files *files, int *take_fd, uint64_t session, uint32_t uid, struct file **ret_file,
-             const char **ret_problem) {
+int file_new(struct files *files, int *take_fd, uint64_t session, struct quota_unit *unit, struct charge *charge,
+             struct file **ret_file, const char **ret_problem) {
         int flags = fcntl(*take_fd, F_GETFL);
         struct file *file;
 
@@ -79,7 +81,9 @@ int file_new(struct files *files, int *take_fd, uint64_t session, uint32_t uid, 
                 .files = files,
                 .fd = fd_take(take_fd),
                 .session = session,
-                .uid = uid,
+                .uid = unit->user->uid,
+                .charge = charge_move(charge),
+                .unit = quota_unit_ref(unit),
                 .wants_check = true,
                 .status = -EINPROGRESS,
         };

@@ -8,6 +8,7 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "daemon/worker/quota.h"
 #include "daemon/worker/reader.h"
 
 struct reaper;
@@ -22,12 +23,14 @@ struct file {
         int fd;
         uint64_t session; /* whose it is */
         uint32_t uid;
-        uint32_t n_ops;    /* that use it */
-        uint32_t n_reads;  /* pieces that hold it */
-        bool wants_check;  /* it is looked at before anything is read */
-        bool is_leaving;   /* takes no further op, goes with the last */
-        bool is_forgotten; /* its session has let go of it: it goes with its last piece */
-        int status;        /* -EINPROGRESS until it was looked at; 0; or why it cannot be sent */
+        uint32_t n_ops;   /* that use it */
+        uint32_t n_reads; /* pieces that hold it */
+        struct charge charge;
+        struct quota_unit *unit; /* that pays for it, also when its session has gone. A reference */
+        bool wants_check;        /* it is looked at before anything is read */
+        bool is_leaving;         /* takes no further op, goes with the last */
+        bool is_forgotten;       /* its session has let go of it: it goes with its last piece */
+        int status;              /* -EINPROGRESS until it was looked at; 0; or why it cannot be sent */
         const char *problem;
 };
 
@@ -46,12 +49,14 @@ void files_deinit(struct files *files);
  * Takes a descriptor, which may be anything at all. What can be told of it without waiting is checked at once, the rest
  * as soon as files_next() gave a piece for it: then its status is no longer -EINPROGRESS.
  *
- * fd: taken on success.
+ * fd:     taken on success.
+ * unit:   that pays for it.
+ * charge: for a file of the unit. Taken on success.
  *
  * Returns 0 and the file; -EBADFD and a static text; or -ENOMEM.
  */
-int file_new(struct files *files, int *take_fd, uint64_t session, uint32_t uid, struct file **ret_file,
-             const char **ret_problem);
+int file_new(struct files *files, int *take_fd, uint64_t session, struct quota_unit *unit, struct charge *charge,
+             struct file **ret_file, const char **ret_problem);
 
 /* The session lets go of it, of which no op uses it any more. NULL is fine. Returns NULL. */
 struct file *file_forget(struct file *file);

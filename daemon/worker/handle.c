@@ -320,6 +320,7 @@ void handle_bury(struct handle *handle) {
                 handle_restore_socket(socket);
                 reaper_close(resources->reaper, socket_release(socket), session->identity.uid);
         }
+        charge_release(&socket->listener);
         socket_deinit(socket);
         resources->stats.n_sockets--;
         resources_give_socket(resources, socket);

@@ -42,15 +42,15 @@ static int lane_refuse(int status, const char *problem, const char **ret_problem
         return status;
 }
 
-static int lane_take_memory(struct lane *lane, int fd, uint32_t n_slots, struct quota *bytes,
-                            const char **ret_problem) {
+static int lane_take_memory(struct lane *lane, int fd, uint32_t n_slots, struct quota *quota,
+                            struct quota_refusal *ret_refusal, const char **ret_problem) {
         const struct ovl_lane_client *client;
         int r;
 
         if (!ring_n_is_valid(n_slots))
                 return lane_refuse(-EINVAL, "the number of slots is not a power of two between 4 and 32768",
                                    ret_problem);
-        r = region_init(&lane->memory, fd, ring_size(n_slots), bytes, ret_problem);
+        r = region_init(&lane->memory, fd, ring_size(n_slots), quota, ret_refusal, ret_problem);
         if (r < 0)
                 return r;
         client = lane_client(lane);
@@ -76,13 +76,14 @@ static int lane_create_memory(size_t size, int *ret_fd) {
 }
 
 /* Once the daemon has its mapping nobody else can ever get a writable one. */
-static int lane_make_records(struct lane *lane, uint32_t n_records, struct quota *bytes, int *ret_fd) {
+static int lane_make_records(struct lane *lane, uint32_t n_records, struct quota *quota,
+                             struct quota_refusal *ret_refusal, int *ret_fd) {
         size_t size = ring_size(n_records);
         _cleanup_fd_ int fd = -1;
         void *memory;
         int r;
 
-        r = charge_take(&lane->charge, bytes, size);
+        r = charge_take(&lane->charge, quota, LIMIT_MEMORY, size, ret_refusal);
         if (r < 0)
                 return r;
         r = lane_create_memory(size, &fd);
@@ -111,17 +112,17 @@ static uint32_t lane_round_up(uint32_t n) {
         return power;
 }
 
-int lane_new(int fd, uint32_t n_slots, uint32_t n_records, struct quota *bytes, struct lane **ret_lane, int *ret_fd,
-             const char **ret_problem) {
+int lane_new(int fd, uint32_t n_slots, uint32_t n_records, struct quota *quota, struct lane **ret_lane, int *ret_fd,
+             struct quota_refusal *ret_refusal, const char **ret_problem) {
         struct lane *lane = calloc(1, sizeof(*lane));
         int r;
 
         if (!lane)
                 return -ENOMEM;
         list_init(&lane->link);
-        r = lane_take_memory(lane, fd, n_slots, bytes, ret_problem);
+        r = lane_take_memory(lane, fd, n_slots, quota, ret_refusal, ret_problem);
         if (r == 0)
-                r = lane_make_records(lane, lane_round_up(n_records), bytes, ret_fd);
+                r = lane_make_records(lane, lane_round_up(n_records), quota, ret_refusal, ret_fd);
         if (r < 0) {
                 lane_free(lane);
                 return r;

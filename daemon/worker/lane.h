@@ -49,8 +49,8 @@ enum lane_sleep {
  * Returns 0, the lane, and the descriptor of the daemon's half, which is the caller's; -EINVAL (n_slots or the header),
  * -EBADFD or -EDQUOT (the memory) and a static text; or -errno of memfd_create(2) and others.
  */
-int lane_new(int fd, uint32_t n_slots, uint32_t n_records, struct quota *bytes, struct lane **ret_lane, int *ret_fd,
-             const char **ret_problem);
+int lane_new(int fd, uint32_t n_slots, uint32_t n_records, struct quota *quota, struct lane **ret_lane, int *ret_fd,
+             struct quota_refusal *ret_refusal, const char **ret_problem);
 struct lane *lane_free(struct lane *lane);
 
 /*

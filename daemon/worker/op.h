@@ -119,8 +119,9 @@ struct request {
 };
 
 struct op {
-        struct list link;  /* in its socket's queue, or among the records of its peer */
-        struct list stray; /* among the ops of its handle that stand in the queue of another socket */
+        struct list link;   /* in its socket's queue, or among the records of its peer */
+        struct list stray;  /* among the ops of its handle that stand in the queue of another socket */
+        struct list unpaid; /* among those of its user that wait for room for their sockets */
         enum op_state state;
         struct session *session; /* borrowed: the owner */
         struct handle *handle;   /* borrowed, pinned: through which it was posted; NULL once the op has ended */
@@ -141,6 +142,7 @@ struct op {
         bool has_thread;          /* it was posted by a thread, not through a port's connection */
         bool has_credit;          /* counts against the session's credits */
         bool holds_socket_charge; /* an accept: paid for the socket that it will make */
+        bool is_unpaid;           /* an accept: not started before there is room for its socket */
         uint32_t message_flags;   /* enum ovl_message_flags or ovl_transmit_flags */
         struct handle *prepared;  /* borrowed, pinned: an accept: that is to have the connection; NULL: a new one */
         struct iovec one;         /* the buffer, when there is just one */

@@ -65,6 +65,7 @@ int peer_new(struct engine *engine, struct reaper *reaper, struct list *graveyar
         list_init(&peer->settle);
         list_init(&peer->awake);
         list_init(&peer->postponed);
+        list_init(&peer->paused);
         list_init(&peer->dying);
         list_init(&peer->in_session);
         list_init(&peer->records);
@@ -103,6 +104,7 @@ struct peer *peer_free(struct peer *peer) {
         list_unlink(&peer->in_session);
         peer_forget_left(peer);
         rules_unref(peer->rules);
+        quota_unit_unref(peer->unit);
         lane_free(peer->lane);
         peer->engine->ops->detach(peer->engine, &peer->file);
         fd_close(peer->file.fd);

@@ -31,6 +31,8 @@ struct peer {
         struct list settle;     /* among those that wait for a verdict */
         struct list awake;      /* among those with a lane that is looked at */
         struct list postponed;  /* among those that try to send again by the clock */
+        struct list paused;     /* among those of which nothing is read for a while */
+        uint64_t resume_ns;     /* until then */
         struct list dying;      /* among those that are to be buried */
         struct list *graveyard; /* borrowed: the head of these */
         struct engine_file file;
@@ -38,6 +40,7 @@ struct peer {
         struct reaper *reaper; /* borrowed */
         struct link_peer identity;
         struct rules_entry *rules; /* what the policy says of it. A reference, or NULL: it allows nothing */
+        struct quota_unit *unit;   /* that pays for its sessions. A reference; NULL: there was no memory for it */
         struct session *session;   /* borrowed; NULL before the hello */
         struct thread *thread;     /* borrowed; one of these two is set with the session */
         struct port *port;

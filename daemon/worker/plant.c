@@ -49,6 +49,7 @@ void plant_doubles(struct session *session, const struct op *op) {
         twin->payload_len = 0;
         list_init(&twin->link);
         list_init(&twin->stray);
+        list_init(&twin->unpaid);
         list_push_back(&op->peer->records, &twin->link);
         session->resources->n_planted++;
 }

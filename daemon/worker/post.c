@@ -21,10 +21,12 @@
 
 #include "daemon/worker/post.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <string.h>
 
 #include "base/killpoint.h"
+#include "base/time.h"
 #include "daemon/worker/datagram.h"
 #include "daemon/worker/polls.h"
 #include "daemon/worker/resolve.h"
@@ -335,18 +337,34 @@ static int post_take_prepared(struct session *session, struct op *op, uint64_t n
         return 0;
 }
 
-/* An accept has a socket for its connection, or pays for the one that it will make. */
+/*
+ * An accept has a socket for its connection, or pays for the one that it will make. What the session has too many of
+ * itself it is told; what others of its user have is waited for, with the connections in the listener's backlog.
+ */
 static int post_charge_accept(struct session *session, struct op *op, uint64_t prepared, unsigned *ret_reason) {
-        struct charge charge;
+        struct quota_refusal refusal;
 
         if (op->code != OVL_OP_ACCEPT)
                 return 0;
         if (prepared != 0)
                 return post_take_prepared(session, op, prepared, ret_reason);
-        if (charge_take(&charge, &session->n_sockets, 1) < 0)
+        if (quota_take(&session->quota, LIMIT_SOCKETS, 1, &refusal) == 0) {
+                op->holds_socket_charge = true;
+                return 0;
+        }
+        if (refusal.quota->level == LIMIT_SESSION)
                 return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
-        op->holds_socket_charge = true;
+        op->is_unpaid = true;
+        list_push_back(&session->unit->user->unpaid, &op->unpaid);
         return 0;
+}
+
+/* Last of all: what is refused for something else has cost nothing. */
+static int post_pace(struct session *session, const struct op *op, unsigned *ret_reason) {
+        if (op_step(op) != STEP_CONNECT || session->unit->user->is_exempt ||
+            quota_pace(session->unit, NULL, LIMIT_RATE_CONNECTS, now_ns()) == 0)
+                return 0;
+        return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
 }
 
 static int post_check_resolve(struct session *session, struct op *op, const struct ovl_entry *entry,
@@ -385,6 +403,9 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
         r = socket_check(op->socket, op, ret_reason);
         if (r < 0)
                 return r;
+        r = post_pace(session, op, ret_reason);
+        if (r < 0)
+                return r;
         return post_charge_accept(session, op, entry->other, ret_reason);
 }
 
@@ -412,6 +433,8 @@ static void post_finish(struct session *session, struct peer *peer, struct op *o
         } else {
                 op->has_credit = true;
                 session->n_started++;
+                r = quota_take(&session->quota, LIMIT_OPS, 1, NULL);
+                assert(r == 0);
                 KILLPOINT("session-post");
                 if (op->handle) {
                         op->handle->n_ops++;
@@ -429,7 +452,7 @@ static void post_finish(struct session *session, struct peer *peer, struct op *o
 }
 
 static struct op *post_begin(struct session *session, struct peer *peer, const struct ovl_entry *entry) {
-        struct op *op = session_take_op(session);
+        struct op *op = session_may_start(session) ? session_take_op(session) : NULL;
 
         if (!op)
                 return NULL;

@@ -107,7 +107,8 @@ static int region_map_sealed(struct region *region, int fd, uint64_t size, const
         return region_check_size(fd, size, ret_problem);
 }
 
-int region_init(struct region *region, int fd, uint64_t size, struct quota *bytes, const char **ret_problem) {
+int region_init(struct region *region, int fd, uint64_t size, struct quota *quota, struct quota_refusal *ret_refusal,
+                const char **ret_problem) {
         struct charge charge;
         int r;
 
@@ -116,11 +117,9 @@ int region_init(struct region *region, int fd, uint64_t size, struct quota *byte
                 return r;
         if (size == 0 || size % REGION_PAGE != 0 || size > REGION_SIZE_MAX)
                 return region_refuse("the declared size is not a multiple of 4096 between 4096 and 1 GiB", ret_problem);
-        r = charge_take(&charge, bytes, size);
-        if (r < 0) {
-                *ret_problem = "the quota of lent memory is used up";
+        r = charge_take(&charge, quota, LIMIT_MEMORY, size, ret_refusal);
+        if (r < 0)
                 return r;
-        }
         *region = (struct region){ .charge = charge };
         r = region_map_sealed(region, fd, size, ret_problem);
         if (r < 0)
@@ -138,6 +137,7 @@ void region_deinit(struct region *region) {
         }
         region_unmap(region);
         charge_release(&region->charge);
+        charge_release(&region->place);
         *region = (struct region){ 0 };
 }
 

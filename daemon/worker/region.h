@@ -12,11 +12,12 @@
 #include "daemon/worker/quota.h"
 
 struct region {
-        uint8_t *data;    /* NULL: no region is here */
-        size_t size;      /* bytes */
-        uint32_t n_loans; /* ops that the kernel or the daemon may use the memory for */
-        bool is_leaving;  /* takes no further op, goes with the last loan */
-        struct charge charge;
+        uint8_t *data;        /* NULL: no region is here */
+        size_t size;          /* bytes */
+        uint32_t n_loans;     /* ops that the kernel or the daemon may use the memory for */
+        bool is_leaving;      /* takes no further op, goes with the last loan */
+        struct charge charge; /* of its bytes */
+        struct charge place;  /* of a region; a lane is none */
 };
 
 /*
@@ -24,11 +25,13 @@ struct region {
  *
  * fd:    borrowed; may be anything at all.
  * size:  bytes, as the client declared.
- * bytes: pays for the region.
+ * quota: pays for its bytes.
  *
- * Returns 0, -EDQUOT, or -EBADFD and a static text that says what is wrong with the descriptor; -ENOMEM.
+ * Returns 0; -EDQUOT and why (ret_refusal may be NULL); or -EBADFD and a static text that says what is wrong with the
+ * descriptor; -ENOMEM.
  */
-int region_init(struct region *region, int fd, uint64_t size, struct quota *bytes, const char **ret_problem);
+int region_init(struct region *region, int fd, uint64_t size, struct quota *quota, struct quota_refusal *ret_refusal,
+                const char **ret_problem);
 
 /*
  * Unmaps the region. Nothing may be on loan: the kernel would write into whatever is mapped there next. Test builds

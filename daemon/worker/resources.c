@@ -23,6 +23,7 @@ int resources_init(struct resources *resources) {
                 return -ENOMEM;
         }
         rules_init(&resources->rules);
+        quotas_init(&resources->quotas);
         apc_table_init(&resources->apcs);
         list_init(&resources->sessions);
         list_init(&resources->touched);
@@ -32,6 +33,8 @@ int resources_init(struct resources *resources) {
         list_init(&resources->awake);
         list_init(&resources->retrying);
         list_init(&resources->postponed);
+        list_init(&resources->paused);
+        list_init(&resources->starved);
         list_init(&resources->spare_sockets);
         list_init(&resources->spare_handles);
         return 0;
@@ -45,6 +48,7 @@ void resources_deinit(struct resources *resources) {
                 munmap(resources->handle_pool, RESOURCES_HANDLES_MAX * sizeof(struct handle));
         resources->handle_pool = NULL;
         rules_deinit(&resources->rules);
+        quotas_deinit(&resources->quotas);
 }
 
 struct socket *resources_take_socket(struct resources *resources) {

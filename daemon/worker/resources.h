@@ -11,6 +11,7 @@
 #include "daemon/worker/ask.h"
 #include "daemon/worker/engine.h"
 #include "daemon/worker/file.h"
+#include "daemon/worker/quota.h"
 #include "daemon/worker/reaper.h"
 #include "daemon/worker/rules.h"
 #include "daemon/worker/stats.h"
@@ -36,6 +37,7 @@ struct resources {
         struct engine_file files_bell; /* what can be read when a piece was */
         struct ask ask;
         struct rules rules;
+        struct quotas quotas;
         struct apc_table apcs;
         struct stats stats;
         uint64_t turn;
@@ -50,6 +52,8 @@ struct resources {
         struct list awake;     /* peers whose lanes are looked at */
         struct list retrying;  /* sockets that start an op again later */
         struct list postponed; /* peers that try to send again later */
+        struct list paused;    /* peers of which requests wait: there were too many of late */
+        struct list starved;   /* sessions of which an entry waits for a quota to have room */
         struct list spare_sockets;
         struct socket *socket_pool; /* a mapping of RESOURCES_SOCKETS_MAX */
         uint32_t n_sockets_high;

@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <string.h>
 
+#include "base/cleanup.h"
 #include "daemon/worker/serve.h"
 
 static uint32_t serve_free_file(const struct session *session) {
@@ -15,11 +16,20 @@ static uint32_t serve_free_file(const struct session *session) {
         return index;
 }
 
+/* A file may outlive its session, so its unit pays; what one session has is what has a number. */
+static uint32_t session_files_max(const struct session *session) {
+        uint64_t max = session->unit->session_max[LIMIT_FILES];
+
+        return max < SESSION_FILES_MAX ? (uint32_t) max : SESSION_FILES_MAX;
+}
+
 /* What it is, is known when a reader has looked at it. */
 void serve_file_add(struct serve *serve) {
         struct session *session = serve->session;
         uint32_t index = serve_free_file(session);
+        cleanup(charge_release) struct charge charge = { 0 };
         int fd = peer_claim_fd(serve->peer);
+        struct quota_refusal refusal;
         const char *problem = NULL;
         struct call *call;
         int r;
@@ -28,11 +38,15 @@ void serve_file_add(struct serve *serve) {
                 serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_LEVEL,
                              "a session of level 0 lends no files: read it and send what was read, or ask for level 1 "
                              "in the hello");
-        } else if (index == SESSION_FILES_MAX) {
-                serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA, "the session has %u files already: remove one first",
-                             SESSION_FILES_MAX);
+        } else if (index >= session_files_max(session)) {
+                serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA,
+                             "the session has %u files already: remove one first, or raise Files= below [Session] in "
+                             "overlapd.conf, to at most %u",
+                             index, SESSION_FILES_MAX);
+        } else if (charge_take(&charge, &session->unit->quota, LIMIT_FILES, 1, &refusal) < 0) {
+                serve_refuse_quota(serve, &refusal);
         } else if ((call = call_new(serve, CALL_FILE_ADD, NULL))) {
-                r = file_new(&session->resources->files, &fd, session->number, session->identity.uid,
+                r = file_new(&session->resources->files, &fd, session->number, session->unit, &charge,
                              &session->files[index], &problem);
                 if (r < 0) {
                         serve_refuse(serve, r, OVL_REASON_BAD_FILE, "this descriptor is not accepted as a file: %s",

@@ -6,6 +6,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "base/cleanup.h"
 #include "daemon/worker/lane.h"
 #include "daemon/worker/serve.h"
 
@@ -43,9 +44,9 @@ static void serve_hello_reply(struct serve *serve, const Overlapd__Hello *hello)
         hello_reply.session = session->number;
         hello_reply.secret = (ProtobufCBinaryData){ .len = SESSION_SECRET_SIZE, .data = session->secret };
         hello_reply.credits = session->n_credits;
-        hello_reply.regions = SESSION_REGIONS_MAX;
-        hello_reply.region_bytes = session->region_bytes.limit;
-        hello_reply.sockets = (uint32_t) session->n_sockets.limit;
+        hello_reply.regions = (uint32_t) session->quota.max[LIMIT_REGIONS];
+        hello_reply.region_bytes = session->quota.max[LIMIT_MEMORY];
+        hello_reply.sockets = (uint32_t) session->quota.max[LIMIT_SOCKETS];
         hello_reply.inline_bytes = (uint64_t) session->payloads.n_pieces * OVL_INLINE_PIECE;
         hello_reply.engine = (char *) resources->engine->ops->name;
         hello_reply.engine_reason = (char *) serve->control->engine_reason;
@@ -56,6 +57,7 @@ static void serve_hello_reply(struct serve *serve, const Overlapd__Hello *hello)
 
 void serve_hello(struct serve *serve) {
         const Overlapd__Hello *hello = serve->request->hello;
+        struct quota_refusal refusal;
         struct session *session;
         int r;
 
@@ -69,13 +71,16 @@ void serve_hello(struct serve *serve) {
                 peer_die(serve->peer, "no protocol version in common");
                 return;
         }
-        if (serve->peer->identity.may_not_open) {
-                serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA,
-                             "user %u has as many sessions as are allowed: end one first", serve->peer->identity.uid);
+        if (!serve->peer->unit) {
+                serve_refuse(serve, -ENOMEM, OVL_REASON_NONE, "overlapd is out of memory: try again later");
                 return;
         }
-        r = session_new(serve->control->resources, &serve->peer->identity, serve_grant_level(hello), hello->credits,
-                        &session);
+        r = session_new(serve->control->resources, &serve->peer->identity, serve->peer->unit, serve_grant_level(hello),
+                        hello->credits, &session, &refusal);
+        if (r == -EDQUOT) {
+                serve_refuse_quota(serve, &refusal);
+                return;
+        }
         if (r == 0) {
                 r = session_add_thread(session, serve->peer, hello->thread, hello->tid);
                 if (r < 0)
@@ -140,10 +145,19 @@ void serve_attach(struct serve *serve) {
 
 /* --- Regions ---------------------------------------------------------------------------------------------------- */
 
+static void serve_refuse_memory(struct serve *serve, uint64_t size, const struct quota_refusal *refusal) {
+        char text[QUOTA_TEXT_SIZE];
+
+        serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA, "there is no room for %llu bytes: %s", (unsigned long long) size,
+                     quota_explain(refusal, text));
+}
+
 void serve_region_add(struct serve *serve) {
         Overlapd__RegionAddReply region_reply = OVERLAPD__REGION_ADD_REPLY__INIT;
         Overlapd__Reply reply = OVERLAPD__REPLY__INIT;
+        cleanup(charge_release) struct charge place = { 0 };
         int fd = peer_claim_fd(serve->peer);
+        struct quota_refusal refusal;
         const char *problem = NULL;
         uint32_t index = 0;
         int r;
@@ -153,18 +167,20 @@ void serve_region_add(struct serve *serve) {
         if (serve->session->level < 1) {
                 serve_refuse(serve, -EOPNOTSUPP, OVL_REASON_LEVEL,
                              "a session of level 0 has no regions: ask for level 1 in the hello");
-        } else if (index == SESSION_REGIONS_MAX) {
-                serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA, "the session has %u regions already: remove one first",
-                             SESSION_REGIONS_MAX);
+        } else if (charge_take(&place, &serve->session->quota, LIMIT_REGIONS, 1, &refusal) < 0) {
+                serve_refuse_quota(serve, &refusal);
         } else {
                 r = region_init(&serve->session->regions[index], fd, serve->request->region_add->size,
-                                &serve->session->region_bytes, &problem);
-                if (r < 0) {
-                        serve_refuse(serve, r, r == -EDQUOT ? OVL_REASON_QUOTA : OVL_REASON_BAD_MEMORY,
+                                &serve->session->quota, &refusal, &problem);
+                if (r == -EDQUOT) {
+                        serve_refuse_memory(serve, serve->request->region_add->size, &refusal);
+                } else if (r < 0) {
+                        serve_refuse(serve, r, OVL_REASON_BAD_MEMORY,
                                      "this descriptor is not accepted as a region of %llu bytes: %s",
                                      (unsigned long long) serve->request->region_add->size,
                                      problem ? problem : strerror(-r));
                 } else {
+                        serve->session->regions[index].place = charge_move(&place);
                         region_reply.region = index + 1;
                         reply.what_case = OVERLAPD__REPLY__WHAT_REGION_ADD;
                         reply.region_add = &region_reply;
@@ -203,7 +219,7 @@ static void serve_refuse_lane(struct serve *serve, int status, const char *probl
                 reason = OVL_REASON_BAD_LANE;
         else if (status == -EBADFD)
                 reason = OVL_REASON_BAD_MEMORY;
-        else if (status == -EDQUOT || status == -EMFILE || status == -ENFILE)
+        else if (status == -EMFILE || status == -ENFILE)
                 reason = OVL_REASON_QUOTA;
         serve_refuse(serve, status, reason, "this descriptor is not accepted as a lane of %u slots: %s",
                      serve->request->lane_add->n_slots, problem ? problem : strerror(-status));
@@ -223,6 +239,7 @@ static void serve_lane_reply(struct serve *serve, int take_fd) {
 void serve_lane_add(struct serve *serve) {
         struct session *session = serve->session;
         int fd = peer_claim_fd(serve->peer);
+        struct quota_refusal refusal;
         const char *problem = NULL;
         int records_fd, r;
 
@@ -233,8 +250,10 @@ void serve_lane_add(struct serve *serve) {
                 serve_refuse(serve, -EEXIST, OVL_REASON_DUPLICATE, "this connection has a lane already");
         } else {
                 r = lane_new(fd, serve->request->lane_add->n_slots, session->n_ops_max + SESSION_APCS_MAX,
-                             &session->region_bytes, &serve->peer->lane, &records_fd, &problem);
-                if (r < 0) {
+                             &session->quota, &serve->peer->lane, &records_fd, &refusal, &problem);
+                if (r == -EDQUOT) {
+                        serve_refuse_quota(serve, &refusal);
+                } else if (r < 0) {
                         serve_refuse_lane(serve, r, problem);
                 } else {
                         serve->control->resources->stats.n_lanes++;

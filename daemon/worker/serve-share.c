@@ -59,12 +59,6 @@ static void serve_taken(struct serve *serve, const struct handle *handle) {
         serve_send(serve, &reply);
 }
 
-static void serve_no_sockets_left(struct serve *serve) {
-        serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA,
-                     "the session has %llu sockets already, or accepts that will make them: close some",
-                     (unsigned long long) serve->session->n_sockets.limit);
-}
-
 static void serve_daemon_is_full(struct serve *serve, int status) {
         serve_refuse(serve, status, OVL_REASON_QUOTA, "overlapd has as many sockets as it can hold: raise LimitNOFILE");
 }
@@ -73,6 +67,7 @@ void serve_socket_join(struct serve *serve) {
         const ProtobufCBinaryData *ticket = &serve->request->socket_join->ticket;
         struct invitation *invitation = invitation_find(serve->session, ticket->data, ticket->len);
         cleanup(charge_release) struct charge charge = { 0 };
+        struct quota_refusal refusal;
         struct handle *handle;
         int r;
 
@@ -83,8 +78,8 @@ void serve_socket_join(struct serve *serve) {
                              ticket->len);
                 return;
         }
-        if (charge_take(&charge, &serve->session->n_sockets, 1) < 0) {
-                serve_no_sockets_left(serve);
+        if (charge_take(&charge, &serve->session->quota, LIMIT_SOCKETS, 1, &refusal) < 0) {
+                serve_refuse_quota(serve, &refusal);
                 return;
         }
         r = handle_join(serve->session, invitation->handle->socket, &charge, &handle);
@@ -209,9 +204,10 @@ static int adoption_check(struct adoption *adoption, int fd, const struct peer *
 }
 
 void serve_socket_adopt(struct serve *serve) {
-        cleanup(charge_release) struct charge charge = { 0 };
+        cleanup(charge_release) struct charge charge = { 0 }, listener = { 0 };
         int fd = peer_claim_fd(serve->peer);
         struct adoption adoption = { 0 };
+        struct quota_refusal refusal;
         struct handle *handle;
         int r;
 
@@ -223,13 +219,16 @@ void serve_socket_adopt(struct serve *serve) {
         } else if (r < 0) {
                 serve_refuse(serve, r, OVL_REASON_BAD_DESCRIPTOR, "this descriptor cannot be adopted: %s",
                              adoption.problem);
-        } else if (charge_take(&charge, &serve->session->n_sockets, 1) < 0) {
-                serve_no_sockets_left(serve);
+        } else if (charge_take(&charge, &serve->session->quota, LIMIT_SOCKETS, 1, &refusal) < 0 ||
+                   (adoption.state == SOCKET_LISTENING &&
+                    charge_take(&listener, &serve->session->unit->quota, LIMIT_LISTENERS, 1, &refusal) < 0)) {
+                serve_refuse_quota(serve, &refusal);
         } else {
                 r = handle_open(serve->session, &fd, adoption.family, adoption.type, adoption.state, &charge, &handle);
                 if (r < 0) {
                         serve_daemon_is_full(serve, r);
                 } else {
+                        handle->socket->listener = charge_move(&listener);
                         handle->socket->is_foreign = true;
                         handle->socket->file.is_shared = true;
                         handle->socket->has_name = adoption_has_name(handle->socket->file.fd);

@@ -60,6 +60,7 @@ static int serve_type(Overlapd__Type type) {
 void serve_socket_open(struct serve *serve) {
         const Overlapd__SocketOpen *open = serve->request->socket_open;
         int family = serve_family(open->family), type = serve_type(open->type);
+        struct quota_refusal refusal;
         struct call *call;
 
         if (family == 0 || type == 0) {
@@ -72,10 +73,8 @@ void serve_socket_open(struct serve *serve) {
         call = call_new(serve, CALL_OPEN, NULL);
         if (!call)
                 return;
-        if (charge_take(&call->charge, &serve->session->n_sockets, 1) < 0) {
-                serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA,
-                             "the session has %llu sockets already, or accepts that will make them: close some",
-                             (unsigned long long) serve->session->n_sockets.limit);
+        if (charge_take(&call->charge, &serve->session->quota, LIMIT_SOCKETS, 1, &refusal) < 0) {
+                serve_refuse_quota(serve, &refusal);
                 call_free(call);
                 return;
         }
@@ -156,6 +155,7 @@ void serve_socket_bind(struct serve *serve) {
 void serve_socket_listen(struct serve *serve) {
         const Overlapd__SocketListen *listen = serve->request->socket_listen;
         struct handle *handle = serve_handle(serve, listen->socket);
+        struct quota_refusal refusal;
         struct call *call;
 
         if (!handle)
@@ -170,6 +170,13 @@ void serve_socket_listen(struct serve *serve) {
         call = call_new(serve, CALL_LISTEN, handle);
         if (!call)
                 return;
+        /* The unit pays: whoever of it has the socket. */
+        if (!handle->socket->listener.quota &&
+            charge_take(&call->charge, &serve->session->unit->quota, LIMIT_LISTENERS, 1, &refusal) < 0) {
+                serve_refuse_quota(serve, &refusal);
+                call_free(call);
+                return;
+        }
         call->message.body.listen.backlog = listen->backlog;
         call_ask(serve, call, LINK_LISTEN, handle->socket->file.fd);
 }

@@ -85,6 +85,12 @@ struct session *serve_partner(struct serve *serve, uint64_t number) {
         return NULL;
 }
 
+void serve_refuse_quota(struct serve *serve, const struct quota_refusal *refusal) {
+        char text[QUOTA_TEXT_SIZE];
+
+        serve_refuse(serve, -EDQUOT, OVL_REASON_QUOTA, "%s", quota_explain(refusal, text));
+}
+
 void serve_ok(struct serve *serve) {
         control_reply(serve->control, serve->peer, serve->request->id, 0, 0, "%s", "");
 }

@@ -88,6 +88,9 @@ struct handle *serve_handle(struct serve *serve, uint64_t number);
 /* A session with this number that may be given something; NULL when there is none, which the client has been told. */
 struct session *serve_partner(struct serve *serve, uint64_t number);
 
+/* Refuses what a quota has no room for, and says which. */
+void serve_refuse_quota(struct serve *serve, const struct quota_refusal *refusal);
+
 void serve_ok(struct serve *serve);
 void serve_send(struct serve *serve, Overlapd__Reply *reply);
 

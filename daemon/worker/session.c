@@ -50,10 +50,14 @@ static uint32_t session_n_places(const struct session *session) {
 }
 
 static int session_init_ops(struct session *session, uint32_t credits) {
+        uint64_t max = session->unit->credits_max;
+
         if (credits == 0)
                 credits = SESSION_CREDITS_DEFAULT;
         if (credits > SESSION_CREDITS_MAX)
                 credits = SESSION_CREDITS_MAX;
+        if (credits > max)
+                credits = max > 0 ? (uint32_t) max : 1;
         session->n_credits = credits;
         session->n_ops_max = credits + SESSION_SPARE_OPS;
         session->ops = session_map(session_n_places(session) * sizeof(*session->ops));
@@ -63,11 +67,16 @@ static int session_init_ops(struct session *session, uint32_t credits) {
         return payload_pool_init(&session->payloads, SESSION_PIECES);
 }
 
-int session_new(struct resources *resources, const struct link_peer *identity, uint32_t level, uint32_t credits,
-                struct session **ret_session) {
-        struct session *session = calloc(1, sizeof(*session));
+int session_new(struct resources *resources, const struct link_peer *identity, struct quota_unit *unit, uint32_t level,
+                uint32_t credits, struct session **ret_session, struct quota_refusal *ret_refusal) {
+        cleanup(charge_release) struct charge place = { 0 };
+        struct session *session;
         int r;
 
+        r = charge_take(&place, &unit->quota, LIMIT_SESSIONS, 1, ret_refusal);
+        if (r < 0)
+                return r;
+        session = calloc(1, sizeof(*session));
         if (!session)
                 return -ENOMEM;
         *session = (struct session){
@@ -75,11 +84,13 @@ int session_new(struct resources *resources, const struct link_peer *identity, u
                 .identity = *identity,
                 .rules = rules_ref(&resources->rules, identity->ruling),
                 .level = level,
-                .region_bytes.limit = SESSION_REGION_BYTES_MAX,
-                .n_sockets.limit = SESSION_SOCKETS_MAX,
+                .unit = quota_unit_ref(unit),
+                .place = charge_move(&place),
         };
+        quota_init(&session->quota, unit);
         list_init(&session->link);
         list_init(&session->touched);
+        list_init(&session->starved);
         list_init(&session->peers);
         list_init(&session->threads);
         list_init(&session->ports);
@@ -114,6 +125,7 @@ struct session *session_free(struct session *session) {
                 session->resources->stats.n_sessions--;
         list_unlink(&session->link);
         list_unlink(&session->touched);
+        list_unlink(&session->starved);
         session->rules = rules_unref(session->rules);
         apc_party_deinit(&session->apcs);
         while ((link = list_pop_front(&session->threads)))
@@ -132,6 +144,8 @@ struct session *session_free(struct session *session) {
                 munmap(session->ops, session_n_places(session) * sizeof(*session->ops));
         if (session->scratch)
                 munmap(session->scratch, session_n_places(session) * OP_SCRATCH_SIZE);
+        charge_release(&session->place);
+        quota_unit_unref(session->unit);
         free(session);
         return NULL;
 }
@@ -386,7 +400,8 @@ bool session_bury(struct session *session) {
         if (!session->is_ending || session->n_ops > 0 || session->n_calls > 0 || !list_is_empty(&session->closing))
                 return false;
         /* All that was charged was released: what is charged is there, and nothing of this session is. */
-        assert(session->n_sockets.used == 0);
+        assert(session->quota.used[LIMIT_SOCKETS] == 0);
+        assert(session->quota.used[LIMIT_OPS] == 0);
         assert(session->n_started == 0);
         return true;
 }
@@ -411,6 +426,7 @@ static struct op *session_take_any_op(struct session *session) {
         };
         list_init(&op->link);
         list_init(&op->stray);
+        list_init(&op->unpaid);
         session->n_ops++;
         session->resources->stats.n_ops++;
         return op;
@@ -418,6 +434,18 @@ static struct op *session_take_any_op(struct session *session) {
 
 struct op *session_take_op(struct session *session) {
         return session_has_op(session) ? session_take_any_op(session) : NULL;
+}
+
+bool session_may_start(struct session *session) {
+        struct quota_refusal refusal;
+
+        if (quota_has(&session->unit->quota, LIMIT_OPS, 1, &refusal))
+                return true;
+        if (!list_is_linked(&session->starved)) {
+                quota_note(&session->quota, &refusal);
+                list_push_back(&session->resources->starved, &session->starved);
+        }
+        return false;
 }
 
 static void session_unpin(struct session *session, struct op *op) {
@@ -495,10 +523,12 @@ static void session_return_credit(struct session *session, struct op *op) {
 
         op->handle = NULL;
         list_unlink(&op->stray);
+        list_unlink(&op->unpaid);
         if (!op->has_credit)
                 return;
         op->has_credit = false;
         session->n_started--;
+        quota_give(&session->quota, LIMIT_OPS, 1);
         if (handle)
                 handle->n_posted--;
         if (handle && --handle->n_ops == 0 && handle->number == 0)
@@ -640,6 +670,67 @@ void session_serve_files(struct resources *resources) {
                 }
         }
         transmit_serve(&resources->files);
+}
+
+/* An accept has what it waited for. */
+static void session_pay(struct resources *resources, struct op *op) {
+        struct socket *socket = op->socket;
+        struct list ended;
+
+        list_init(&ended);
+        op->is_unpaid = false;
+        op->holds_socket_charge = true;
+        socket_resume(socket, op, &ended);
+        session_after(resources, socket, &ended);
+}
+
+static void session_feed_starved(struct resources *resources) {
+        list_for_each_safe(link, &resources->starved) {
+                struct session *session = list_entry(link, struct session, starved);
+
+                if (!quota_has(&session->unit->quota, LIMIT_OPS, 1, NULL))
+                        continue;
+                list_unlink(link);
+                session_touch(session);
+        }
+}
+
+/* In the order in which they came. Where it is the unit that has no room, another of the user's may have. */
+static void session_pay_all(struct resources *resources, struct quota_user *user) {
+        struct quota_refusal refusal;
+        struct list unpaid;
+        struct list *link;
+
+        list_init(&unpaid);
+        list_splice_back(&unpaid, &user->unpaid);
+        while ((link = list_pop_front(&unpaid))) {
+                struct op *op = list_entry(link, struct op, unpaid);
+                struct quota *quota = &op->session->quota;
+
+                if (quota_has(quota, LIMIT_SOCKETS, 1, &refusal)) {
+                        quota_take(quota, LIMIT_SOCKETS, 1, NULL);
+                        session_pay(resources, op);
+                        continue;
+                }
+                list_push_back(&user->unpaid, link);
+                if (refusal.quota->level >= LIMIT_USER)
+                        break;
+        }
+        list_splice_back(&user->unpaid, &unpaid);
+}
+
+void session_feed(struct resources *resources) {
+        struct quotas *quotas = &resources->quotas;
+
+        if (quotas->has_room[LIMIT_OPS]) {
+                quotas->has_room[LIMIT_OPS] = false;
+                session_feed_starved(resources);
+        }
+        if (quotas->has_room[LIMIT_SOCKETS]) {
+                quotas->has_room[LIMIT_SOCKETS] = false;
+                list_for_each(link, &quotas->users)
+                        session_pay_all(resources, list_entry(link, struct quota_user, link));
+        }
 }
 
 void session_retry(struct resources *resources, struct socket *socket, uint64_t now) {

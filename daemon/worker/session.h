@@ -38,10 +38,15 @@
 struct session {
         struct list link;            /* among all sessions of the worker */
         struct list touched;         /* among those that may have become empty */
+        struct list starved;         /* among those that wait for a quota to have room */
         struct resources *resources; /* borrowed */
         struct link_peer identity;   /* of its first connection */
         char denied[LINK_TEXT_SIZE]; /* why the policy refused an operation last; empty: it refused none */
         struct rules_entry *rules;   /* likewise: what the policy says of it. A reference, or NULL */
+        struct quota quota;
+        struct quota_unit *unit; /* that pays with it. A reference */
+        struct charge place;     /* of a session */
+        struct bucket requests;
         uint64_t number;
         uint8_t secret[SESSION_SECRET_SIZE];
         uint32_t level; /* 0 inline, 1 shared, 2 ring */
@@ -51,15 +56,13 @@ struct session {
         struct list ports;
         size_t n_peers;
         struct region regions[SESSION_REGIONS_MAX]; /* number n is at n - 1 */
-        struct quota region_bytes;
-        struct file *files[SESSION_FILES_MAX]; /* number n is at n - 1 */
+        struct file *files[SESSION_FILES_MAX];      /* number n is at n - 1 */
         struct slots socket_numbers;
         struct list handles;     /* that are open */
         struct list closing;     /* handles whose number is gone, and of which ops have not ended */
         struct list resolving;   /* ops that have no socket */
         struct list invitations; /* to sockets of this session */
         uint32_t n_invitations;
-        struct quota n_sockets;
         struct apc_party apcs;
 
         struct op *ops; /* a mapping: credits, spare, and APCs */
@@ -84,11 +87,12 @@ struct session {
  *
  * level:   that was granted.
  * credits: that the client wishes; 0: the default.
+ * unit:    that pays for it.
  *
- * Returns 0 or -ENOMEM.
+ * Returns 0; -EDQUOT and why; or -ENOMEM.
  */
-int session_new(struct resources *resources, const struct link_peer *identity, uint32_t level, uint32_t credits,
-                struct session **ret_session);
+int session_new(struct resources *resources, const struct link_peer *identity, struct quota_unit *unit, uint32_t level,
+                uint32_t credits, struct session **ret_session, struct quota_refusal *ret_refusal);
 
 /* All is over: no op is in flight, no peer and no socket is left. Returns NULL. */
 struct session *session_free(struct session *session);
@@ -115,6 +119,15 @@ struct op *session_take_op(struct session *session);
 static inline bool session_has_op(const struct session *session) {
         return session->n_ops - session->n_apcs < session->n_ops_max;
 }
+
+/*
+ * Whether one more op may be in flight, as far as others of the same user are concerned: the session's own credits are
+ * another matter. If not, the session is among those that wait, and the user is told of.
+ */
+bool session_may_start(struct session *session);
+
+/* Ops and sockets were given back, or limits changed: what waited for that goes on. */
+void session_feed(struct resources *resources);
 
 /* Queues an APC behind the records of a thread. Returns 0, or -ENOBUFS when too many wait for the session. */
 int session_queue_apc(struct session *session, struct thread *thread, uint64_t function, uint64_t argument);

@@ -85,7 +85,7 @@ static void snapshot_show_counts(struct snapshot *snapshot, const struct stats *
 
 static void snapshot_show_session(struct snapshot *snapshot, const struct session *session) {
         snapshot_add(snapshot, session)->of.session = (struct snapshot_session){
-                .region_bytes = session->region_bytes.used,
+                .region_bytes = session->quota.used[LIMIT_MEMORY],
                 .n_entries = session->totals.n_entries,
                 .bytes_received = session->totals.bytes_received,
                 .bytes_sent = session->totals.bytes_sent,
@@ -93,7 +93,7 @@ static void snapshot_show_session(struct snapshot *snapshot, const struct sessio
                 .n_channels = (uint32_t) session->n_peers,
                 .n_threads = snapshot_count(&session->threads),
                 .n_ports = snapshot_count(&session->ports),
-                .n_sockets = (uint32_t) session->n_sockets.used,
+                .n_sockets = (uint32_t) session->quota.used[LIMIT_SOCKETS],
                 .n_ops = session->n_ops,
                 .n_credits = session->n_credits,
                 .is_held = session->is_held,
@@ -196,7 +196,7 @@ static void snapshot_show_port(struct snapshot *snapshot, const struct session *
                                       .n_records = snapshot_count_records(snapshot, port->peer) };
         list_for_each(link, &session->handles)
                 to->n_sockets += list_entry(link, struct handle, link)->port == port;
-        snapshot->n_looks += (unsigned) session->n_sockets.used;
+        snapshot->n_looks += (unsigned) session->quota.used[LIMIT_SOCKETS];
 }
 
 static void snapshot_show_thread(struct snapshot *snapshot, const struct session *session,

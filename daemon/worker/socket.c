@@ -350,7 +350,7 @@ static void queue_start(struct socket *socket, struct queue *queue, struct list 
         while (!queue->active && (link = list_first(&queue->ops))) {
                 struct op *op = list_entry(link, struct op, link);
 
-                if (queue->retry_at > 0)
+                if (queue->retry_at > 0 || op->is_unpaid)
                         return;
                 /* What is posted from here on is refused at once: what was posted before must have ended. */
                 if ((op_sends(op) && socket->error) || (op_receives(op) && queue->has_failed)) {
@@ -833,4 +833,8 @@ uint64_t socket_retry_at(const struct socket *socket) {
                 if (socket->queues[i].retry_at > 0 && socket->queues[i].retry_at < earliest)
                         earliest = socket->queues[i].retry_at;
         return earliest;
+}
+
+void socket_resume(struct socket *socket, struct op *op, struct list *ended) {
+        queue_start(socket, socket_queue(socket, op), ended);
 }

@@ -12,6 +12,7 @@
 #include "daemon/worker/ask.h"
 #include "daemon/worker/engine.h"
 #include "daemon/worker/op.h"
+#include "daemon/worker/quota.h"
 #include "daemon/worker/refusals.h"
 
 enum socket_state {
@@ -70,6 +71,7 @@ struct socket {
         bool is_non_overlapped; /* it, or its listener, was opened so: it has no port */
         uint64_t bytes_received;
         uint64_t bytes_sent;
+        struct charge listener; /* it listens */
 };
 
 /*
@@ -128,6 +130,9 @@ int socket_shut_receive(struct socket *socket);
 
 /* Starts what waited for `retry_at`. */
 void socket_retry(struct socket *socket, uint64_t now, struct list *ended);
+
+/* An accept that waited for room for its socket is started, if its turn has come. */
+void socket_resume(struct socket *socket, struct op *op, struct list *ended);
 
 /* When it wants to be retried, or UINT64_MAX. */
 uint64_t socket_retry_at(const struct socket *socket);

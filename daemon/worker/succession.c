@@ -159,7 +159,7 @@ void succession_end(struct op *op, struct list *ended) {
         bool is_wanted;
 
         if (op->holds_socket_charge)
-                charge = (struct charge){ .quota = &op->session->n_sockets, .amount = 1 };
+                charge = (struct charge){ .quota = &op->session->quota, .slot = LIMIT_SOCKETS, .amount = 1 };
         op->holds_socket_charge = false;
         /* It may linger as its listener does. */
         reaper_close(op->session->resources->reaper, op->fd, op->session->identity.uid);

@@ -16,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 
 #include "base/cleanup.h"
 #include "base/time.h"
@@ -56,6 +57,15 @@ static int worker_init_files(struct resources *resources) {
         return 0;
 }
 
+/* Of the descriptors that this process may have a quarter is for what is no socket: channels, lanes, files. */
+static void worker_set_capacity(struct quotas *quotas) {
+        struct rlimit limit;
+
+        quotas->capacity[LIMIT_SOCKETS] = RESOURCES_SOCKETS_MAX;
+        if (getrlimit(RLIMIT_NOFILE, &limit) == 0 && limit.rlim_cur / 4 * 3 < RESOURCES_SOCKETS_MAX)
+                quotas->capacity[LIMIT_SOCKETS] = limit.rlim_cur / 4 * 3;
+}
+
 static int worker_init(struct worker *worker, struct engine *engine, const char *engine_reason, int link_fd,
                        enum plant plant) {
         struct resources *resources = &worker->resources;
@@ -67,6 +77,7 @@ static int worker_init(struct worker *worker, struct engine *engine, const char 
         resources->engine = engine;
         resources->plant = plant;
         engine->stats = &resources->stats;
+        worker_set_capacity(&resources->quotas);
         control_init(&worker->control, resources, engine_reason);
         r = reaper_new(&resources->reaper);
         if (r < 0)
@@ -198,6 +209,7 @@ static void worker_add_peer(struct worker *worker, int take_fd, const struct lin
                 return;
         }
         peer->rules = rules_ref(&worker->resources.rules, identity->ruling);
+        peer->unit = quotas_ref(&worker->resources.quotas, identity->shard);
         peer->deadline_ns =
                 now + (now - worker->started_ns < WORKER_FRESH_NS ? WORKER_HELLO_FRESH_NS : WORKER_HELLO_NS);
         list_push_back(&worker->peers, &peer->link);
@@ -253,6 +265,18 @@ static bool worker_serve_before(struct worker *worker, struct peer *peer) {
         return !peer->is_dead && !peer->session->is_held;
 }
 
+/* Whether a request is served now. If not, nothing more is read of its connection for a while: at most a second. */
+static bool worker_paces(struct worker *worker, struct peer *peer) {
+        if (!peer->unit || peer->unit->user->is_exempt)
+                return true;
+        peer->resume_ns =
+                quota_pace(peer->unit, peer->session ? &peer->session->requests : NULL, LIMIT_RATE_REQUESTS, now_ns());
+        if (peer->resume_ns == 0)
+                return true;
+        list_push_back(&worker->resources.paused, &peer->paused);
+        return false;
+}
+
 static void worker_serve_frame(struct worker *worker, struct peer *peer, const struct ovl_frame_header *header,
                                const uint8_t *body) {
         const char *problem = NULL;
@@ -260,7 +284,7 @@ static void worker_serve_frame(struct worker *worker, struct peer *peer, const s
         int r;
 
         if (header->kind == OVL_FRAME_CONTROL) {
-                if (!worker_serve_before(worker, peer))
+                if (!worker_serve_before(worker, peer) || !worker_paces(worker, peer))
                         return;
                 peer_consume_frame(peer, header);
                 control_serve(&worker->control, peer, header, body);
@@ -286,7 +310,8 @@ static void worker_serve_frame(struct worker *worker, struct peer *peer, const s
 
 /* Whether the peer must first be read by its client, or its session be relieved, before more of it is served. */
 static bool peer_is_held(const struct peer *peer) {
-        return peer->n_replies >= PEER_REPLIES_MAX || (peer->session && peer->session->is_held);
+        return list_is_linked(&peer->paused) || peer->n_replies >= PEER_REPLIES_MAX ||
+               (peer->session && peer->session->is_held);
 }
 
 /* A client that ended its side stays as long as a record or a reply is to come for it. */
@@ -379,6 +404,7 @@ static bool worker_bury_peer(struct worker *worker, struct peer *peer) {
                 list_unlink(&peer->settle);
                 list_unlink(&peer->publish);
                 list_unlink(&peer->postponed);
+                list_unlink(&peer->paused);
                 list_unlink(&peer->marked);
                 list_unlink(&peer->awake);
                 engine->ops->shutdown(engine, &peer->file, SHUT_RDWR);
@@ -442,6 +468,12 @@ static void worker_show(struct worker *worker, const struct link_message *questi
         ask_report_with(&worker->resources.ask, &answer, fd);
 }
 
+/* Where there is no memory for them the connections that follow are refused their hello. */
+static void worker_take_limits(struct worker *worker, const struct link_message *message) {
+        quotas_take(&worker->resources.quotas, message->body.limits.uid, message->body.limits.shard, message->text,
+                    &message->body.limits.limits, message->body.limits.is_new);
+}
+
 /* Takes what the monitor sent. */
 static void worker_serve_link(struct worker *worker) {
         struct ask *ask = &worker->resources.ask;
@@ -459,6 +491,10 @@ static void worker_serve_link(struct worker *worker) {
                         break;
                 case LINK_RULING:
                         rules_take(&worker->resources.rules, &message, fd);
+                        break;
+                case LINK_LIMITS:
+                        fd_close(fd);
+                        worker_take_limits(worker, &message);
                         break;
                 case LINK_FACTS:
                         rules_take_facts(&worker->resources.rules, fd);
@@ -655,7 +691,7 @@ static bool worker_has_served(const struct session *session, const struct peer *
 
 /* A session that has ops to spare again is served on; a client that ended its side has its last record. */
 static void worker_relieve(struct worker *worker, struct session *session) {
-        bool has_room = session->is_held && session_has_op(session);
+        bool has_room = session->is_held && session_has_op(session) && !list_is_linked(&session->starved);
 
         if (has_room)
                 session->is_held = false;
@@ -674,11 +710,31 @@ static void worker_bury_peers(struct worker *worker) {
                 worker_bury_peer(worker, list_entry(link, struct peer, dying));
 }
 
+/* What users were refused for want of a quota, for the journal. */
+static void worker_tell_news(struct worker *worker) {
+        struct quotas *quotas = &worker->resources.quotas;
+        struct link_message report = { .kind = LINK_QUOTA };
+        const struct quota_user *user;
+        unsigned kind;
+        uint64_t now;
+
+        if (list_is_empty(&quotas->news))
+                return;
+        now = now_ns();
+        while ((user = quotas_next_news(quotas, now, &kind, &report.body.quota.n_refused))) {
+                report.body.quota.shard = user->news[kind].shard;
+                report.body.quota.kind = (uint8_t) kind;
+                snprintf(report.text, sizeof(report.text), "%s", user->news[kind].text);
+                ask_report(&worker->resources.ask, &report);
+        }
+}
+
 static void worker_bury(struct worker *worker) {
         struct list *link;
         struct list touched;
 
         worker_bury_peers(worker);
+        session_feed(&worker->resources);
         list_init(&touched);
         list_splice_back(&touched, &worker->resources.touched);
         while ((link = list_pop_front(&touched))) {
@@ -688,6 +744,9 @@ static void worker_bury(struct worker *worker) {
                 if (session_bury(session))
                         session_free(session);
         }
+        /* What was buried has given back what it had. */
+        session_feed(&worker->resources);
+        worker_tell_news(worker);
         /* Those that had their last record are dead now, and nothing else would end the sleep for them. */
         worker_bury_peers(worker);
 }
@@ -698,7 +757,8 @@ static void worker_retry(struct worker *worker) {
         struct ask *ask = &resources->ask;
         uint64_t now;
 
-        if (ask->retry_ns == 0 && list_is_empty(&resources->retrying) && list_is_empty(&resources->postponed))
+        if (ask->retry_ns == 0 && list_is_empty(&resources->retrying) && list_is_empty(&resources->postponed) &&
+            list_is_empty(&resources->paused))
                 return;
         now = now_ns();
         if (ask->retry_ns > 0 && ask->retry_ns <= now)
@@ -716,6 +776,14 @@ static void worker_retry(struct worker *worker) {
                         continue;
                 list_unlink(&peer->postponed);
                 worker_mark_publish(worker, peer);
+        }
+        list_for_each_safe(link, &resources->paused) {
+                struct peer *peer = list_entry(link, struct peer, paused);
+
+                if (peer->resume_ns > now)
+                        continue;
+                list_unlink(&peer->paused);
+                worker_mark(worker, peer);
         }
 }
 
@@ -738,6 +806,11 @@ static uint64_t worker_timeout(struct worker *worker, bool may_sleep) {
         }
         list_for_each(link, &resources->postponed) {
                 uint64_t at = list_entry(link, struct peer, postponed)->retry_ns;
+
+                deadline = at < deadline ? at : deadline;
+        }
+        list_for_each(link, &resources->paused) {
+                uint64_t at = list_entry(link, struct peer, paused)->resume_ns;
 
                 deadline = at < deadline ? at : deadline;
         }

@@ -5,8 +5,8 @@
 usage: floors.py ROOT
 
     base < proto < {daemon, client}
-    daemon/monitor and daemon/worker meet only in daemon/link.h, daemon/ruling.h and daemon/snapshot.h, daemon/monitor and daemon/resolver in its query.h
-    in the worker: {op, quota} < engine < {thread, port, socket} < session < control < worker
+    daemon/monitor and daemon/worker meet only in daemon/link.h, daemon/limit.h, daemon/ruling.h and daemon/snapshot.h, daemon/monitor and daemon/resolver in its query.h
+    in the worker: quota < op < engine < {thread, port, socket} < session < control < worker
 
 A module of the worker that is not in this list may stand anywhere, but nothing may go up through it.
 """
@@ -28,12 +28,15 @@ MAY_INCLUDE = {
     "client/nc": ["base", "client/c/overlap.h", "client/nc"],
     # This one also speaks with the monitor, over a socket of its own.
     "client/ctl": ["base", "proto", "client/c/overlap.h", "client/ctl"],
-    "daemon/monitor": ["base", "proto", "daemon/link.h", "daemon/ruling.h", "daemon/snapshot.h",
+    "daemon/monitor": ["base", "proto", "daemon/limit.h", "daemon/link.h", "daemon/ruling.h",
+                       "daemon/snapshot.h",
                        "daemon/monitor",
                        "daemon/resolver/query.h"],
     "daemon/resolver": ["base", "proto", "daemon/resolver"],
-    "daemon/worker": ["base", "proto", "daemon/link.h", "daemon/ruling.h", "daemon/snapshot.h", "daemon/worker"],
-    "daemon/link": ["base", "proto", "daemon/link.h", "daemon/snapshot.h"],
+    "daemon/worker": ["base", "proto", "daemon/limit.h", "daemon/link.h", "daemon/ruling.h", "daemon/snapshot.h",
+                      "daemon/worker"],
+    "daemon/limit": ["base", "daemon/limit.h"],
+    "daemon/link": ["base", "proto", "daemon/limit.h", "daemon/link.h", "daemon/snapshot.h"],
     "daemon/snapshot": ["base", "proto"],
     "daemon/ruling": ["base", "proto", "daemon/ruling.h"],
     # main.c is glue: it joins the two.
@@ -44,7 +47,7 @@ MAY_INCLUDE = {
 
 GENERATED = {"proto/overlapd.pb-c.h", "proto/admin.pb-c.h"}
 
-WORKER_RANKS = [["op", "quota"], ["engine"], ["thread", "port", "socket"], ["session"], ["control"], ["worker"]]
+WORKER_RANKS = [["quota"], ["op"], ["engine"], ["thread", "port", "socket"], ["session"], ["control"], ["worker"]]
 RANK = {module: rank for rank, modules in enumerate(WORKER_RANKS) for module in modules}
 
 

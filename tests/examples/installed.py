@@ -36,7 +36,7 @@ def run(*command, **options):
 
 def find(directory, name):
     for parent, _, files in os.walk(directory):
-        if name in files:
+        if name in files and "completions" not in parent:  # which have the names of the programs
             return os.path.join(parent, name)
     raise AssertionError(f"{name} was not installed")
 

@@ -96,8 +96,8 @@ static void config_names_each_mistake(void **state) {
         config_try("[Daemon]\nSocket=run/x\n", "2: Socket=run/x: must be an absolute path");
         config_try("[Daemon]\nPolicy=none\n", "2: Policy=none: must be system, own, or the absolute path");
         config_try("[Daemon]\nSpeed=9\n", "2: Speed=9: unknown key; known are");
-        config_try("[Damon]\nWorkers=1\n", "2: section [Damon], key Workers=: the only section is [Daemon]");
-        config_try("Workers=1\n", "1: section [], key Workers=");
+        config_try("[Damon]\nWorkers=1\n", "1: section [Damon]: unknown; known are [Daemon], [Session]");
+        config_try("Workers=1\n", "1: section [], key Workers=: it stands before");
         config_try("[Daemon]\nWorkers=1\nEngine=auto\nWorkers=2\n", "4: Workers=2: already set in line 2");
         config_try("[Daemon]\nnonsense\n", "2: neither a [Section], a Key=value nor a # comment");
         config_try("[Daemon\nWorkers=1\n", "1: neither a [Section]");

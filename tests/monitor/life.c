@@ -552,7 +552,7 @@ static void life_reloads_what_can_change(void **state) {
         run_wait_said("serves at");
         assert_int_equal(write(fd, "[Daemon]\nWorkers=2\n", 19), 19);
         kill(pid, SIGHUP);
-        run_wait_said("reloaded: of the settings only where lines are written can change; the other settings");
+        run_wait_said("reloaded: of the settings, quotas and where lines are written can change; the other settings");
         assert_int_equal(write(fd, "Workers=x\n", 10), 10);
         kill(pid, SIGHUP);
         run_wait_said("nothing was reloaded: ");

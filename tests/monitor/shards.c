@@ -75,32 +75,46 @@ static void shards_limit_unopened(void **state) {
         shards_expect_empty(&shards);
 }
 
-static void shards_limit_sessions(void **state) {
-        struct shards_channel *channels[SHARDS_SESSIONS_PER_USER], *further;
+static void shards_count_sessions(void **state) {
+        struct shards_channel *channels[3], *further;
         struct shards shards;
-        const char *text;
 
         assert_ok(shards_init(&shards));
-        for (unsigned i = 0; i < SHARDS_SESSIONS_PER_USER; i++) {
-                assert_true(shards_may_open(&shards, 1000));
+        for (unsigned i = 0; i < 3; i++) {
                 channels[i] = shards_expect(&shards, 1000, NULL, 0);
                 assert_ok(shards_open(&shards, channels[i], i + 1));
         }
-        assert_ok(shards_admit(&shards, 1000, &text)); /* it may be a further thread of a session */
-        assert_false(shards_may_open(&shards, 1000));
-        assert_true(shards_may_open(&shards, 1001));
-        assert_true(shards_may_open(&shards, 0));
         further = shards_expect(&shards, 1000, NULL, 0);
         assert_ok(shards_open(&shards, further, 1));
-        assert_int_equal(further->user->n_sessions, SHARDS_SESSIONS_PER_USER);
+        assert_int_equal(further->user->n_sessions, 3);
         assert_ptr_equal(shards_session(&shards, 0, 1), further->session);
         assert_null(shards_session(&shards, 1, 1));
         shards_remove(&shards, channels[0]);
-        assert_false(shards_may_open(&shards, 1000));
+        assert_int_equal(further->user->n_sessions, 3);
         shards_remove(&shards, further);
         assert_null(shards_session(&shards, 0, 1));
-        assert_true(shards_may_open(&shards, 1000));
-        assert_int_equal(shards_remove_worker(&shards, 0), SHARDS_SESSIONS_PER_USER - 1);
+        assert_int_equal(channels[1]->user->n_sessions, 2);
+        assert_int_equal(shards_remove_worker(&shards, 0), 2);
+        shards_expect_empty(&shards);
+}
+
+/* By which all of a user come to one worker, and a worker can speak of its own only. */
+static void shards_find_users_and_numbers(void **state) {
+        struct shards_channel *a, *b;
+        struct shards shards;
+
+        assert_ok(shards_init(&shards));
+        assert_null(shards_find_of_user(&shards, 1000));
+        a = shards_expect(&shards, 1000, "a.service", 3);
+        b = shards_expect(&shards, 1001, "a.service", 4);
+        assert_ptr_equal(shards_find_of_user(&shards, 1000), a->shard);
+        assert_ptr_equal(shards_find_of_user(&shards, 1001), b->shard);
+        assert_ptr_equal(shards_number(&shards, 3, a->shard->number), a->shard);
+        assert_null(shards_number(&shards, 4, a->shard->number));
+        assert_null(shards_number(&shards, 3, 77));
+        shards_remove(&shards, a);
+        assert_null(shards_find_of_user(&shards, 1000));
+        shards_remove(&shards, b);
         shards_expect_empty(&shards);
 }
 
@@ -122,7 +136,8 @@ int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "the same user and unit share a shard and its worker", shards_same_user_and_unit_share },
                 { "connections that did not open are limited", shards_limit_unopened },
-                { "sessions of a user are limited", shards_limit_sessions },
+                { "sessions of a user are counted", shards_count_sessions },
+                { "users and numbers are found", shards_find_users_and_numbers },
                 { "channels go with their worker", shards_go_with_their_worker },
         };
 

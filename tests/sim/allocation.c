@@ -27,6 +27,7 @@
 #include "proto/overlapd.pb-c.h"
 #include "tests/harness/harness.h"
 #include "tests/sim/count.h"
+#include "tests/sim/limit.h"
 
 #define REGION_SIZE 65536u
 #define N_OPS 24u
@@ -290,6 +291,7 @@ static void bench_listen(struct bench *bench, int fd) {
 
 static struct bench *bench_new(void) {
         struct link_message channel = { .kind = LINK_CHANNEL, .body.peer = { .channel = 1, .shard = 1 } };
+        struct link_message limits = limits_message(0, 1);
         struct bench *bench = calloc(1, sizeof(*bench));
         struct sockaddr_in address;
         struct features features = { 0 };
@@ -307,6 +309,7 @@ static struct bench *bench_new(void) {
         assert_ok(worker_new(engine, "the test", link[1], PLANT_NONE, &bench->worker));
         bench->link_fd = link[0];
         bench->channel_fd = pair[0];
+        assert_ok(link_send(bench->link_fd, &limits, -1));
         assert_ok(link_send(bench->link_fd, &channel, pair[1]));
         fd_close(pair[1]);
         bench_hello(bench);

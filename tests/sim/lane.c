@@ -24,6 +24,7 @@
 #include "daemon/worker/engine-features.h"
 #include "daemon/worker/worker.h"
 #include "tests/harness/harness.h"
+#include "tests/sim/limit.h"
 
 #define LANE_THREADS 2
 #define LANE_ROUNDS 300u
@@ -58,6 +59,7 @@ static void *house_work(void *argument) {
 /* Hands connections to the worker, and does not listen to what it reports. */
 static void *house_monitor(void *argument) {
         struct link_message channel = { .kind = LINK_CHANNEL, .body.peer = { .channel = 1, .shard = 1 } };
+        struct link_message limits = limits_message(0, 1);
         struct link_message stop = { .kind = LINK_STOP }, report;
         struct house *house = argument;
         struct pollfd looks[] = {
@@ -73,6 +75,7 @@ static void *house_monitor(void *argument) {
                         _cleanup_fd_ int accepted = accept4(house->listen_fd, NULL, NULL, SOCK_CLOEXEC);
 
                         channel.body.peer.channel++;
+                        assert_ok(link_send(house->link_fd, &limits, -1));
                         assert_ok(link_send(house->link_fd, &channel, accepted));
                 }
                 if (looks[2].revents && link_receive(house->link_fd, &report, &fd) == 0)

@@ -14,6 +14,7 @@
 
 #include "base/cleanup.h"
 #include "tests/sim/check.h"
+#include "tests/sim/limit.h"
 #include "tests/sim/model.h"
 
 void monitor_init(struct world *world, enum plant plant) {
@@ -50,10 +51,12 @@ static void monitor_send(struct world *world, const struct link_message *message
 
 void monitor_give_channel(struct world *world, struct channel *channel, int take_fd) {
         struct link_message message = { .kind = LINK_CHANNEL }, ruling = { .kind = LINK_RULING };
+        struct link_message limits = limits_message(1000, 1);
 
         ruling.body.ruling.number = 1;
         ruling.body.ruling.is_new = ruling.body.ruling.is_open = 1;
         monitor_send(world, &ruling, -1);
+        monitor_send(world, &limits, -1);
         channel->monitor_number = ++world->n_monitor_channels;
         message.body.peer =
                 (struct link_peer){ .channel = channel->monitor_number, .shard = 1, .ruling = 1, .uid = 1000 };

@@ -276,11 +276,11 @@ static void world_check_quotas(struct world *world) {
                         check(session->n_ops == 0 && session->n_started == 0,
                               "client %u: %u ops and %u credits are used", client->number, session->n_ops,
                               session->n_started);
-                        check(session->n_sockets.used == 0 || client->n_sockets == MODEL_SOCKETS_MAX,
+                        check(session->quota.used[LIMIT_SOCKETS] == 0 || client->n_sockets == MODEL_SOCKETS_MAX,
                               "client %u: %llu sockets are charged", client->number,
-                              (unsigned long long) session->n_sockets.used);
-                        check(session->region_bytes.used == 0, "client %u: %llu bytes are charged", client->number,
-                              (unsigned long long) session->region_bytes.used);
+                              (unsigned long long) session->quota.used[LIMIT_SOCKETS]);
+                        check(session->quota.used[LIMIT_MEMORY] == 0, "client %u: %llu bytes are charged",
+                              client->number, (unsigned long long) session->quota.used[LIMIT_MEMORY]);
                 }
         }
 }

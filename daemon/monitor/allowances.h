@@ -1,0 +1,70 @@
+/* SPDX-License-Identifier: Apache-2.0 */
+#ifndef DAEMON_MONITOR_ALLOWANCES_H
+#define DAEMON_MONITOR_ALLOWANCES_H
+
+/* How much clients may have, as the settings say: for each session, unit, user and worker, and for some by name. */
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <sys/types.h>
+
+#include "daemon/limit.h"
+
+#define ALLOWANCES_SECTIONS_MAX 128u /* for units and users by name */
+#define ALLOWANCES_NAME_MAX 63u
+#define ALLOWANCES_TEXT_SIZE 400
+
+/* The keys of a section: one for each slot, two for each rate, and one more. */
+enum {
+        ALLOWANCES_UNLIMITED = LIMIT_SLOTS, /* of users */
+        ALLOWANCES_PER_S,
+        ALLOWANCES_BURST = ALLOWANCES_PER_S + LIMIT_RATES,
+        ALLOWANCES_KEYS = ALLOWANCES_BURST + LIMIT_RATES,
+};
+
+/* What one section says. */
+struct allowances_section {
+        enum limit_level level;
+        char name[ALLOWANCES_NAME_MAX + 1]; /* of the user or unit; empty: all of the level */
+        uid_t uid;                          /* of the user that has a name */
+        bool is_set[ALLOWANCES_KEYS];
+        uint64_t values[ALLOWANCES_KEYS];
+        unsigned set_at[ALLOWANCES_KEYS]; /* the line of the present file that did so; 0: none */
+};
+
+struct allowances {
+        struct allowances_section levels[LIMIT_LEVELS];
+        struct allowances_section named[ALLOWANCES_SECTIONS_MAX];
+        unsigned n_named;
+};
+
+/* Sets what holds where the settings say nothing. */
+void allowances_init(struct allowances *allowances);
+
+/* Another file begins, whose keys count for more. */
+void allowances_begin_file(struct allowances *allowances);
+
+/*
+ * Finds the place of a section, or makes it.
+ *
+ * Returns it, or NULL and a text that says what is wrong with it.
+ */
+struct allowances_section *allowances_section(struct allowances *allowances, const char *section,
+                                              char ret_problem[ALLOWANCES_TEXT_SIZE]);
+
+/* Sets one value, in the line of the present file. Returns 0, or -EINVAL and a text that says what is wrong. */
+int allowances_set(struct allowances_section *section, const char *key, const char *value, unsigned line,
+                   char ret_problem[ALLOWANCES_TEXT_SIZE]);
+
+/* Whether a user is asked for nothing but what is the session's own: root and the daemon's user, unless it says else.
+ */
+bool allowances_exempt(const struct allowances *allowances, uid_t uid);
+
+/* How often a user may do something. There is no limit where he is exempt. */
+struct bucket_rate allowances_rate(const struct allowances *allowances, uid_t uid, enum limit_rate rate);
+
+/* What holds for the sessions of a user in a unit (NULL: none). */
+void allowances_for(const struct allowances *allowances, uid_t uid, const char *unit, struct limits *ret_limits);
+
+#endif
