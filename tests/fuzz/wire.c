@@ -35,6 +35,8 @@ static void fuzz_message(const ProtobufCMessageDescriptor *descriptor, const uin
                 fuzz_check(r == -EPROTO && problem, "%d", r);
                 return;
         }
+        if (protobuf_c_message_get_packed_size(message) == 0)
+                return; /* nobody sends a message of nothing but what is understood */
         first_size = message_pack_frame(message, 0, &first);
         if (first_size < 0)
                 return; /* numbers of a fixed length may need more room than they came in */
