@@ -328,6 +328,59 @@ static int admin_show_thread(struct admin_answer *answer, struct admin_item *ite
         return admin_answer_push(answer, &item->reply);
 }
 
+/* NULL: that shard is gone. */
+static const struct shard *admin_find_shard(const struct shards *shards, uint64_t number) {
+        list_for_each(link, &shards->all) {
+                const struct shard *shard = list_entry(link, struct shard, link);
+
+                if (shard->number == number)
+                        return shard;
+        }
+        return NULL;
+}
+
+static int admin_push_quota(struct admin_answer *answer, const struct snapshot_quota *from, const char *unit) {
+        static const char *const levels[LIMIT_LEVELS] = {
+                [LIMIT_SESSION] = "session", [LIMIT_UNIT] = "unit", [LIMIT_USER] = "user", [LIMIT_WORKER] = "worker"
+        };
+        static const char *const names[LIMIT_SLOTS] = { "sessions",  "regions",    "memory", "sockets",
+                                                        "listeners", "operations", "files" };
+        Overlapd__AdminReply reply = OVERLAPD__ADMIN_REPLY__INIT;
+        Overlapd__AdminQuota quota = OVERLAPD__ADMIN_QUOTA__INIT;
+        Overlapd__AdminUse uses[LIMIT_SLOTS], *places[LIMIT_SLOTS];
+        char text[ADMIN_NAME_SIZE];
+
+        for (unsigned slot = 0; slot < LIMIT_SLOTS; slot++) {
+                uses[slot] = (Overlapd__AdminUse) OVERLAPD__ADMIN_USE__INIT;
+                uses[slot].name = (char *) names[slot];
+                uses[slot].used = from->used[slot];
+                uses[slot].max = from->max[slot];
+                places[slot] = &uses[slot];
+        }
+        quota.worker = answer->worker;
+        quota.level = (char *) levels[from->level];
+        quota.uid = from->uid;
+        quota.unit = admin_clean(unit, text);
+        quota.is_exempt = from->is_exempt;
+        quota.n_uses = LIMIT_SLOTS;
+        quota.uses = places;
+        reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_QUOTA;
+        reply.quota = &quota;
+        return admin_answer_push(answer, &reply);
+}
+
+static int admin_show_quota(struct admin_answer *answer, const struct snapshot_quota *from) {
+        const struct shard *shard =
+                from->level == LIMIT_UNIT ? admin_find_shard(answer->sources->shards, from->shard) : NULL;
+
+        if (answer->unit && (!shard || !shard->unit || strcmp(shard->unit, answer->unit) != 0))
+                return 0;
+        if (answer->limit > 0 && answer->n_given == answer->limit)
+                return -E2BIG;
+        answer->n_given++;
+        return admin_push_quota(answer, from, shard ? shard->unit : NULL);
+}
+
 static int admin_show_item(struct admin_answer *answer, const struct snapshot_item *from) {
         const struct shards_session *session = shards_session(answer->sources->shards, answer->worker, from->session);
         struct admin_item item = { .item = from,
@@ -397,7 +450,8 @@ static int admin_show_page(struct admin_answer *answer, const struct snapshot_pa
         if (answer->is_status)
                 r = admin_show_worker(answer, page->n_items == 1 ? &page->items[0].of.counts : NULL);
         for (uint32_t i = 0; i < page->n_items && !answer->is_status && r >= 0; i++)
-                r = admin_show_item(answer, &page->items[i]);
+                r = page->kind == SNAPSHOT_QUOTAS ? admin_show_quota(answer, &page->items[i].of.quota)
+                                                  : admin_show_item(answer, &page->items[i]);
         if (r == -E2BIG) {
                 answer->status = r;
                 snprintf(answer->text, sizeof(answer->text), "there are more than the %llu that were asked for",
@@ -461,11 +515,12 @@ static int admin_begin_list(struct admin_answer *answer, const Overlapd__AdminLi
                 [OVERLAPD__ADMIN_KIND__ADMIN_OPS] = SNAPSHOT_OPS,
                 [OVERLAPD__ADMIN_KIND__ADMIN_PORTS] = SNAPSHOT_PORTS,
                 [OVERLAPD__ADMIN_KIND__ADMIN_THREADS] = SNAPSHOT_THREADS,
+                [OVERLAPD__ADMIN_KIND__ADMIN_QUOTAS] = SNAPSHOT_QUOTAS,
         };
 
         if ((unsigned) list->kind >= sizeof(kinds) || kinds[list->kind] == 0) {
                 snprintf(answer->text, sizeof(answer->text),
-                         "kind %d: can be listed are 1 sessions, 2 sockets, 3 ops, 4 ports, 5 threads",
+                         "kind %d: can be listed are 1 sessions, 2 sockets, 3 ops, 4 ports, 5 threads, 6 quotas",
                          (int) list->kind);
                 return admin_answer_refuse(answer, -EINVAL, answer->text);
         }
@@ -489,6 +544,7 @@ static int admin_show_setting(struct admin_answer *answer, enum config_key key) 
         Overlapd__AdminSetting setting = OVERLAPD__ADMIN_SETTING__INIT;
         char value[CONFIG_VALUE_SIZE], place[ADMIN_NAME_SIZE];
 
+        setting.section = (char *) CONFIG_SECTION;
         setting.name = (char *) config_key_name(key);
         setting.value = (char *) config_format(config, key, value);
         setting.place = admin_clean(config->places[key], place);
@@ -497,14 +553,30 @@ static int admin_show_setting(struct admin_answer *answer, enum config_key key) 
         return admin_answer_push(answer, &reply);
 }
 
-static int admin_show_settings(struct admin_answer *answer) {
-        for (int key = 0; key < CONFIG_N_KEYS; key++) {
-                int r = admin_show_setting(answer, (enum config_key) key);
+static int admin_show_allowance(struct admin_answer *answer, const struct allowances_value *value) {
+        Overlapd__AdminReply reply = OVERLAPD__ADMIN_REPLY__INIT;
+        Overlapd__AdminSetting setting = OVERLAPD__ADMIN_SETTING__INIT;
+        char section[ADMIN_NAME_SIZE], place[ADMIN_NAME_SIZE];
 
-                if (r < 0)
-                        return r;
-        }
-        return admin_answer_push_last(answer);
+        setting.section = admin_clean(value->section, section);
+        setting.name = (char *) value->key;
+        setting.value = (char *) value->value;
+        setting.place = admin_clean(value->place, place);
+        reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_SETTING;
+        reply.setting = &setting;
+        return admin_answer_push(answer, &reply);
+}
+
+static int admin_show_settings(struct admin_answer *answer) {
+        struct allowances_value value;
+        unsigned index = 0;
+        int r = 0;
+
+        for (int key = 0; key < CONFIG_N_KEYS && r >= 0; key++)
+                r = admin_show_setting(answer, (enum config_key) key);
+        while (r >= 0 && allowances_next(&answer->sources->crew->allowances, &index, &value))
+                r = admin_show_allowance(answer, &value);
+        return r < 0 ? r : admin_answer_push_last(answer);
 }
 
 int admin_answer_begin(struct admin_answer *answer, const Overlapd__AdminRequest *request) {

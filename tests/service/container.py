@@ -10,6 +10,7 @@ import time
 
 BOOT_S = 120
 COMMAND_S = 120
+REBOOTS = 133  # the exit status by which nspawn asks to be started again
 
 
 class Container:
@@ -25,6 +26,11 @@ class Container:
         shutil.rmtree(self.place, ignore_errors=True)
         subprocess.run(["cp", "-a", "--reflink=auto", self.root, self.place], check=True)
         self.console = open(f"{self.place}.console", "wb")
+        self._boot()
+        return self
+
+    def _boot(self):
+        self.leader = None
         self.nspawn = subprocess.Popen(
             ["systemd-nspawn", "--quiet", "--directory", self.place, "--boot", "--register=no", "--keep-unit",
              "--private-network", "--console=pipe", "--machine", "overlapd-test"],
@@ -34,7 +40,6 @@ class Container:
         except BaseException:
             self.__exit__(None, None, None)
             raise
-        return self
 
     def __exit__(self, *error):
         if self.nspawn.poll() is None:
@@ -68,6 +73,14 @@ class Container:
                     return
             time.sleep(0.2)
         raise RuntimeError(f"the container did not boot within {BOOT_S} s: {self.read_console()}")
+
+    def reboot(self):
+        """Returns when it has booted again."""
+        self.run("systemctl", "reboot", "--no-block", check=False)
+        status = self.nspawn.wait(timeout=BOOT_S)
+        if status != REBOOTS:
+            raise RuntimeError(f"systemd-nspawn ended with {status}: {self.read_console()}")
+        self._boot()
 
     def read_console(self):
         return pathlib.Path(f"{self.place}.console").read_text(errors="replace")[-2000:]

@@ -44,6 +44,10 @@ Port=23
 EXPOSURE_MAX = 13  # tenths, as systemd-analyze takes its threshold
 
 
+def socket_inode(machine):
+    return machine.box.run("stat", "--format=%i", "/run/overlapd/overlapd.sock").stdout
+
+
 def installs(machine):
     """As the README has it, without a network: what the packages need is there."""
     for package in machine.packages:
@@ -65,7 +69,8 @@ def installs(machine):
 
 def verifies(machine):
     said = machine.box.run("systemd-analyze", "verify", "--man=no", "/lib/systemd/system/overlapd.service",
-                            "/lib/systemd/system/overlapd.socket").stdout
+                            "/lib/systemd/system/overlapd.socket",
+                            "/lib/systemd/system/overlapd-admin.socket").stdout
     expect(said.strip() == "", f"systemd-analyze verify says: {said}")
 
 
@@ -86,7 +91,7 @@ def is_activated(machine):
     expect(machine.is_active(), "the service is not active after its first client")
     shown = machine.show("StatusText", "TriggeredBy")
     expect(shown["StatusText"].startswith("Serving at /run/overlapd/overlapd.sock: "), shown["StatusText"])
-    expect("overlapd.socket" in shown["TriggeredBy"].split(), shown["TriggeredBy"])
+    expect(set(shown["TriggeredBy"].split()) == {"overlapd.socket", "overlapd-admin.socket"}, shown["TriggeredBy"])
 
 
 def is_locked_down(machine):
@@ -147,12 +152,12 @@ def reloads(machine):
 def watches(machine):
     """A monitor that is stopped is the watchdog's; systemd starts the service anew, and the socket stays."""
     before = machine.show("MainPID")["MainPID"]
-    inode = machine.box.run("stat", "--format=%i", "/run/overlapd/overlapd.sock").stdout
+    inode = socket_inode(machine)
     machine.box.run("systemctl", "kill", "--kill-whom=main", f"--signal={signal.SIGSTOP.name}", "overlapd.service")
     wait_for(lambda: machine.is_active() and machine.show("MainPID")["MainPID"] not in (before, "0"),
              "the watchdog started the service anew")
     expect(int(machine.show("NRestarts")["NRestarts"]) >= 1, "systemd counts no restart")
-    expect(inode == machine.box.run("stat", "--format=%i", "/run/overlapd/overlapd.sock").stdout, "the socket went")
+    expect(inode == socket_inode(machine), "the socket went")
     done = machine.python("sandboxed-again", "connect", OUTSIDE, "7001")
     expect(done.returncode == 0, f"a client is not served after the restart: {done.stdout}")
 
@@ -169,12 +174,46 @@ def replaces_workers(machine):
     expect(done.returncode == 0, f"a client is not served by the new worker: {done.stdout}")
 
 
+def upgrades(machine):
+    """The files of the administrator stay, the service runs anew, and who comes meanwhile waits in the socket's queue."""
+    inode, pid = socket_inode(machine), machine.show("MainPID")["MainPID"]
+    kept = machine.box.path("/etc/overlapd/policy.d/50-test.conf").read_text()
+    done = machine.box.run("sh", "-c", "dpkg --install /opt/overlapd_*.deb /opt/overlapd-tools_*.deb")
+    expect("rror" not in done.stdout, done.stdout)
+    expect(machine.is_active() and machine.show("MainPID")["MainPID"] != pid, "the service was not started anew")
+    expect(socket_inode(machine) == inode, "the socket was made anew: who came meanwhile was refused")
+    expect(machine.is_active("overlapd.socket") and machine.is_active("overlapd-admin.socket"), "a socket is not active")
+    expect(machine.box.path("/etc/overlapd/policy.d/50-test.conf").read_text() == kept, "the rules were changed")
+    done = machine.python("sandboxed-upgraded", "connect", OUTSIDE, "7001")
+    expect(done.returncode == 0, f"a client is not served after the upgrade: {done.stdout}")
+
+
+def boots(machine):
+    """After a boot the sockets wait, and the first client starts the service."""
+    machine.box.reboot()
+    expect(machine.is_active("overlapd.socket") and machine.is_active("overlapd-admin.socket"), "a socket is not active")
+    expect(not machine.is_active(), "the service runs before any client came")
+    done = machine.sandbox("sandboxed-first", "overlap-nc", "-z", OUTSIDE, "23")
+    expect("[deny sandboxed-telnet]" in done.stdout, f"the first client after a boot is told: {done.stdout}")
+    expect(machine.is_active(), "the service is not active after its first client")
+
+
 def uninstalls(machine):
     names = [package.name.split("_")[0] for package in machine.packages]
     shutil.rmtree(machine.box.path("/etc/overlapd/policy.d"))
     machine.box.run("dpkg", "--purge", *names)
     wait_for(lambda: not machine.box.run("pgrep", "overlapd", check=False).stdout, "no process is left")
-    left = machine.box.run("find", "/etc", "/usr", "/lib/systemd", "/run/overlapd", "/var/lib/systemd", "-name",
-                        "*overlap*", "-not", "-path", "*/dpkg/*", check=False).stdout
-    left = [line for line in left.splitlines() if not line.endswith("No such file or directory")]
+    left = machine.box.run("find", "/", "-xdev", "(", "-path", "/opt", "-o", "-path", "/proc", "-o", "-path", "/var/log", ")",
+                           "-prune", "-o", "(", "-name", "*overlap*", "-o", "-user", "overlapd", "-o", "-group", "overlapd",
+                           ")", "-print", check=False).stdout.splitlines()
+    left += machine.box.run("find", "/run", "-name", "*overlap*").stdout.splitlines()
+    # systemd keeps the fact that a unit has failed or run once; the kernel has modules of that name.
+    left = [line for line in left if not re.search(r"^/(sys|lib/modules)/|/run/systemd/(transient|units|journal)/", line)]
     expect(not left, f"these files are left: {left}")
+    left = machine.box.run("systemctl", "list-units", "--all", "--no-legend", "overlapd*").stdout \
+        + machine.box.run("systemctl", "list-unit-files", "--no-legend", "overlapd*", check=False).stdout
+    expect(not left.strip(), f"these units are left: {left}")
+    expect("overlapd" not in machine.box.run("ss", "-xl").stdout, "somebody listens at the socket")
+    # Debian keeps the users of packages, so that nobody else gets their numbers; nobody can be it.
+    user = machine.box.run("getent", "passwd", "overlapd").stdout.strip()
+    expect(user.endswith(":/usr/sbin/nologin"), f"the user that stays could log in: {user}")

@@ -14,6 +14,7 @@ import signal
 import sys
 import time
 
+import administrators
 import container
 import frame
 import lifecycle
@@ -36,6 +37,10 @@ STORIES = [
     ("psql reaches PostgreSQL through overlap-nc --local", outside.reaches_a_database),
     ("who is refused is told by which rule, and so is the journal", refusals.is_told),
     ("what one unit may another may not", refusals.covers_one_unit),
+    ("administrators see who is there", administrators.see_who_is_there),
+    ("administrators are told what the policy would say", administrators.see_what_is_allowed),
+    ("administrators are root and a group", administrators.are_few),
+    ("the doctor finds nothing, or says what helps", administrators.are_helped),
     ("rules change while it runs, and connections stay", refusals.changes_while_it_runs),
     ("a mistake in a rule leaves all as they were", refusals.keeps_what_is_valid),
     ("reloads are taken or refused", lifecycle.reloads),
@@ -45,6 +50,8 @@ STORIES = [
     ("the examples of settings and rules are valid", pages.examples_are_valid),
     ("the packages pass their own tests", packages.pass_their_tests),
     ("a user without root has a daemon", users.has_a_daemon),
+    ("an upgrade keeps what is the administrator's", lifecycle.upgrades),
+    ("after a boot the sockets wait for the first client", lifecycle.boots),
     ("the RPM packages build, and rpmlint is silent", packages.build_as_rpm),
     ("nothing is left after uninstalling", lifecycle.uninstalls),
 ]

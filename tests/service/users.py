@@ -23,6 +23,7 @@ def has_a_daemon(machine):
     expect(mode == "600 person", f"the socket has mode and owner {mode}")
     done = as_person("overlap-nc", "-v", "-z", OUTSIDE, "22")
     expect(done.returncode == 0, f"the user's daemon does not connect: {done.stdout}")
+    expect("serving" in as_person("overlapctl", "status").stdout, "the user's daemon does not tell what it does")
     said = as_person("systemctl", "--user", "show", "overlapd.service", "--property=StatusText,ActiveState").stdout
     expect("ActiveState=active" in said and f"StatusText=Serving at {path}" in said, said)
     said = machine.box.run("journalctl", f"_UID={number}", f"MESSAGE_ID={EVENTS['CONNECTED']}", "--output=cat").stdout
