@@ -578,16 +578,33 @@ static int monitor_adopt(struct monitor *monitor) {
         return n_adopted;
 }
 
-/* Beside the socket of clients. Without it they are served all the same. */
-static void monitor_open_admin(struct monitor *monitor) {
-        char path[CONFIG_SOCKET_PATH_MAX + 1], error[LISTENER_ERROR_SIZE];
+/* Beside the socket of clients. Returns 0, or -errno and a text. */
+static int monitor_open_admin(struct monitor *monitor, const char *socket_path, char error[LISTENER_ERROR_SIZE]) {
+        char path[CONFIG_SOCKET_PATH_MAX + 1];
+        int r;
 
         if (monitor->admin.is_listening)
-                return;
-        if (admin_path(monitor->listener.path, path, sizeof(path)) < 0)
-                monitor_complain_of_admin(monitor, "the path of its socket would be too long");
-        else if (admin_open(&monitor->admin, path, monitor_is_private(monitor), error) < 0)
-                monitor_complain_of_admin(monitor, error);
+                return 0;
+        r = admin_path(socket_path, path, sizeof(path));
+        if (r < 0) {
+                snprintf(error, LISTENER_ERROR_SIZE, "the path of its socket would be too long");
+                return r;
+        }
+        return admin_open(&monitor->admin, path, monitor_is_private(monitor), error);
+}
+
+/* Who finds the socket of clients can also ask. Without the one to ask on they are served all the same. */
+static int monitor_open(struct monitor *monitor, const char *path) {
+        char error[LISTENER_ERROR_SIZE], admin_error[LISTENER_ERROR_SIZE];
+        int admin_r = monitor_open_admin(monitor, path, admin_error), r;
+
+        r = listener_open(&monitor->listener, path, LISTENER_GROUP, monitor_is_private(monitor), error);
+        if (r < 0)
+                journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
+                              "%s", error);
+        else if (admin_r < 0)
+                monitor_complain_of_admin(monitor, admin_error);
+        return r;
 }
 
 static int monitor_make_directory(struct monitor *monitor) {
@@ -608,7 +625,7 @@ static int monitor_make_directory(struct monitor *monitor) {
 }
 
 static int monitor_listen(struct monitor *monitor) {
-        char path[CONFIG_SOCKET_PATH_MAX + 1], error[LISTENER_ERROR_SIZE];
+        char path[CONFIG_SOCKET_PATH_MAX + 1];
         int r;
 
         if (monitor_is_private(monitor)) {
@@ -622,13 +639,7 @@ static int monitor_listen(struct monitor *monitor) {
                         return 0;
                 snprintf(path, sizeof(path), "%s", monitor->options->config.socket);
         }
-        r = listener_open(&monitor->listener, path, LISTENER_GROUP, monitor_is_private(monitor), error);
-        if (r < 0)
-                journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
-                              "%s", error);
-        else
-                monitor_open_admin(monitor);
-        return r;
+        return monitor_open(monitor, path);
 }
 
 static int monitor_arm(struct monitor *monitor) {

@@ -91,6 +91,23 @@ class Places(frame.Case):
         with open(f"{path}.admin", encoding="utf-8") as file:
             self.assertEqual(file.read(), "mine")
 
+    def test_a_second_daemon_at_the_path_says_only_that(self):
+        done = subprocess.run([os.environ["OVL_TEST_OVERLAPD"], "--log", "stderr", "--socket", self.daemon.path],
+                              stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False, timeout=PATIENCE_S)
+        self.assertEqual(done.returncode, 1)
+        self.assertIn(f"already running: a daemon answers at {self.daemon.path}\n", done.stdout)
+        self.assertNotIn(".admin", done.stdout)
+        self.is_served()
+
+    def test_whoever_finds_the_clients_socket_can_ask(self):
+        path = f"{self.folder()}/s"
+        process = subprocess.Popen([os.environ["OVL_TEST_OVERLAPD"], "--log", "stderr", "--engine", ENGINE, "--socket", path],
+                                   stdin=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
+        self.addCleanup(self.end, process)
+        eventually(self, lambda: os.path.exists(path))
+        with socket.socket(socket.AF_UNIX) as connection:
+            connection.connect(f"{path}.admin")
+
     def test_a_path_that_would_be_too_long(self):
         path = f"{self.folder()}/"
         path += "s" * (107 - len(path))
