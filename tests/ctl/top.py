@@ -174,7 +174,7 @@ class Top(tool.Case):
     def test_a_daemon_that_ends(self):
         program = subprocess.Popen([tool.CTL, "--socket", self.daemon.path, "top", "--batch", "-d", "0.1"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.assertIn(" serving: ", program.stdout.readline())
+        self.assertRegex(program.stdout.readline(), "^overlapd [^ ]+ (starting|serving): ")
         self.daemon.kill()
         _, said = program.communicate(timeout=tool.PATIENCE_S)
         self.assertEqual(program.returncode, LOST)
@@ -311,7 +311,7 @@ class Top(tool.Case):
     def test_the_daemon_comes_and_goes(self):
         """The last numbers stay, the reason is told, and it goes on by itself."""
         terminal = self.terminal()
-        terminal.shows(self, "^sorted by")
+        terminal.shows(self, "^overlapd .*  serving  ")
         self.daemon.kill()
         lines = terminal.shows(self, "overlapd (has )?ended|is not running|nobody listens")
         self.assertRegex(lines[0], "^overlapd .* serving")
