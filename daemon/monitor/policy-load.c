@@ -43,6 +43,7 @@ struct load {
         FILE *errors; /* borrowed */
         enum ini_file_trust trust;
         size_t weight;           /* of all rules */
+        bool is_full;            /* there are too many rules, and that was said */
         bool has_rule;           /* the section that is being read is a rule */
         unsigned section_line;   /* of that */
         unsigned n_errors_there; /* before that */
@@ -156,6 +157,7 @@ static void load_finish_rule(struct ini_file *file) {
         struct policy_rule *rule;
         const char *problem;
         unsigned line = file->line;
+        bool was_full;
 
         if (!load->has_rule)
                 return;
@@ -163,12 +165,13 @@ static void load_finish_rule(struct ini_file *file) {
         rule = load_rule(load);
         load_choose_protocols(rule);
         problem = load_contradiction(rule);
+        was_full = load->weight > POLICY_ATOMS_MAX;
         load->weight += policy_rule_weight(rule);
         file->line = load->section_line;
         /* What is wrong in a line of it is the better news. */
         if (problem && file->n_errors == load->n_errors_there)
                 ini_file_error(file, "[%s %s]: %s", rule->is_allowing ? "allow" : "deny", rule->name, problem);
-        else if (load->weight > POLICY_ATOMS_MAX)
+        else if (load->weight > POLICY_ATOMS_MAX && !was_full)
                 ini_file_error(file, "[%s %s]: with this rule there are more than %u networks times ports",
                                rule->is_allowing ? "allow" : "deny", rule->name, POLICY_ATOMS_MAX);
         file->line = line;
@@ -225,9 +228,11 @@ static void load_take_section(struct ini_file *file, const char *section) {
                 return;
         }
         r = load_begin_rule(file, is_allowing, name);
-        if (r < 0)
-                ini_file_error(file, "section [%s]: %s", section,
-                               r == -E2BIG ? "there are too many rules" : strerror(-r));
+        if (r == -E2BIG && !load->is_full)
+                ini_file_error(file, "section [%s]: there are more than %u rules", section, POLICY_RULES_MAX);
+        else if (r < 0 && r != -E2BIG)
+                ini_file_error(file, "section [%s]: %s", section, strerror(-r));
+        load->is_full = load->is_full || r == -E2BIG;
 }
 
 /* --- Files ------------------------------------------------------------------------------------------------------- */
