@@ -36,8 +36,12 @@ static inline bool bucket_has(const struct bucket *bucket, const struct bucket_r
         return bucket->full_ns - now <= (rate->burst - 1) * bucket_step_ns(rate);
 }
 
-/* Takes a token. Returns whether there was one. */
+/* Takes a token. Returns whether there was one. Where the rate is not what it was, the bucket is no more than empty. */
 static inline bool bucket_take(struct bucket *bucket, const struct bucket_rate *rate, uint64_t now) {
+        uint64_t most_ns = rate->per_s > 0 ? rate->burst * bucket_step_ns(rate) : 0;
+
+        if (bucket->full_ns > now && bucket->full_ns - now > most_ns)
+                bucket->full_ns = now + most_ns;
         if (!bucket_has(bucket, rate, now))
                 return false;
         if (rate->per_s > 0)

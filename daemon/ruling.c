@@ -78,8 +78,21 @@ static bool ruling_is_near_inet(uint32_t host) {
         return host >> 24 == 0 || host >> 24 == 127 || host >> 16 == 0xa9fe || host >> 28 >= 0xe;
 }
 
+/*
+ * Where clouds tell a machine its secrets, beside 169.254.169.254: whoever asks from there is trusted. fd00:ec2::254
+ * (EC2), fd20:ce::254 (Google), 100.100.100.200 (Alibaba).
+ */
+static bool ruling_is_metadata(const struct ruling_key *key) {
+        if (key->high == 0)
+                return key->low == (RULING_MAPPED | UINT64_C(0x646464c8));
+        return key->low == 0x254 &&
+               (key->high == UINT64_C(0xfd000ec200000000) || key->high == UINT64_C(0xfd2000ce00000000));
+}
+
 /* By its form alone. ::/96 has "this host", loopback, and a way to write IPv4 that nobody uses. */
 static bool ruling_is_near_form(const struct ruling_key *key) {
+        if (ruling_is_metadata(key))
+                return true;
         if (key->high == 0 && key->low >> 32 == 0xffff)
                 return ruling_is_near_inet((uint32_t) key->low);
         return (key->high == 0 && key->low >> 32 == 0) || key->high >> 54 == 0x3fa || key->high >> 56 == 0xff;

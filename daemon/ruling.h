@@ -177,7 +177,7 @@ int ruling_key_compare(const struct ruling_key *a, const struct ruling_key *b);
 
 /*
  * Whether the address is one that is trusted for its nearness: loopback, link-local, multicast and broadcast, "this
- * host", and the machine's own. A rule must name it, or a part of what it belongs to.
+ * host", the metadata services of clouds, and the machine's own. A rule must name it, or a part of what it belongs to.
  */
 bool ruling_is_near(const struct ruling_key *key, const struct ruling_facts *facts);
 

@@ -11,6 +11,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
+#include "daemon/limit.h"
 #include "proto/layout.h"
 
 #define SNAPSHOT_ITEMS_MAX 256u  /* of one page */
@@ -23,6 +24,7 @@ enum snapshot_kind {
         SNAPSHOT_OPS,
         SNAPSHOT_PORTS,
         SNAPSHOT_THREADS,
+        SNAPSHOT_QUOTAS, /* of the worker, and of each user and unit; no sessions are looked at */
         SNAPSHOT_N_KINDS,
 };
 
@@ -136,6 +138,15 @@ struct snapshot_thread {
         uint8_t has_lane;
 };
 
+struct snapshot_quota {
+        uint64_t shard; /* that a unit is */
+        uint32_t uid;
+        uint8_t level; /* enum limit_level: of a unit, a user or the worker */
+        uint8_t is_exempt;
+        uint64_t used[LIMIT_SLOTS];
+        uint64_t max[LIMIT_SLOTS];
+};
+
 struct snapshot_item {
         uint64_t session; /* that it is, or belongs to */
         union {
@@ -145,6 +156,7 @@ struct snapshot_item {
                 struct snapshot_op op;
                 struct snapshot_port port;
                 struct snapshot_thread thread;
+                struct snapshot_quota quota;
         } of;
 };
 

@@ -362,9 +362,10 @@ enum {
  *
  * buffers: n of them (1 to 64), filled one after the other. The array is captured, the memory lent.
  * flags:   also OVL_PEEK, OVL_DONTWAIT, OVL_PUSH_IMMEDIATE and OVL_PARTIAL; on a stream OVL_WAITALL, which goes with
- * none of them but OVL_PUSH_IMMEDIATE; on TCP OVL_OOB: it ends with the urgent byte, or with 0 bytes where none can
- *          come any more. Such receives wait for none of the others, nor the others for them; with SO_OOBINLINE they
- * are refused with -EINVAL. A byte that comes while none is pending stays until the stream is received beyond it.
+ *          none of them but OVL_PUSH_IMMEDIATE; on TCP OVL_OOB: it ends with the urgent byte, or with 0 bytes where
+ *          none can come any more. Such receives wait for none of the others, nor the others for them; with
+ *          SO_OOBINLINE they are refused with -EINVAL. A byte that comes while none is pending stays until the stream
+ *          is received beyond it.
  *
  * The record, on a stream: bytes received (at the level "inline" at most 65,535); 0 with status 0 at the end of the
  * stream. A receive of 0 bytes ends when data or the end has arrived, and consumes nothing. On a datagram socket: as
@@ -486,7 +487,8 @@ struct ovl_item {
 /*
  * Reads one item after the other.
  *
- * control, len: items, as they were received. at: 0 at first; moved behind the item that was read.
+ * control, len: items, as they were received.
+ * at:           0 at first; moved behind the item that was read.
  *
  * Returns 1 and an item, 0 when there is none left, or -EINVAL where they are malformed.
  */
@@ -495,7 +497,8 @@ OVL_API int ovl_item_next(const void *control, size_t len, size_t *at, struct ov
 /*
  * Appends an item.
  *
- * control: `size` bytes. len: of these, used; 0 at first, grows by what the item takes.
+ * control: `size` bytes.
+ * len:     of these, used; 0 at first, grows by what the item takes.
  *
  * Returns 0, -EMSGSIZE when there is no room, or -EINVAL where the item is none.
  */
@@ -508,7 +511,7 @@ OVL_API int ovl_item_put(void *control, size_t size, size_t *len, const struct o
  * flags:   also OVL_DONTROUTE and OVL_DONTWAIT.
  * buffers: n of them (0 to 64), together one datagram. The array is captured, the memory lent.
  * address: captured. The path of a Unix socket is absolute, as overlapd sees the file system. To port 0 nothing is
- * sent, and that is no error: it is lost, as at any port where nobody is. The socket gets no address by it.
+ *          sent, and that is no error: it is lost, as at any port where nobody is. The socket gets no address by it.
  *
  * Refused: -EOPNOTSUPP (not a datagram socket), -EAFNOSUPPORT (an address of another family), -EACCES (policy).
  *
@@ -525,8 +528,8 @@ OVL_API int ovl_sendto(struct ovl_thread *thread, uint64_t socket, const struct 
  *
  * file:   as ovl_file_open() gave it; 0: none, only head and tail are sent.
  * offset: bytes from the start of the file. Nobody's file position counts, or is changed.
- * len:    bytes of the file; 0: all from the offset to the end. Head, file and tail have at most 2,147,483,646
- * together. head:   NULL: none. What it describes is captured, the memory lent; so with the tail.
+ * len:    bytes of the file; 0: all from the offset to the end. Together with head and tail at most 2,147,483,646.
+ * head:   NULL: none. What it describes is captured, the memory lent; so with the tail.
  *
  * Refused: -ENOTCONN (not connected, or a datagram socket), -EBADF (no such file), -EOPNOTSUPP (the level "inline":
  * read the file and send what was read).
@@ -620,12 +623,14 @@ struct ovl_accepted {
  * prepared: a stream of the listener's family that is neither bound nor connected. From here on until the operation has
  *           ended it can be neither bound nor connected, nor be prepared for another accept (-EINVAL); closing it ends
  *           the operation with -ECANCELED, cancelling operations on it does not. When the operation has succeeded, it
- * is the connection, under its number, with its port and with the options of the listener; otherwise it is as it was.
- * 0: the connection gets a number of its own, as with ovl_accept(). buffers:  n of them (0 to 64; at the level "inline"
- * 65,535 bytes), where the first data goes. The array is captured, the memory lent. Without any room the operation ends
- * when there is a connection; with some, when data has come, or the end of the stream. To give up a connection that
- * sends nothing close the prepared socket: ovl_connect_time() tells since when it waits. accepted: filled with the
- * addresses of both ends before the operation is indicated, where it succeeds. Lent until then. NULL: not wanted.
+ *           is the connection, under its number, with its port and with the options of the listener; otherwise it is as
+ *           it was. 0: the connection gets a number of its own, as with ovl_accept().
+ * buffers:  n of them (0 to 64; at the level "inline" 65,535 bytes), where the first data goes. The array is captured,
+ *           the memory lent. Without any room the operation ends when there is a connection; with some, when data has
+ *           come, or the end of the stream. To give up a connection that sends nothing close the prepared socket:
+ *           ovl_connect_time() tells since when it waits.
+ * accepted: filled with the addresses of both ends before the operation is indicated, where it succeeds. Lent until
+ *           then. NULL: not wanted.
  *
  * Refused, besides what all posting calls are: -EINVAL (not a listener; a prepared socket that is not new, or already
  * prepared), -EBADF (no such prepared socket).
@@ -662,7 +667,7 @@ OVL_API int ovl_connect_send(struct ovl_thread *thread, uint64_t socket, const s
  * name:       of a host, at most 253 bytes, or an address; captured.
  * service:    the number of a port, 1 to 65535, or the name of a service, at most 63 bytes; captured.
  * timeout_ms: after which it ends in any case; 0: none. Without one the name has 30 seconds, each address but the last
- * 10 seconds, and the last one what the kernel takes.
+ *             10 seconds, and the last one what the kernel takes.
  *
  * Returns, besides what all posting calls do, -EINVAL (a name or service that can be none); synchronously (overlapped
  * is NULL) -EOPNOTSUPP in non-blocking mode.
@@ -683,7 +688,7 @@ OVL_API int ovl_connect_name(struct ovl_thread *thread, uint64_t socket, const c
  *
  * flags: also OVL_REUSE: the socket is then as new, under its number and with its port: neither bound nor connected,
  *        without options, good for ovl_connect() and ovl_accept_into(). What is pending on it ends with -ECANCELED;
- * what has arrived and was not received is lost, as with ovl_socket_close().
+ *        what has arrived and was not received is lost, as with ovl_socket_close().
  *
  * Refused: -ENOTCONN.
  *
@@ -1213,11 +1218,11 @@ OVL_API int ovl_getpeername(struct ovl_thread *thread, uint64_t socket, struct s
 
 /*
  * level, option: as in setsockopt(2), of those that take an int: SO_REUSEADDR, SO_REUSEPORT, SO_KEEPALIVE, SO_SNDBUF,
- * SO_RCVBUF, SO_OOBINLINE, SO_BROADCAST, SO_ERROR (read only), TCP_NODELAY, TCP_CORK, TCP_QUICKACK, TCP_KEEPIDLE,
- * TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, IPV6_V6ONLY, IP_TOS, IPV6_TCLASS, IP_TTL, IPV6_UNICAST_HOPS,
- * IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP, IP_RECVERR, IPV6_RECVERR, IP_PKTINFO,
- * IPV6_RECVPKTINFO, IP_RECVTTL, IPV6_RECVHOPLIMIT, IP_RECVTOS, IPV6_RECVTCLASS. Others, and
- * those that do not go with the socket's type or family: -ENOPROTOOPT.
+ *                SO_RCVBUF, SO_OOBINLINE, SO_BROADCAST, SO_ERROR (read only), TCP_NODELAY, TCP_CORK, TCP_QUICKACK,
+ *                TCP_KEEPIDLE, TCP_KEEPINTVL, TCP_KEEPCNT, TCP_USER_TIMEOUT, IPV6_V6ONLY, IP_TOS, IPV6_TCLASS, IP_TTL,
+ *                IPV6_UNICAST_HOPS, IP_MULTICAST_TTL, IPV6_MULTICAST_HOPS, IP_MULTICAST_LOOP, IPV6_MULTICAST_LOOP,
+ *                IP_RECVERR, IPV6_RECVERR, IP_PKTINFO, IPV6_RECVPKTINFO, IP_RECVTTL, IPV6_RECVHOPLIMIT, IP_RECVTOS,
+ *                IPV6_RECVTCLASS. Others, and those that do not go with the socket's type or family: -ENOPROTOOPT.
  *
  * SO_RCVBUF may be 0, and is told as 0, also of what a listener accepts. Then nothing is received but by operations
  * that wait for it: the peer of a stream stalls after a few KiB (if it was set before the connect or the listen) and

@@ -20,31 +20,50 @@ const char config_help[] = "Usage: overlapctl config cat\n"
 
 #define CONFIG_LINE_WIDTH 48
 
+struct config {
+        struct json_object *array; /* NULL: for a person */
+        bool is_quiet;
+        char section[96]; /* the latest */
+};
+
+static void config_print(struct config *config, const Overlapd__AdminSetting *setting) {
+        char line[512], place[320];
+
+        if (strcmp(config->section, setting->section) != 0) {
+                if (config->section[0] != '\0')
+                        puts("");
+                printf("[%s]\n", output_clean(setting->section, config->section, sizeof(config->section)));
+        }
+        snprintf(line, sizeof(line), "%s=%s", setting->name, setting->value);
+        output_clean(line, line, sizeof(line));
+        printf("%-*s # %s\n", CONFIG_LINE_WIDTH, line,
+               setting->place[0] != '\0' ? output_clean(setting->place, place, sizeof(place)) : "default");
+}
+
 static void config_take(const Overlapd__AdminReply *reply, void *data) {
         const Overlapd__AdminSetting *setting = reply->setting;
-        char line[512], place[320];
-        struct json_object *array = data, *object;
+        struct config *config = data;
+        struct json_object *object;
 
-        if (reply->what_case != OVERLAPD__ADMIN_REPLY__WHAT_SETTING)
+        if (reply->what_case != OVERLAPD__ADMIN_REPLY__WHAT_SETTING || config->is_quiet)
                 return;
-        if (!array) {
-                snprintf(line, sizeof(line), "%s=%s", setting->name, setting->value);
-                output_clean(line, line, sizeof(line));
-                printf("%-*s # %s\n", CONFIG_LINE_WIDTH, line,
-                       setting->place[0] != '\0' ? output_clean(setting->place, place, sizeof(place)) : "default");
+        if (!config->array) {
+                config_print(config, setting);
                 return;
         }
         object = output_json_object();
+        output_json_string(object, "section", setting->section);
         output_json_string(object, "name", setting->name);
         output_json_string(object, "value", setting->value);
         output_json_string(object, "from", setting->place[0] != '\0' ? setting->place : "default");
-        output_json_append(array, object);
+        output_json_append(config->array, object);
 }
 
 int config_main(const struct ctl *ctl, int argc, char *argv[]) {
         Overlapd__AdminRequest request = OVERLAPD__ADMIN_REQUEST__INIT;
         Overlapd__AdminConfig question = OVERLAPD__ADMIN_CONFIG__INIT;
-        struct json_object *array = ctl->is_json ? output_json_array() : NULL, *document;
+        struct config config = { .is_quiet = ctl->is_quiet };
+        struct json_object *document;
         int status;
 
         if (argc != 2 || strcmp(argv[1], "cat") != 0)
@@ -52,13 +71,13 @@ int config_main(const struct ctl *ctl, int argc, char *argv[]) {
                                                              : "config: the only thing to do is: cat");
         request.what_case = OVERLAPD__ADMIN_REQUEST__WHAT_CONFIG;
         request.config = &question;
-        if (!ctl->is_json)
-                puts("[Daemon]");
-        status = question_ask_once(ctl, &request, config_take, array);
-        if (!array)
+        if (ctl->is_json && !ctl->is_quiet)
+                config.array = output_json_array();
+        status = question_ask_once(ctl, &request, config_take, &config);
+        if (!config.array)
                 return status;
         document = output_json_object();
-        output_json_add(document, "settings", array);
+        output_json_add(document, "settings", config.array);
         output_json_print(document);
         return status;
 }

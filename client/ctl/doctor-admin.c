@@ -80,6 +80,15 @@ static void admin_tell(struct doctor *doctor, const struct summary *summary) {
                             (unsigned long long) said->worker_deaths);
                 admin_repair_by_journal(doctor);
         }
+        if (doctor->is_service && said->rules == 0) {
+                doctor_tell(
+                        doctor, DOCTOR_WARNING,
+                        "the policy has no rules, so nobody may use the network through the daemon: overlapd-policy(5) "
+                        "has examples");
+                doctor_repair(doctor,
+                              "%seditor /etc/overlapd/policy.d/10-local.conf && %ssystemctl reload overlapd.service",
+                              doctor_root(), doctor_root());
+        }
         if (said->lines_lost > 0) {
                 doctor_tell(doctor, DOCTOR_WARNING, "the journal did not take %llu lines of the daemon",
                             (unsigned long long) said->lines_lost);

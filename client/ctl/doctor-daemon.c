@@ -22,7 +22,7 @@
 #include "client/ctl/output.h"
 
 #define DAEMON_NOFILE_MIN 65536u /* sockets, channels, regions and lanes of all clients */
-#define DAEMON_DROP_IN "/etc/systemd/system/overlapd.service.d/limits.conf"
+#define DAEMON_DROP_IN "/etc/systemd/system/overlapd.service.d/zz-limits.conf"
 #define DAEMON_DEFAULT_SOCKET "/run/overlapd/overlapd.sock"
 
 static const char *daemon_type(mode_t mode) {
@@ -44,6 +44,9 @@ static void daemon_repair_start(struct doctor *doctor) {
 
         if (doctor->is_user_service && doctor->has_unit)
                 doctor_repair(doctor, "systemctl --user enable --now overlapd.socket");
+        else if (doctor->is_service && doctor->is_masked)
+                doctor_repair(doctor, "%ssystemctl unmask overlapd.socket && %ssystemctl enable --now overlapd.socket",
+                              doctor_root(), doctor_root());
         else if (doctor->is_service && doctor->has_unit)
                 doctor_repair(doctor, "%ssystemctl enable --now overlapd.socket", doctor_root());
         else if (doctor->is_service)
@@ -162,23 +165,29 @@ static void daemon_check_permission(struct doctor *doctor) {
 /* --- Who answers ------------------------------------------------------------------------------------------------- */
 
 static void daemon_tell_no_answer(struct doctor *doctor, int error, const char *text) {
-        bool is_unit = doctor->is_service && doctor->has_unit;
+        const char *user = doctor->is_user_service ? " --user" : "",
+                   *root = doctor->is_user_service ? "" : doctor_root();
 
         doctor_tell(doctor, DOCTOR_PROBLEM, "%s", text);
         if (error == -EINVAL && getenv("OVERLAPD_LEVEL"))
                 doctor_repair(doctor, "unset OVERLAPD_LEVEL");
+        else if (doctor->memfd_status < 0 && error == doctor->memfd_status)
+                doctor_repair(doctor, "export OVERLAPD_LEVEL=inline");
         else if (error == -EPROTONOSUPPORT)
                 doctor_repair(doctor,
                               "%sapt install --only-upgrade overlapd liboverlap0 && %ssystemctl restart overlapd",
                               doctor_root(), doctor_root());
         else if (error == -EBUSY)
                 doctor_repair(doctor, "overlapctl list sessions");
-        else if (error == -ECONNREFUSED && !is_unit)
+        else if (error == -ECONNREFUSED && (doctor->is_masked || !doctor->has_unit))
                 daemon_repair_start(doctor);
-        else if (is_unit)
-                doctor_repair(doctor, "%ssystemctl restart overlapd.socket overlapd.service", doctor_root());
-        else if (doctor->is_user_service && doctor->has_unit)
-                doctor_repair(doctor, "systemctl --user restart overlapd.socket overlapd.service");
+        else if (error == -ECONNREFUSED)
+                doctor_repair(doctor, "%ssystemctl%s restart overlapd.socket overlapd.service", root, user);
+        else if (doctor->is_service || doctor->is_user_service)
+                doctor_repair(doctor, "%sjournalctl%s -xeu overlapd.service", root, user);
+        else
+                doctor_repair(doctor,
+                              "overlapctl log --any -n 50    (or where who started it sees its standard error)");
 }
 
 /* The monitor is the parent of its workers. */
@@ -212,10 +221,12 @@ static void daemon_check_answer(struct doctor *doctor) {
         struct ovl_error error = { 0 };
         int r;
 
-        if (!doctor->has_socket) {
+        if (!doctor->has_socket || doctor->unix_status < 0) {
                 doctor_tell(doctor, DOCTOR_SKIPPED, "it cannot be reached");
                 return;
         }
+        if (doctor->memfd_status == DOCTOR_KILLED)
+                options.level = "inline"; /* as the finding about it advises: other levels would end us */
         r = ovl_session_open(&options, &session, &error);
         if (r >= 0)
                 r = ovl_thread_open(session, &thread, &error);
@@ -285,7 +296,7 @@ static const char *daemon_limit_text(uint64_t limit, char to[32]) {
 }
 
 static void daemon_repair_nofile(struct doctor *doctor) {
-        if (doctor->is_service && doctor->has_unit)
+        if (doctor->is_service)
                 doctor_repair(
                         doctor,
                         "printf '[Service]\\nLimitNOFILE=1048576\\n' | %sinstall -D -m 644 /dev/stdin " DAEMON_DROP_IN
@@ -296,7 +307,7 @@ static void daemon_repair_nofile(struct doctor *doctor) {
 }
 
 static void daemon_check_limits(struct doctor *doctor) {
-        char nofile_text[32], memlock_text[32] = "not known";
+        char nofile_text[32], unit_text[32], memlock_text[32] = "not known";
         uint64_t nofile = 0, memlock;
         pid_t pid = doctor->worker_pid;
         bool is_read;
@@ -308,6 +319,15 @@ static void daemon_check_limits(struct doctor *doctor) {
                 nofile = doctor->unit_nofile;
         if (nofile == 0) {
                 doctor_tell(doctor, DOCTOR_SKIPPED, "the limits of the daemon cannot be seen from here");
+        } else if (nofile < DAEMON_NOFILE_MIN && doctor->unit_nofile >= DAEMON_NOFILE_MIN) {
+                doctor_tell(doctor, DOCTOR_WARNING,
+                            "the daemon may open %s descriptors, though its unit asks for %s: what runs this machine "
+                            "allows "
+                            "no more, as a container may; at least %u are advised",
+                            daemon_limit_text(nofile, nofile_text), daemon_limit_text(doctor->unit_nofile, unit_text),
+                            DAEMON_NOFILE_MIN);
+                doctor_repair(doctor, "systemd-nspawn --rlimit=RLIMIT_NOFILE=1048576 ...    (or, of Docker and Podman: "
+                                      "--ulimit nofile=1048576)");
         } else if (nofile < DAEMON_NOFILE_MIN) {
                 doctor_tell(
                         doctor, DOCTOR_WARNING,

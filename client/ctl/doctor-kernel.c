@@ -4,6 +4,9 @@
  * What the kernel has, and what it allows to this process: tried wherever it can be tried, for a version and a sysctl
  * say only what should be. Where something is refused, the reasons that can be seen from here are named beside it.
  *
+ * What a filter may refuse is tried by children, before anything else is looked at: a filter may kill who asks, and
+ * then it is told that it does.
+ *
  * io_uring is tried here for the sake of a daemon that is started from here: clients need none, and a daemon that
  * already runs on it has proved that it may.
  */
@@ -16,10 +19,12 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/resource.h>
 #include <sys/socket.h>
 #include <sys/syscall.h>
 #include <sys/utsname.h>
 #include <sys/vfs.h>
+#include <sys/wait.h>
 #include <systemd/sd-login.h>
 #include <unistd.h>
 
@@ -32,6 +37,69 @@
 #define KERNEL_PORTS "/proc/sys/net/ipv4/ip_local_port_range"
 #define KERNEL_PORTS_MIN 10000u
 #define KERNEL_PAGE 4096u
+
+/* --- What is tried ----------------------------------------------------------------------------------------------- */
+
+static int kernel_try_io_uring(void) {
+        struct io_uring_params params = { 0 };
+        _cleanup_fd_ int fd = (int) syscall(__NR_io_uring_setup, 4, &params);
+
+        return fd < 0 ? -errno : 0;
+}
+
+/* Does what the library and the daemon do for a region. */
+static int kernel_try_memfd(void) {
+        _cleanup_fd_ int fd = memfd_create("overlapctl", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
+        void *memory;
+
+        if (fd < 0 && errno == EINVAL)
+                fd = memfd_create("overlapctl", MFD_CLOEXEC | MFD_ALLOW_SEALING);
+        if (fd < 0 || ftruncate(fd, KERNEL_PAGE) < 0 || fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
+                return -errno;
+        memory = mmap(NULL, KERNEL_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
+        if (memory == MAP_FAILED)
+                return -errno;
+        munmap(memory, KERNEL_PAGE);
+        return fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0 ? -errno : 0;
+}
+
+static int kernel_try_unix(void) {
+        _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+
+        return fd < 0 ? -errno : 0;
+}
+
+/* Lets a child try. Returns 0, -errno, or DOCTOR_KILLED. */
+static int kernel_try(int (*function)(void)) {
+        struct rlimit no_core = { 0 };
+        int status;
+        pid_t pid;
+
+        pid = fork();
+        if (pid < 0)
+                return -errno;
+        if (pid == 0) {
+                setrlimit(RLIMIT_CORE, &no_core);
+                _exit(-function());
+        }
+        while (waitpid(pid, &status, 0) < 0)
+                if (errno != EINTR)
+                        return -errno;
+        return WIFEXITED(status) ? -WEXITSTATUS(status) : DOCTOR_KILLED;
+}
+
+void doctor_try_kernel(struct doctor *doctor) {
+        doctor->unix_status = kernel_try(kernel_try_unix);
+        doctor->memfd_status = kernel_try(kernel_try_memfd);
+        doctor->io_uring_status = kernel_try(kernel_try_io_uring);
+}
+
+/* The name of an error, or what a filter does instead. */
+static const char *kernel_error(int error) {
+        const char *name = error == DOCTOR_KILLED ? "who tries is killed" : strerrorname_np(-error);
+
+        return name ? name : "an unknown error";
+}
 
 static void kernel_check_version(struct doctor *doctor) {
         unsigned major = 0, minor = 0;
@@ -61,15 +129,14 @@ static bool kernel_has_filter(void) {
 }
 
 static void kernel_check_filter(struct doctor *doctor) {
-        _cleanup_fd_ int fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
         char mode[16], count[16];
 
-        if (fd < 0) {
+        if (doctor->unix_status < 0) {
                 doctor_tell(
                         doctor, DOCTOR_PROBLEM,
                         "this process may not open Unix sockets (%s), without which nobody reaches overlapd: a unit "
                         "allows them with RestrictAddressFamilies=AF_UNIX",
-                        strerrordesc_np(errno));
+                        kernel_error(doctor->unix_status));
                 doctor_repair(doctor,
                               "systemctl cat UNIT    (the unit of the program, and what of it is to be changed)");
                 return;
@@ -88,14 +155,6 @@ static void kernel_check_filter(struct doctor *doctor) {
 }
 
 /* --- io_uring ---------------------------------------------------------------------------------------------------- */
-
-/* Returns 0 when a ring could be made, or -errno. */
-static int kernel_try_io_uring(void) {
-        struct io_uring_params params = { 0 };
-        _cleanup_fd_ int fd = (int) syscall(__NR_io_uring_setup, 4, &params);
-
-        return fd < 0 ? -errno : 0;
-}
 
 /* The sysctl forbids it. */
 static void kernel_tell_disabled(struct doctor *doctor, enum doctor_verdict verdict, uint64_t disabled) {
@@ -120,12 +179,13 @@ static void kernel_tell_refused(struct doctor *doctor, int error) {
         bool has_daemon = doctor->has_session && strcmp(doctor->engine, "uring") == 0;
         enum doctor_verdict verdict = has_daemon ? DOCTOR_OK : DOCTOR_WARNING;
         const char *more = has_daemon ? "; the running daemon has it all the same" : "; overlapd falls back to epoll";
-        const char *name = strerrorname_np(-error);
+        const char *name = kernel_error(error);
         uint64_t disabled = 0;
 
         if (error == -EPERM && doctor_read_number(KERNEL_IO_URING_DISABLED, &disabled) >= 0 && disabled > 0) {
                 kernel_tell_disabled(doctor, verdict, disabled);
-        } else if ((error == -EPERM || error == -ENOSYS || error == -EACCES) && kernel_has_filter()) {
+        } else if (error == DOCTOR_KILLED ||
+                   ((error == -EPERM || error == -ENOSYS || error == -EACCES) && kernel_has_filter())) {
                 doctor_tell(doctor, verdict,
                             "io_uring is refused to this process (%s) while a filter of system calls binds it, and no "
                             "sysctl "
@@ -150,7 +210,6 @@ static void kernel_tell_refused(struct doctor *doctor, int error) {
 static void kernel_check_io_uring(struct doctor *doctor) {
         uint64_t disabled;
 
-        doctor->io_uring_status = kernel_try_io_uring();
         if (doctor->io_uring_status < 0)
                 kernel_tell_refused(doctor, doctor->io_uring_status);
         else if (doctor_read_number(KERNEL_IO_URING_DISABLED, &disabled) >= 0 && disabled == 1)
@@ -162,41 +221,21 @@ static void kernel_check_io_uring(struct doctor *doctor) {
 
 /* --- Memory that is lent ----------------------------------------------------------------------------------------- */
 
-/* Does what the library does for a region. Returns the step that failed, with errno, or NULL. */
-static const char *kernel_try_memfd(void) {
-        _cleanup_fd_ int fd = memfd_create("overlapctl", MFD_CLOEXEC | MFD_ALLOW_SEALING | MFD_NOEXEC_SEAL);
-        void *memory;
-
-        if (fd < 0 && errno == EINVAL)
-                fd = memfd_create("overlapctl", MFD_CLOEXEC | MFD_ALLOW_SEALING);
-        if (fd < 0)
-                return "memfd_create";
-        if (ftruncate(fd, KERNEL_PAGE) < 0)
-                return "ftruncate";
-        if (fcntl(fd, F_ADD_SEALS, F_SEAL_SHRINK | F_SEAL_GROW) < 0)
-                return "F_ADD_SEALS";
-        memory = mmap(NULL, KERNEL_PAGE, PROT_READ | PROT_WRITE, MAP_SHARED, fd, 0);
-        if (memory == MAP_FAILED)
-                return "mmap";
-        munmap(memory, KERNEL_PAGE);
-        return fcntl(fd, F_ADD_SEALS, F_SEAL_FUTURE_WRITE | F_SEAL_SEAL) < 0 ? "F_SEAL_FUTURE_WRITE" : NULL;
-}
-
 static void kernel_check_memfd(struct doctor *doctor) {
-        const char *failed = kernel_try_memfd();
-        const char *name = failed ? strerrorname_np(errno) : NULL;
-        uint64_t noexec;
         char more[64] = "";
+        uint64_t noexec;
 
         if (doctor_read_number("/proc/sys/vm/memfd_noexec", &noexec) >= 0)
                 snprintf(more, sizeof(more), "; vm.memfd_noexec is %llu", (unsigned long long) noexec);
-        if (!failed) {
+        if (doctor->memfd_status == 0) {
                 doctor_tell(doctor, DOCTOR_OK, "memory can be made, sealed and mapped%s", more);
                 return;
         }
-        doctor_tell(doctor, DOCTOR_PROBLEM,
-                    "memory cannot be lent: %s failed with %s%s%s; the level \"inline\" needs none of it", failed, name,
-                    kernel_has_filter() ? ", and a filter of system calls binds this process" : "", more);
+        doctor_tell(
+                doctor, DOCTOR_PROBLEM,
+                "memory cannot be made, sealed and mapped to be lent (%s%s)%s; the level \"inline\" needs none of it",
+                kernel_error(doctor->memfd_status),
+                kernel_has_filter() ? ", while a filter of system calls binds this process" : "", more);
         doctor_repair(doctor, "export OVERLAPD_LEVEL=inline");
 }
 

@@ -214,6 +214,7 @@ static bool service_look(struct doctor *doctor, struct service_unit *unit) {
         if (strcmp(load, "loaded") == 0)
                 return true;
         if (strcmp(load, "masked") == 0) {
+                doctor->is_masked = doctor->is_masked || strcmp(unit->name, "overlapd.socket") == 0;
                 doctor_tell(doctor, DOCTOR_PROBLEM, "%s is masked: somebody has forbidden to start it", unit->name);
                 doctor_repair(doctor, "%s unmask %s", service_command(doctor), unit->name);
         } else if (strcmp(load, "not-found") == 0) {

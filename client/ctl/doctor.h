@@ -15,6 +15,7 @@
 #define DOCTOR_TEXT_SIZE 1024
 #define DOCTOR_REPAIR_SIZE 512
 #define DOCTOR_FINDINGS_MAX 64u
+#define DOCTOR_KILLED (-4096) /* who tries is killed by a filter */
 
 enum doctor_verdict {
         DOCTOR_OK,
@@ -46,8 +47,11 @@ struct doctor {
         bool is_service;      /* the socket is that of the system's service */
         bool is_user_service; /* or that of the user's own */
         bool has_unit;        /* the service manager knows overlapd's units */
+        bool is_masked;       /* nobody may start its socket */
         uint64_t unit_nofile; /* LimitNOFILE= of the service; 0: not known */
-        int io_uring_status;  /* 0: this process may use it; or -errno */
+        int io_uring_status;  /* of what was tried before the checks; 0, -errno, or DOCTOR_KILLED */
+        int memfd_status;
+        int unix_status;
 };
 
 struct doctor_check {
@@ -74,6 +78,9 @@ const char *doctor_root(void);
 
 /* A path as a shell takes it: in quotes where it needs them. Returns `to`. */
 const char *doctor_quote(const char *path, char to[DOCTOR_REPAIR_SIZE]);
+
+/* Tries what a filter may answer with a signal: see doctor-kernel.c. To be called before the checks. */
+void doctor_try_kernel(struct doctor *doctor);
 
 /*
  * Reads the first line of a file.

@@ -18,7 +18,7 @@
 #include "client/ctl/output.h"
 #include "client/ctl/question.h"
 
-const char list_help[] = "Usage: overlapctl list sessions|sockets|ops|ports|threads [OPTIONS]\n"
+const char list_help[] = "Usage: overlapctl list sessions|sockets|ops|ports|threads|quotas [OPTIONS]\n"
                          "\n"
                          "What the daemon holds for its clients, and whose it is. A list is no single instant: what "
                          "comes or goes while\n"
@@ -262,6 +262,82 @@ static void list_thread_to_json(const Overlapd__AdminReply *reply, struct json_o
         output_json_number(object, "records", thread->records);
 }
 
+/* --- Quotas ---------------------------------------------------------------------------------------------------------
+ */
+
+static const char *const list_uses[] = {
+        "sessions", "regions", "memory", "sockets", "listeners", "operations", "files"
+};
+
+#define LIST_N_USES (sizeof(list_uses) / sizeof(list_uses[0]))
+
+static const Overlapd__AdminUse *list_find_use(const Overlapd__AdminQuota *quota, const char *name) {
+        for (size_t i = 0; i < quota->n_uses; i++)
+                if (strcmp(quota->uses[i]->name, name) == 0)
+                        return quota->uses[i];
+        return NULL;
+}
+
+static void list_add_use(const Overlapd__AdminUse *use, struct output_table *table) {
+        bool is_memory = use && strcmp(use->name, "memory") == 0;
+        char used[OUTPUT_TEXT_SIZE], max[OUTPUT_TEXT_SIZE];
+
+        if (!use) {
+                output_cell(table, "%s", "");
+                return;
+        }
+        if (is_memory) {
+                output_bytes(use->used, used);
+                output_bytes(use->max, max);
+        } else {
+                snprintf(used, sizeof(used), "%llu", (unsigned long long) use->used);
+                snprintf(max, sizeof(max), "%llu", (unsigned long long) use->max);
+        }
+        output_cell(table, "%s%s%s", used, use->max == UINT64_MAX ? "" : "/", use->max == UINT64_MAX ? "" : max);
+}
+
+static void list_add_quota(const Overlapd__AdminReply *reply, struct output_table *table) {
+        const Overlapd__AdminQuota *quota = reply->quota;
+        bool is_worker = strcmp(quota->level, "worker") == 0;
+        const struct passwd *user = is_worker ? NULL : getpwuid(quota->uid);
+
+        output_cell(table, "%s%s", quota->level, quota->is_exempt ? " (exempt)" : "");
+        output_cell(table, "%u", quota->worker);
+        if (user)
+                output_cell(table, "%s", user->pw_name);
+        else if (is_worker)
+                output_cell(table, "%s", "");
+        else
+                output_cell(table, "%u", quota->uid);
+        output_cell(table, "%s", quota->unit);
+        for (size_t i = 0; i < LIST_N_USES; i++)
+                list_add_use(list_find_use(quota, list_uses[i]), table);
+}
+
+/* No limit: null. */
+static void list_quota_to_json(const Overlapd__AdminReply *reply, struct json_object *object) {
+        const Overlapd__AdminQuota *quota = reply->quota;
+
+        output_json_string(object, "level", quota->level);
+        output_json_number(object, "worker", quota->worker);
+        if (strcmp(quota->level, "worker") != 0)
+                output_json_number(object, "uid", quota->uid);
+        else
+                output_json_add(object, "uid", NULL);
+        output_json_string(object, "unit", quota->unit);
+        output_json_bool(object, "exempt", quota->is_exempt);
+        for (size_t i = 0; i < quota->n_uses; i++) {
+                struct json_object *use = output_json_object();
+
+                output_json_number(use, "used", quota->uses[i]->used);
+                if (quota->uses[i]->max == UINT64_MAX)
+                        output_json_add(use, "max", NULL);
+                else
+                        output_json_number(use, "max", quota->uses[i]->max);
+                output_json_add(object, quota->uses[i]->name, use);
+        }
+}
+
 static const struct list_kind list_kinds[] = {
         { "sessions",
           OVERLAPD__ADMIN_KIND__ADMIN_SESSIONS,
@@ -295,6 +371,13 @@ static const struct list_kind list_kinds[] = {
           { "THREAD", "SESSION", ">PID", "USER", "UNIT", ">TID", "BY", ">ENTRIES", ">RECORDS" },
           list_add_thread,
           list_thread_to_json },
+        { "quotas",
+          OVERLAPD__ADMIN_KIND__ADMIN_QUOTAS,
+          OVERLAPD__ADMIN_REPLY__WHAT_QUOTA,
+          { "OF", ">WORKER", "USER", "UNIT", ">SESSIONS", ">REGIONS", ">MEMORY", ">SOCKETS", ">LISTENERS",
+            ">OPERATIONS", ">FILES" },
+          list_add_quota,
+          list_quota_to_json },
 };
 
 /* --- The verb ------------------------------------------------------------------------------------------------------
@@ -378,14 +461,17 @@ static int list_parse(int argc, char *argv[], Overlapd__AdminList *list, const s
         if (r != 0)
                 return r;
         if (optind + 1 != argc)
-                return ctl_complain_usage("list", optind == argc
-                                                          ? "list: what? sessions, sockets, ops, ports or threads"
-                                                          : "list: one kind at a time");
+                return ctl_complain_usage(
+                        "list", optind == argc ? "list: what? sessions, sockets, ops, ports, threads or quotas"
+                                               : "list: one kind at a time");
         *ret_kind = list_find_kind(argv[optind]);
         if (!*ret_kind)
-                return ctl_complain_usage("list", "list %s: must be sessions, sockets, ops, ports or threads",
+                return ctl_complain_usage("list", "list %s: must be sessions, sockets, ops, ports, threads or quotas",
                                           argv[optind]);
         list->kind = (*ret_kind)->kind;
+        if (list->kind == OVERLAPD__ADMIN_KIND__ADMIN_QUOTAS && list->session != 0)
+                return ctl_complain_usage("list",
+                                          "--session: quotas are of users, units and workers; see list sessions");
         return 0;
 }
 

@@ -27,8 +27,14 @@
 #define LOG_LINE_WHO_SIZE 1024u
 #define LOG_LINE_US_PER_S 1000000u
 
-const char log_line_request_refused[] = "777dc9027a334018b7105a7e52189294";
-const char log_line_channel_refused[] = "f04c1d883f70424293c6a59572c327b2";
+#define LOG_LINE_REQUEST_REFUSED "777dc9027a334018b7105a7e52189294"
+#define LOG_LINE_CHANNEL_REFUSED "f04c1d883f70424293c6a59572c327b2"
+#define LOG_LINE_QUOTA_REACHED "39b189a2163948768b7a6bd559065aa4"
+#define LOG_LINE_ADMIN_REFUSED "32671ce9204d43debb6364fb04581f23"
+
+const char *const log_line_refusals[] = {
+        LOG_LINE_REQUEST_REFUSED, LOG_LINE_CHANNEL_REFUSED, LOG_LINE_QUOTA_REACHED, LOG_LINE_ADMIN_REFUSED, NULL,
+};
 
 /* units/overlapd.catalog explains each. */
 static const struct log_line_event {
@@ -42,8 +48,11 @@ static const struct log_line_event {
         { "5f18608825fe4ccb9eff286308285d8b", "worker-died" },
         { "414a2645f9664f6c8cbc12aaeacc9290", "worker-bad" },
         { "dc3cc0da3f02461cae89b288e668dbd3", "kicked" },
-        { log_line_channel_refused, "refused" },
-        { log_line_request_refused, "refused" },
+        { LOG_LINE_CHANNEL_REFUSED, "refused" },
+        { LOG_LINE_REQUEST_REFUSED, "refused" },
+        { LOG_LINE_QUOTA_REACHED, "quota" },
+        { LOG_LINE_ADMIN_REFUSED, "admin-refused" },
+        { "1823267332bb4a8a8aa207dd525f86f4", "admin-closed" },
         { "8b82f470532746ad9f745dbe38027f80", "paused" },
         { "bcd41ada32ba42798697106e69ac34b2", "reload" },
         { "40367cf3918d4c12b4619f2563c47efb", "reload-bad" },
@@ -73,8 +82,13 @@ static const struct log_line_field {
         { "CLIENT_PID", "client_pid", true },
         { "CLIENT_UID", "client_uid", true },
         { "CLIENT_UNIT", "client_unit", false },
+        { "CLIENT_CGROUP", "client_cgroup", false },
+        { "CLIENT_THREAD", "client_thread", true },
+        { "CLIENT_SOCKET", "client_socket", true },
+        { "CLIENT_OP", "client_op", true },
         { "PROTOCOL", "protocol", false },
         { "REMOTE", "remote", false },
+        { "REMOTE_NAME", "remote_name", false },
         { "LOCAL", "local", false },
         { "RULE", "rule", false },
         { "OVERLAPD_ERRNO", "errno", true },
@@ -113,9 +127,13 @@ static bool log_line_get_number(sd_journal *journal, const char *field, uint64_t
 }
 
 static const char *log_line_event(sd_journal *journal) {
-        char id[LOG_LINE_FIELD_SIZE];
+        char id[LOG_LINE_FIELD_SIZE], rule[LOG_LINE_FIELD_SIZE];
+        bool has_id = log_line_get(journal, "MESSAGE_ID", id, sizeof(id));
 
-        if (log_line_get(journal, "MESSAGE_ID", id, sizeof(id)))
+        /* What a rule has refused is another thing than what the network did not give. */
+        if (has_id && strcmp(id, LOG_LINE_REQUEST_REFUSED) == 0 && log_line_get(journal, "RULE", rule, sizeof(rule)))
+                return "denied";
+        if (has_id)
                 for (size_t i = 0; i < sizeof(log_line_events) / sizeof(log_line_events[0]); i++)
                         if (strcmp(log_line_events[i].message_id, id) == 0)
                                 return log_line_events[i].word;
@@ -160,24 +178,37 @@ static void log_line_who(sd_journal *journal, char to[LOG_LINE_WHO_SIZE]) {
                 snprintf(to, LOG_LINE_WHO_SIZE, "-");
 }
 
+/* An address, and the name that stood for it. Returns false where there is none. */
+static bool log_line_address(sd_journal *journal, const char *field, char *to, size_t size) {
+        char name[LOG_LINE_FIELD_SIZE];
+        size_t len;
+
+        if (!log_line_get(journal, field, to, size))
+                return false;
+        len = strlen(to);
+        if (log_line_get(journal, "REMOTE_NAME", name, sizeof(name)))
+                snprintf(to + len, size - len, " (%s)", name);
+        return true;
+}
+
 /* Of a connection or a listener. Returns false where a field is missing. */
 static bool log_line_what_address(sd_journal *journal, const char *field, char *to, size_t size) {
-        char protocol[LOG_LINE_FIELD_SIZE], address[LOG_LINE_FIELD_SIZE];
+        char protocol[LOG_LINE_FIELD_SIZE], address[2 * LOG_LINE_FIELD_SIZE];
 
         if (!log_line_get(journal, "PROTOCOL", protocol, sizeof(protocol)) ||
-            !log_line_get(journal, field, address, sizeof(address)))
+            !log_line_address(journal, field, address, sizeof(address)))
                 return false;
         snprintf(to, size, "%s %s", protocol, address);
         return true;
 }
 
 static bool log_line_what_refused(sd_journal *journal, char *to, size_t size) {
-        char remote[LOG_LINE_FIELD_SIZE], rule[LOG_LINE_FIELD_SIZE];
+        char address[2 * LOG_LINE_FIELD_SIZE], rule[LOG_LINE_FIELD_SIZE];
 
-        if (!log_line_get(journal, "REMOTE", remote, sizeof(remote)) ||
+        if (!log_line_address(journal, "REMOTE", address, sizeof(address)) ||
             !log_line_get(journal, "RULE", rule, sizeof(rule)))
                 return false;
-        snprintf(to, size, "%s: %s", remote, rule);
+        snprintf(to, size, "%s: %s", address, rule);
         return true;
 }
 
@@ -205,7 +236,7 @@ static void log_line_what(sd_journal *journal, const char *event, char *to, size
                 is_told = log_line_what_address(journal, "REMOTE", to, size);
         else if (strcmp(event, "listening") == 0)
                 is_told = log_line_what_address(journal, "LOCAL", to, size);
-        else if (strcmp(event, "refused") == 0)
+        else if (strcmp(event, "denied") == 0)
                 is_told = log_line_what_refused(journal, to, size);
         else if (strcmp(event, "session-end") == 0)
                 is_told = log_line_what_totals(journal, to, size);
@@ -222,7 +253,7 @@ static void log_line_print_text(sd_journal *journal, uint64_t us) {
         log_line_who(journal, who);
         log_line_what(journal, event, what, sizeof(what));
         log_line_get(journal, "SESSION", session, sizeof(session));
-        printf("%s  %-11s  %-24s  %s%s%s\n", when, event, who, what, session[0] ? "  session " : "", session);
+        printf("%s  %-13s  %-24s  %s%s%s\n", when, event, who, what, session[0] ? "  session " : "", session);
 }
 
 /* --- For programs ------------------------------------------------------------------------------------------------ */

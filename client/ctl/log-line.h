@@ -7,9 +7,8 @@
 #include <stdbool.h>
 #include <systemd/sd-journal.h>
 
-/* The ids of refusals: of a connection, and of what a client asked for. */
-extern const char log_line_request_refused[];
-extern const char log_line_channel_refused[];
+/* The ids of what somebody was refused; NULL behind the last. */
+extern const char *const log_line_refusals[];
 
 /*
  * Prints the entry at which the journal stands.

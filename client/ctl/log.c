@@ -178,10 +178,8 @@ static int log_choose(const struct log_options *log, sd_journal *journal) {
                 r = log_match(journal, "CLIENT_UID=%u", (unsigned) log->uid);
         if (r >= 0 && log->session[0])
                 r = log_match(journal, "SESSION=%s", log->session);
-        if (r >= 0 && log->is_refused)
-                r = log_match(journal, "MESSAGE_ID=%s", log_line_request_refused);
-        if (r >= 0 && log->is_refused)
-                r = log_match(journal, "MESSAGE_ID=%s", log_line_channel_refused);
+        for (size_t i = 0; r >= 0 && log->is_refused && log_line_refusals[i]; i++)
+                r = log_match(journal, "MESSAGE_ID=%s", log_line_refusals[i]);
         if (r < 0 || is_about_clients || log->is_any || log->is_own)
                 return r;
         /* What the service manager says of the service belongs to its story. */

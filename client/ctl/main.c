@@ -39,7 +39,7 @@ static const struct main_verb main_verbs[] = {
         { "top", "who moves how much at this time", top_main, top_help },
         { "status", "whether the daemon serves, on which engine and why, and how much it does", status_main,
           status_help },
-        { "list", "sessions, sockets, operations, ports or threads, and whose they are", list_main, list_help },
+        { "list", "sessions, sockets, operations, ports, threads or quotas, and whose they are", list_main, list_help },
         { "policy", "what the policy allows, and which rule says so", policy_main, policy_help },
         { "metrics", "the counters, as OpenMetrics text", metrics_main, metrics_help },
         { "config", "the settings that are in force, and where each is from", config_main, config_help },

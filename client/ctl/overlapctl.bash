@@ -47,7 +47,7 @@ _overlapctl() {
   case $verb in
   '') options=$verbs ;;
   config) options=cat ;;
-  list) options='sessions sockets ops ports threads --session --user --unit --limit' ;;
+  list) options='sessions sockets ops ports threads quotas --session --user --unit --limit' ;;
   log)
     options='--follow --lines --since --until --unit --user --session --refused --directory --file --own --any'
     ;;

@@ -17,7 +17,7 @@ complete -c overlapctl -l version -d 'Say which version this is'
 complete -c overlapctl -l help -d 'Say what there is'
 
 complete -c overlapctl -n '__fish_seen_subcommand_from config' -a cat
-complete -c overlapctl -n '__fish_seen_subcommand_from list' -a 'sessions sockets ops ports threads'
+complete -c overlapctl -n '__fish_seen_subcommand_from list' -a 'sessions sockets ops ports threads quotas'
 complete -c overlapctl -n '__fish_seen_subcommand_from list log' -l session -x -d 'Of this session only'
 complete -c overlapctl -n '__fish_seen_subcommand_from list' -l limit -x -d 'At most so many'
 complete -c overlapctl -n '__fish_seen_subcommand_from list log policy' -l user -x -a '(__fish_complete_users)' -d 'Of this user'

@@ -10,7 +10,7 @@ _overlapctl_verb() {
   case $words[1] in
   config) _arguments $common '1:what:(cat)' ;;
   list)
-    _arguments $common '1:what:(sessions sockets ops ports threads)' '--session=[of this session only]:number: ' \
+    _arguments $common '1:what:(sessions sockets ops ports threads quotas)' '--session=[of this session only]:number: ' \
       '--user=[of this user only]:user:_users' '--unit=[of this unit only]:unit:_overlapctl_unit' \
       '--limit=[at most so many]:number: '
     ;;

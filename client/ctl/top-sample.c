@@ -19,6 +19,8 @@
 #include "client/ctl/output.h"
 #include "client/ctl/question.h"
 
+#define TOP_RATE_MAX 1e18
+
 struct top_taking {
         struct top_sample *sample;
         bool has_failed; /* there was no memory */
@@ -96,10 +98,14 @@ static void top_sample_add(const Overlapd__AdminReply *reply, void *data) {
 
 /* --- Rates ------------------------------------------------------------------------------------------------------- */
 
+/* No rate is so great that it could not be shown as a whole number. */
 static double top_rate(uint64_t now, uint64_t before, uint64_t ns) {
+        double rate;
+
         if (ns == 0)
                 return 0;
-        return (double) (now >= before ? now - before : now) * (double) NS_PER_S / (double) ns;
+        rate = (double) (now >= before ? now - before : now) * (double) NS_PER_S / (double) ns;
+        return rate < TOP_RATE_MAX ? rate : TOP_RATE_MAX;
 }
 
 static int top_compare_sessions(const void *left, const void *right) {

@@ -11,8 +11,7 @@
  *   open      -> open       a page came, or its worker was given up
  *   open      -> (nothing)  the last frame is packed
  *
- * What is in a session is the worker's word; whose it is, the monitor knows itself, as long as the session has a
- * connection.
+ * admin-list.c has the items of lists, admin-policy.c what is asked of the policy.
  */
 
 #include "daemon/monitor/admin-answer.h"
@@ -21,16 +20,13 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
 #include <unistd.h>
 
 #include "base/cleanup.h"
 #include "base/time.h"
-#include "proto/address.h"
 #include "proto/message.h"
 
 #define ADMIN_OUT_SIZE 65536u
-#define ADMIN_NAME_SIZE 256
 
 void admin_answer_init(struct admin_answer *answer, const struct admin_sources *sources, uint64_t owner) {
         *answer = (struct admin_answer){ .sources = sources, .owner = owner };
@@ -93,8 +89,7 @@ int admin_answer_refuse(struct admin_answer *answer, int status, const char *tex
         return admin_answer_push_last(answer);
 }
 
-/* A text from elsewhere, as a message may have it. */
-static char *admin_clean(const char *text, char to[ADMIN_NAME_SIZE]) {
+char *admin_clean(const char *text, char to[ADMIN_NAME_SIZE]) {
         snprintf(to, ADMIN_NAME_SIZE, "%s", text ? text : "");
         journal_clean(to);
         for (char *at = to; *at; at++)
@@ -178,189 +173,6 @@ static int admin_show_worker(struct admin_answer *answer, const struct snapshot_
         return admin_answer_push(answer, &reply);
 }
 
-/* --- Lists ------------------------------------------------------------------------------------------------------- */
-
-/* Whose an item is, and the frame that it goes into. */
-struct admin_item {
-        const struct snapshot_item *item;
-        Overlapd__AdminOwner owner;
-        char unit[ADMIN_NAME_SIZE];
-        Overlapd__AdminReply reply;
-};
-
-static int admin_show_session(struct admin_answer *answer, struct admin_item *item, uint64_t opened_ns) {
-        const struct snapshot_session *from = &item->item->of.session;
-        Overlapd__AdminSession session = OVERLAPD__ADMIN_SESSION__INIT;
-
-        session.owner = &item->owner;
-        session.age_ns = now_ns() - opened_ns;
-        session.level = from->level;
-        session.channels = from->n_channels;
-        session.threads = from->n_threads;
-        session.ports = from->n_ports;
-        session.sockets = from->n_sockets;
-        session.ops = from->n_ops;
-        session.credits = from->n_credits;
-        session.region_bytes = from->region_bytes;
-        session.entries = from->n_entries;
-        session.bytes_received = from->bytes_received;
-        session.bytes_sent = from->bytes_sent;
-        session.is_held = from->is_held;
-        session.is_ending = from->is_ending;
-        item->reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_SESSION;
-        item->reply.session = &session;
-        return admin_answer_push(answer, &item->reply);
-}
-
-static const char *admin_protocol(const struct snapshot_socket *socket) {
-        if (socket->is_unix)
-                return socket->type == SOCK_DGRAM ? "unix-datagram" : "unix";
-        return socket->type == SOCK_DGRAM ? "udp" : "tcp";
-}
-
-/* A name that a socket does not have yet is all zeroes. */
-static const char *admin_name(const struct ovl_address *address, char text[ADDRESS_TEXT_SIZE]) {
-        static const uint8_t zeroes[sizeof(address->host)];
-
-        if (address->family == OVL_FAMILY_NONE || (address->family == OVL_FAMILY_UNIX && address->path_len == 0) ||
-            (address->port == 0 && memcmp(address->host, zeroes, sizeof(zeroes)) == 0))
-                return "";
-        return address_format(address, text);
-}
-
-static int admin_show_socket(struct admin_answer *answer, struct admin_item *item) {
-        static const char *const states[] = { "open", "connecting", "connected", "listening", "closing" };
-        const struct snapshot_socket *from = &item->item->of.socket;
-        Overlapd__AdminSocket socket = OVERLAPD__ADMIN_SOCKET__INIT;
-        char local[ADDRESS_TEXT_SIZE], remote[ADDRESS_TEXT_SIZE];
-
-        socket.owner = &item->owner;
-        socket.socket = from->number;
-        socket.protocol = (char *) admin_protocol(from);
-        socket.state = (char *) states[from->state];
-        socket.local = (char *) admin_name(&from->local, local);
-        socket.remote = (char *) admin_name(&from->remote, remote);
-        socket.receives = from->n_receives;
-        socket.sends = from->n_sends;
-        socket.other_ops = from->n_others;
-        socket.bytes_received = from->bytes_received;
-        socket.bytes_sent = from->bytes_sent;
-        socket.unread = from->unread;
-        socket.unsent = from->unsent;
-        socket.connected_ns = from->connected_ns;
-        socket.port = from->port;
-        socket.holders = from->n_holders;
-        socket.error = from->error;
-        item->reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_SOCKET;
-        item->reply.socket = &socket;
-        return admin_answer_push(answer, &item->reply);
-}
-
-/* As the calls of the library are called. */
-static const char *admin_op_name(uint8_t code) {
-        static const char *const names[] = {
-                [0] = "apc",
-                [OVL_OP_CONNECT] = "connect",
-                [OVL_OP_ACCEPT] = "accept",
-                [OVL_OP_RECV] = "recv",
-                [OVL_OP_SEND] = "send",
-                [OVL_OP_RECVFROM] = "recvfrom",
-                [OVL_OP_SENDTO] = "sendto",
-                [OVL_OP_RECVMSG] = "recvmsg",
-                [OVL_OP_SENDMSG] = "sendmsg",
-                [OVL_OP_DISCONNECT] = "disconnect",
-                [OVL_OP_TRANSMIT_FILE] = "transmit-file",
-                [OVL_OP_TRANSMIT_PACKETS] = "transmit-packets",
-                [OVL_OP_IOCTL] = "ioctl",
-                [OVL_OP_POLL] = "poll",
-                [OVL_OP_RESOLVE] = "resolve",
-                [OVL_OP_CONNECT_NAME] = "connect-name",
-        };
-
-        return code < sizeof(names) / sizeof(names[0]) && names[code] ? names[code] : "unknown";
-}
-
-static int admin_show_op(struct admin_answer *answer, struct admin_item *item) {
-        static const char *const states[] = { "queued", "active", "ended" };
-        const struct snapshot_op *from = &item->item->of.op;
-        Overlapd__AdminOp op = OVERLAPD__ADMIN_OP__INIT;
-
-        op.owner = &item->owner;
-        op.socket = from->socket;
-        op.code = (char *) admin_op_name(from->code);
-        op.state = (char *) states[from->state];
-        op.thread = from->thread;
-        op.tag = from->tag;
-        op.len = from->len;
-        op.done = from->done;
-        op.age_ns = from->age_ns;
-        op.is_cancelled = from->is_cancelled;
-        item->reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_OP;
-        item->reply.op = &op;
-        return admin_answer_push(answer, &item->reply);
-}
-
-static int admin_show_port(struct admin_answer *answer, struct admin_item *item) {
-        const struct snapshot_port *from = &item->item->of.port;
-        Overlapd__AdminPort port = OVERLAPD__ADMIN_PORT__INIT;
-
-        port.owner = &item->owner;
-        port.port = from->number;
-        port.sockets = from->n_sockets;
-        port.records = from->n_records;
-        item->reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_PORT;
-        item->reply.port = &port;
-        return admin_answer_push(answer, &item->reply);
-}
-
-static int admin_show_thread(struct admin_answer *answer, struct admin_item *item) {
-        const struct snapshot_thread *from = &item->item->of.thread;
-        Overlapd__AdminThread thread = OVERLAPD__ADMIN_THREAD__INIT;
-
-        thread.owner = &item->owner;
-        thread.thread = from->number;
-        thread.tid = from->tid;
-        thread.entries = from->n_entries;
-        thread.records = from->n_records;
-        thread.has_lane = from->has_lane;
-        item->reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_THREAD;
-        item->reply.thread = &thread;
-        return admin_answer_push(answer, &item->reply);
-}
-
-static int admin_show_item(struct admin_answer *answer, const struct snapshot_item *from) {
-        const struct shards_session *session = shards_session(answer->sources->shards, answer->worker, from->session);
-        struct admin_item item = { .item = from,
-                                   .owner = OVERLAPD__ADMIN_OWNER__INIT,
-                                   .reply = OVERLAPD__ADMIN_REPLY__INIT };
-
-        if (answer->unit && (!session || !session->shard->unit || strcmp(session->shard->unit, answer->unit) != 0))
-                return 0;
-        if (answer->limit > 0 && answer->n_given == answer->limit)
-                return -E2BIG;
-        answer->n_given++;
-        item.owner.session = from->session;
-        item.owner.worker = answer->worker;
-        if (session) {
-                item.owner.is_known = true;
-                item.owner.pid = (uint32_t) session->pid;
-                item.owner.uid = session->shard->uid;
-                item.owner.unit = admin_clean(session->shard->unit, item.unit);
-        }
-        switch (answer->query.kind) {
-        case SNAPSHOT_SESSIONS:
-                return admin_show_session(answer, &item, session ? session->opened_ns : now_ns());
-        case SNAPSHOT_SOCKETS:
-                return admin_show_socket(answer, &item);
-        case SNAPSHOT_OPS:
-                return admin_show_op(answer, &item);
-        case SNAPSHOT_PORTS:
-                return admin_show_port(answer, &item);
-        default:
-                return admin_show_thread(answer, &item);
-        }
-}
-
 /* --- From worker to worker ---------------------------------------------------------------------------------------- */
 
 static void admin_next_worker(struct admin_answer *answer) {
@@ -397,7 +209,7 @@ static int admin_show_page(struct admin_answer *answer, const struct snapshot_pa
         if (answer->is_status)
                 r = admin_show_worker(answer, page->n_items == 1 ? &page->items[0].of.counts : NULL);
         for (uint32_t i = 0; i < page->n_items && !answer->is_status && r >= 0; i++)
-                r = admin_show_item(answer, &page->items[i]);
+                r = admin_list_show(answer, &page->items[i]);
         if (r == -E2BIG) {
                 answer->status = r;
                 snprintf(answer->text, sizeof(answer->text), "there are more than the %llu that were asked for",
@@ -461,11 +273,12 @@ static int admin_begin_list(struct admin_answer *answer, const Overlapd__AdminLi
                 [OVERLAPD__ADMIN_KIND__ADMIN_OPS] = SNAPSHOT_OPS,
                 [OVERLAPD__ADMIN_KIND__ADMIN_PORTS] = SNAPSHOT_PORTS,
                 [OVERLAPD__ADMIN_KIND__ADMIN_THREADS] = SNAPSHOT_THREADS,
+                [OVERLAPD__ADMIN_KIND__ADMIN_QUOTAS] = SNAPSHOT_QUOTAS,
         };
 
         if ((unsigned) list->kind >= sizeof(kinds) || kinds[list->kind] == 0) {
                 snprintf(answer->text, sizeof(answer->text),
-                         "kind %d: can be listed are 1 sessions, 2 sockets, 3 ops, 4 ports, 5 threads",
+                         "kind %d: can be listed are 1 sessions, 2 sockets, 3 ops, 4 ports, 5 threads, 6 quotas",
                          (int) list->kind);
                 return admin_answer_refuse(answer, -EINVAL, answer->text);
         }
@@ -489,6 +302,7 @@ static int admin_show_setting(struct admin_answer *answer, enum config_key key) 
         Overlapd__AdminSetting setting = OVERLAPD__ADMIN_SETTING__INIT;
         char value[CONFIG_VALUE_SIZE], place[ADMIN_NAME_SIZE];
 
+        setting.section = (char *) CONFIG_SECTION;
         setting.name = (char *) config_key_name(key);
         setting.value = (char *) config_format(config, key, value);
         setting.place = admin_clean(config->places[key], place);
@@ -497,14 +311,30 @@ static int admin_show_setting(struct admin_answer *answer, enum config_key key) 
         return admin_answer_push(answer, &reply);
 }
 
-static int admin_show_settings(struct admin_answer *answer) {
-        for (int key = 0; key < CONFIG_N_KEYS; key++) {
-                int r = admin_show_setting(answer, (enum config_key) key);
+static int admin_show_allowance(struct admin_answer *answer, const struct allowances_value *value) {
+        Overlapd__AdminReply reply = OVERLAPD__ADMIN_REPLY__INIT;
+        Overlapd__AdminSetting setting = OVERLAPD__ADMIN_SETTING__INIT;
+        char section[ADMIN_NAME_SIZE], place[ADMIN_NAME_SIZE];
 
-                if (r < 0)
-                        return r;
-        }
-        return admin_answer_push_last(answer);
+        setting.section = admin_clean(value->section, section);
+        setting.name = (char *) value->key;
+        setting.value = (char *) value->value;
+        setting.place = admin_clean(value->place, place);
+        reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_SETTING;
+        reply.setting = &setting;
+        return admin_answer_push(answer, &reply);
+}
+
+static int admin_show_settings(struct admin_answer *answer) {
+        struct allowances_value value;
+        unsigned index = 0;
+        int r = 0;
+
+        for (int key = 0; key < CONFIG_N_KEYS && r >= 0; key++)
+                r = admin_show_setting(answer, (enum config_key) key);
+        while (r >= 0 && allowances_next(&answer->sources->crew->allowances, &index, &value))
+                r = admin_show_allowance(answer, &value);
+        return r < 0 ? r : admin_answer_push_last(answer);
 }
 
 int admin_answer_begin(struct admin_answer *answer, const Overlapd__AdminRequest *request) {

@@ -13,6 +13,7 @@
 #include "proto/admin.pb-c.h"
 
 #define ADMIN_TEXT_SIZE 512
+#define ADMIN_NAME_SIZE 256
 
 /* What the monitor itself knows, and changes. */
 struct admin_about {
@@ -79,6 +80,12 @@ int admin_answer_refuse(struct admin_answer *answer, int status, const char *tex
 
 /* For the parts of the answer. Returns 0 or -ENOMEM. */
 int admin_answer_push(struct admin_answer *answer, Overlapd__AdminReply *reply);
+
+/* A text from elsewhere, as a message may have it. Returns `to`. */
+char *admin_clean(const char *text, char to[ADMIN_NAME_SIZE]);
+
+/* One item of a list (admin-list.c). Returns 0; -E2BIG when there are as many as were asked for; or -ENOMEM. */
+int admin_list_show(struct admin_answer *answer, const struct snapshot_item *item);
 
 /* What the policy would say (admin-policy.c). Returns 0; -EINVAL and a text in the answer; or -ENOMEM. */
 int admin_policy_test(struct admin_answer *answer, const Overlapd__AdminPolicyTest *test);

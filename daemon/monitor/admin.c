@@ -249,6 +249,7 @@ static void admin_refuse(struct admin *admin, const struct listener_peer *peer, 
                 .client_pid = peer->pid,
                 .client_uid = peer->uid,
                 .client_unit = peer->unit,
+                .client_cgroup = peer->cgroup,
                 .error = admin_may_ask(admin, peer) ? -EBUSY : -EPERM,
         };
         Overlapd__AdminReply reply = OVERLAPD__ADMIN_REPLY__INIT;

@@ -87,11 +87,20 @@ static const struct bucket_rate allowances_rates[LIMIT_LEVELS][LIMIT_RATES] = {
 
 void allowances_init(struct allowances *allowances) {
         memset(allowances, 0, sizeof(*allowances));
+        allowances->paths_len = 1;
         for (unsigned level = 0; level < LIMIT_LEVELS; level++)
                 allowances->levels[level].level = (enum limit_level) level;
 }
 
-void allowances_begin_file(struct allowances *allowances) {
+void allowances_begin_file(struct allowances *allowances, const char *path) {
+        size_t size = strlen(path) + 1;
+
+        allowances->file = 0;
+        if (size <= sizeof(allowances->paths) - allowances->paths_len) {
+                allowances->file = allowances->paths_len;
+                memcpy(allowances->paths + allowances->file, path, size);
+                allowances->paths_len += (uint16_t) size;
+        }
         for (unsigned level = 0; level < LIMIT_LEVELS; level++)
                 memset(allowances->levels[level].set_at, 0, sizeof(allowances->levels[level].set_at));
         for (unsigned i = 0; i < allowances->n_named; i++)
@@ -163,8 +172,8 @@ static struct allowances_section *allowances_add(struct allowances *allowances, 
         return section;
 }
 
-struct allowances_section *allowances_section(struct allowances *allowances, const char *section,
-                                              char ret_problem[ALLOWANCES_TEXT_SIZE]) {
+static struct allowances_section *allowances_look_for(struct allowances *allowances, const char *section,
+                                                      char ret_problem[ALLOWANCES_TEXT_SIZE]) {
         struct allowances_section *found;
         enum limit_level level;
         const char *name;
@@ -193,6 +202,15 @@ struct allowances_section *allowances_section(struct allowances *allowances, con
         }
         found = allowances_find(allowances, level, name, uid);
         return found ? found : allowances_add(allowances, level, name, uid, ret_problem);
+}
+
+struct allowances_section *allowances_section(struct allowances *allowances, const char *section,
+                                              char ret_problem[ALLOWANCES_TEXT_SIZE]) {
+        struct allowances_section *found = allowances_look_for(allowances, section, ret_problem);
+
+        if (found)
+                found->file = allowances->file;
+        return found;
 }
 
 /* --- Values ------------------------------------------------------------------------------------------------------ */
@@ -327,6 +345,8 @@ int allowances_set(struct allowances_section *section, const char *key, const ch
                 return r;
         section->values[number] = taken;
         section->is_set[number] = true;
+        section->files[number] = section->file;
+        section->lines[number] = line;
         return 0;
 }
 
@@ -339,6 +359,85 @@ static const struct allowances_section *allowances_named(const struct allowances
         if (level == LIMIT_UNIT && unit)
                 return allowances_find((struct allowances *) allowances, level, unit, 0);
         return NULL;
+}
+
+/* --- For people --------------------------------------------------------------------------------------------------- */
+
+/* What a level has of a key without anybody's saying. Returns false when it has no such key, or nothing to say. */
+static bool allowances_built_in(enum limit_level level, unsigned key, uint64_t *ret_value) {
+        const struct bucket_rate *rate;
+
+        if (key < LIMIT_SLOTS) {
+                *ret_value = allowances_table[level][key].built_in;
+                return allowances_table[level][key].max > 0;
+        }
+        if (key == ALLOWANCES_UNLIMITED)
+                return false;
+        rate = &allowances_rates[level][(key - ALLOWANCES_PER_S) % LIMIT_RATES];
+        *ret_value = key < ALLOWANCES_BURST ? rate->per_s : rate->burst;
+        return rate->burst > 0;
+}
+
+static void allowances_format_key(unsigned key, char *to, size_t size) {
+        if (key < LIMIT_SLOTS)
+                snprintf(to, size, "%s", limit_names[key].key);
+        else if (key == ALLOWANCES_UNLIMITED)
+                snprintf(to, size, "Unlimited");
+        else
+                snprintf(to, size, "%s%s", limit_names[LIMIT_SLOTS + (key - ALLOWANCES_PER_S) % LIMIT_RATES].key,
+                         key < ALLOWANCES_BURST ? "PerSecond" : "Burst");
+}
+
+/* As it is read: memory in the largest unit of which it is a multiple. */
+static void allowances_format_value(unsigned key, uint64_t value, char *to, size_t size) {
+        static const char units[] = { '\0', 'K', 'M', 'G' };
+        unsigned unit = 0;
+
+        if (key == ALLOWANCES_UNLIMITED) {
+                snprintf(to, size, "%s", value ? "yes" : "no");
+                return;
+        }
+        if (key < LIMIT_SLOTS ? value == LIMIT_NONE : key < ALLOWANCES_BURST && value == 0) {
+                snprintf(to, size, "unlimited");
+                return;
+        }
+        while (key == LIMIT_MEMORY && unit < 3 && value > 0 && value % 1024 == 0) {
+                value /= 1024;
+                unit++;
+        }
+        snprintf(to, size, "%llu%.1s", (unsigned long long) value, &units[unit]);
+}
+
+/* Returns false when the section has nothing to say of the key. */
+static bool allowances_show(const struct allowances *allowances, const struct allowances_section *section, unsigned key,
+                            struct allowances_value *ret_value) {
+        bool has_name = section->name[0] != '\0';
+        uint64_t value = section->values[key];
+
+        if (!section->is_set[key] && (has_name || !allowances_built_in(section->level, key, &value)))
+                return false;
+        *ret_value = (struct allowances_value){ 0 };
+        snprintf(ret_value->section, sizeof(ret_value->section), "%s%s%s", limit_sections[section->level],
+                 has_name ? " " : "", section->name);
+        allowances_format_key(key, ret_value->key, sizeof(ret_value->key));
+        allowances_format_value(key, value, ret_value->value, sizeof(ret_value->value));
+        if (section->is_set[key])
+                snprintf(ret_value->place, sizeof(ret_value->place), "%s:%u", allowances->paths + section->files[key],
+                         section->lines[key]);
+        return true;
+}
+
+bool allowances_next(const struct allowances *allowances, unsigned *index, struct allowances_value *ret_value) {
+        while (*index < (LIMIT_LEVELS + allowances->n_named) * ALLOWANCES_KEYS) {
+                unsigned place = *index / ALLOWANCES_KEYS, key = (*index)++ % ALLOWANCES_KEYS;
+
+                if (allowances_show(allowances,
+                                    place < LIMIT_LEVELS ? &allowances->levels[place]
+                                                         : &allowances->named[place - LIMIT_LEVELS],
+                                    key, ret_value))
+                        return true;
+        }
+        return false;
 }
 
 bool allowances_exempt(const struct allowances *allowances, uid_t uid) {

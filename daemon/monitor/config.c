@@ -186,7 +186,7 @@ static void config_take_section(struct ini_file *file, const char *section) {
         struct config_parse *parse = file->data;
         char problem[ALLOWANCES_TEXT_SIZE];
 
-        if (strcmp(section, "Daemon") != 0 && !allowances_section(&parse->config->allowances, section, problem))
+        if (strcmp(section, CONFIG_SECTION) != 0 && !allowances_section(&parse->config->allowances, section, problem))
                 ini_file_error(file, "section [%s]: %s", section, problem);
 }
 
@@ -194,7 +194,7 @@ static void config_take(struct ini_file *file, const char *section, const char *
         struct config_parse *parse = file->data;
         const char *allowed;
 
-        if (strcmp(section, "Daemon") != 0) {
+        if (strcmp(section, CONFIG_SECTION) != 0) {
                 config_take_allowance(file, section, name, value);
                 return;
         }
@@ -230,7 +230,7 @@ static int config_parse_file(struct config *config, const char *path, FILE *erro
         fd = ini_file_open(path, INI_FILE_TRUST_ALL, false, errors);
         if (fd < 0)
                 return fd;
-        allowances_begin_file(&config->allowances);
+        allowances_begin_file(&config->allowances, path);
         return ini_file_read(&file, fd);
 }
 

@@ -17,6 +17,7 @@
 #define CONFIG_POLL_US_MAX 1000u
 #define CONFIG_SOCKET_PATH_MAX 107u
 #define CONFIG_POLICY_MAX 255u
+#define CONFIG_SECTION "Daemon"
 #define CONFIG_VALUE_SIZE 256 /* of config_format() */
 #define CONFIG_PLACE_SIZE 256
 

@@ -244,10 +244,15 @@ int connector_connect(struct connector *connector, const struct link_message *me
 
 void connector_forget(struct connector_connect *forgotten) {
         struct sockaddr none = { .sa_family = AF_UNSPEC };
+        socklen_t len = sizeof(int);
+        int error;
 
         forgotten->source = sd_event_source_disable_unref(forgotten->source);
-        if (forgotten->kind.type == SOCK_STREAM)
-                connect(forgotten->fd, &none, sizeof(none));
+        if (forgotten->kind.type != SOCK_STREAM)
+                return;
+        connect(forgotten->fd, &none, sizeof(none));
+        /* The kernel holds that for a reset, and would tell somebody. */
+        getsockopt(forgotten->fd, SOL_SOCKET, SO_ERROR, &error, &len);
 }
 
 /* A ticket that names nothing is a connect whose answer is already on its way. */

@@ -130,6 +130,8 @@ static bool pages_item_is_sound(uint8_t kind, const struct snapshot_item *item) 
                        pages_address_is_sound(&item->of.socket.remote);
         case SNAPSHOT_OPS:
                 return item->of.op.state < SNAPSHOT_N_OP_STATES;
+        case SNAPSHOT_QUOTAS:
+                return item->of.quota.level < LIMIT_LEVELS;
         default:
                 return true;
         }

@@ -352,7 +352,7 @@ static int post_charge_accept(struct session *session, struct op *op, uint64_t p
                 op->holds_socket_charge = true;
                 return 0;
         }
-        if (refusal.quota->level == LIMIT_SESSION)
+        if (refusal.quota->level == LIMIT_SESSION || op_must_not_wait(op))
                 return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
         op->is_unpaid = true;
         list_push_back(&session->unit->user->unpaid, &op->unpaid);

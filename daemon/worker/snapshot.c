@@ -337,6 +337,41 @@ static void snapshot_walk(struct snapshot *snapshot, const struct resources *res
         page->is_last = true;
 }
 
+/* They belong to no session: their list has places only. */
+static int snapshot_walk_quotas(struct snapshot *snapshot, const struct resources *resources) {
+        const struct snapshot_query *query = snapshot->query;
+        size_t n = quotas_describe(&resources->quotas, NULL, 0);
+        _cleanup_free_ struct quota_report *reports = calloc(n, sizeof(*reports));
+        uint32_t index = query->from.index;
+
+        if (!reports)
+                return -ENOMEM;
+        quotas_describe(&resources->quotas, reports, n);
+        snapshot->page->until = 1;
+        for (; index < n; index++) {
+                const struct quota_report *report = &reports[index];
+                struct snapshot_quota *to;
+
+                if (query->has_uid && (report->level == LIMIT_WORKER || report->uid != query->uid))
+                        continue;
+                if (!snapshot_has_room(snapshot, 1)) {
+                        snapshot->page->next = (struct snapshot_place){ .session = 1, .index = index };
+                        return 0;
+                }
+                to = &snapshot_add(snapshot, NULL)->of.quota;
+                *to = (struct snapshot_quota){
+                        .shard = report->shard,
+                        .uid = report->uid,
+                        .level = (uint8_t) report->level,
+                        .is_exempt = report->is_exempt,
+                };
+                memcpy(to->used, report->used, sizeof(to->used));
+                memcpy(to->max, report->max, sizeof(to->max));
+        }
+        snapshot->page->is_last = true;
+        return 0;
+}
+
 static int snapshot_seal(const struct snapshot_page *page, int *ret_fd) {
         size_t len = SNAPSHOT_PAGE_LEN(page->n_items);
         _cleanup_fd_ int fd = -1;
@@ -357,6 +392,7 @@ static int snapshot_seal(const struct snapshot_page *page, int *ret_fd) {
 int snapshot_make(const struct resources *resources, const struct snapshot_query *query, int *ret_fd) {
         _cleanup_free_ struct snapshot_page *page = NULL;
         struct snapshot snapshot = { .query = query, .now = now_ns() };
+        int r;
 
         if (query->kind < SNAPSHOT_COUNTS || query->kind >= SNAPSHOT_N_KINDS)
                 return -EINVAL;
@@ -368,6 +404,10 @@ int snapshot_make(const struct resources *resources, const struct snapshot_query
         if (query->kind == SNAPSHOT_COUNTS) {
                 snapshot_show_counts(&snapshot, &resources->stats);
                 page->is_last = true;
+        } else if (query->kind == SNAPSHOT_QUOTAS) {
+                r = snapshot_walk_quotas(&snapshot, resources);
+                if (r < 0)
+                        return r;
         } else {
                 snapshot_walk(&snapshot, resources);
         }

@@ -34,7 +34,7 @@ VALUES = {
     "overlap-nc": [("overlap-nc --socket {dir}/set", {"settings.conf"}), ("overlap-nc -U {dir}/set", {"settings.conf"}),
                    ("overlap-nc -lU {dir}/set", {"settings.conf"})],
     "overlapctl": [("overlapctl ", {"config", "doctor", "list", "log", "metrics", "ping", "policy", "status"}),
-                   ("overlapctl list ", {"sessions", "sockets", "ops", "ports", "threads"}),
+                   ("overlapctl list ", {"sessions", "sockets", "ops", "ports", "threads", "quotas"}),
                    ("overlapctl --json list --", {"--session", "--user", "--unit", "--limit"}),
                    ("overlapctl policy test --", {"--unit", "--user", "--group", "--cgroup", "--private-network"}),
                    ("overlapctl ping --", {"--count", "--interval"}),

@@ -156,6 +156,33 @@ class Lists(frame.Case):
         self.assertEqual(self.listed("sockets")[0]["port"], found[0]["port"])
         other.close()
 
+    def test_quotas(self):
+        session = self.open()
+        mine, other = self.connect(session)
+        pending = mine.recv(1)
+        listener, _ = self.listen(session)
+        worker, user, unit = self.listed("quotas")
+        self.assertEqual([item["level"] for item in (worker, user, unit)], ["worker", "user", "unit"])
+        self.assertIsNone(worker["uid"])
+        self.assertEqual((user["uid"], unit["uid"]), (os.getuid(), os.getuid()))
+        self.assertTrue(user["exempt"])
+        for item in (worker, user, unit):
+            self.assertEqual(item["sessions"]["used"], 1)
+            self.assertEqual(item["sockets"]["used"], 2)
+            self.assertEqual(item["listeners"]["used"], 1)
+            self.assertEqual(item["operations"]["used"], 1)
+        self.assertEqual(user["sockets"]["max"], 4096)
+        self.assertEqual(worker["sessions"]["max"], 8192)
+        self.assertIsNone(unit["sockets"]["max"])
+        self.assertEqual(self.listed("quotas", "--user", os.getuid()), [user, unit])
+        self.assertEqual(self.listed("quotas", "--user", 4242), [])
+        self.assertEqual(self.listed("quotas", "--unit", "no-such.service"), [])
+        self.assertIn("2/4096", self.ask("list", "quotas"))
+        self.assertIn("quotas are of users", self.refused("list", "quotas", "--session", "1", status=USAGE))
+        other.close()
+        pending.finish(frame.PATIENCE_S)
+        listener.close()
+
     def test_filters(self):
         first, second = self.open(), self.open()
         one, other = self.connect(first)
@@ -421,7 +448,8 @@ class Config(frame.Case):
     """overlapctl config cat."""
 
     def daemon_arguments(self):
-        self.settings = self.file("overlapd.conf", "# mine\n[Daemon]\n\nWorkers=1\nPollMicroseconds=7\n")
+        self.settings = self.file("overlapd.conf", "# mine\n[Daemon]\n\nWorkers=1\nPollMicroseconds=7\n"
+                                  "[User]\nMemory=3M\nConnectsPerSecond=unlimited\n[Unit web.service]\nSockets=12\n")
         return "--config", self.settings
 
     def test_where_each_value_is_from(self):
@@ -432,6 +460,24 @@ class Config(frame.Case):
         self.assertEqual((found["Socket"]["value"], found["Socket"]["from"]), (self.daemon.path, "command line"))
         self.assertEqual(found["Engine"]["from"], "command line")
         self.assertEqual((found["Policy"]["value"], found["Policy"]["from"]), ("own", "because of --socket"))
+
+    def test_quotas_and_where_they_are_from(self):
+        found = {(item["section"], item["name"]): (item["value"], item["from"])
+                 for item in self.ask_json("config", "cat")["settings"]}
+        self.assertEqual(found["User", "Memory"], ("3M", f"{self.settings}:7"))
+        self.assertEqual(found["User", "ConnectsPerSecond"], ("unlimited", f"{self.settings}:8"))
+        self.assertEqual(found["Unit web.service", "Sockets"], ("12", f"{self.settings}:10"))
+        self.assertEqual(found["User", "Sockets"], ("4096", "default"))
+        self.assertEqual(found["Session", "Memory"], ("256M", "default"))
+        self.assertEqual(found["Unit", "Operations"], ("unlimited", "default"))
+        self.assertNotIn(("Unit web.service", "Memory"), found)
+        with open(self.settings, "a", encoding="utf-8") as file:
+            file.write("[Worker]\nFiles=77\n")
+        self.daemon.process.send_signal(signal.SIGHUP)
+        eventually(self, lambda: self.ask_json("status")["reloads"] == 1)
+        found = {(item["section"], item["name"]): (item["value"], item["from"])
+                 for item in self.ask_json("config", "cat")["settings"]}
+        self.assertEqual(found["Worker", "Files"], ("77", f"{self.settings}:12"))
 
     def test_it_can_be_read_again(self):
         """What is printed is a file of settings, with remarks."""

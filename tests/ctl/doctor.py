@@ -29,17 +29,18 @@ NUMBERS = {  # of system calls
     "x86_64": {"io_uring_setup": 425, "memfd_create": 319, "socket": 41},
     "aarch64": {"io_uring_setup": 425, "memfd_create": 279, "socket": 198},
 }
+KILL = 0x80000000
 UNIT = {"LoadState": "loaded", "ActiveState": "active", "SubState": "running", "Result": "success",
         "UnitFileState": "enabled", "NRestarts": "0", "NeedDaemonReload": "no", "LimitNOFILE": "1048576"}
 
 
 def filtered(**refused):
-    """A function for the child: from then on these system calls fail, with these errors."""
+    """A function for the child: from then on these system calls fail, with these errors; 0: they kill."""
     numbers = NUMBERS.get(platform.machine())
     code = [struct.pack("HBBI", 0x20, 0, 0, 0)]  # the number of the call
     for name, error in refused.items():
         code.append(struct.pack("HBBI", 0x15, 0, 1, numbers[name] if numbers else 0))
-        code.append(struct.pack("HBBI", 0x06, 0, 0, 0x00050000 | error))
+        code.append(struct.pack("HBBI", 0x06, 0, 0, 0x00050000 | error if error else KILL))
     code.append(struct.pack("HBBI", 0x06, 0, 0, 0x7fff0000))
     lines = ctypes.create_string_buffer(b"".join(code))
     program = struct.pack("HxxxxxxP", len(code), ctypes.addressof(lines))
@@ -256,6 +257,8 @@ class Doctor(tool.Case):
         found = self.look(**self.service(socket={}, service={}), status=DONE)
         self.finds(found, "service", "ok", "overlapd.socket is active and enabled")
         self.finds(found, "service", "ok", "overlapd.service is active")
+        self.finds(found, "status", "warning", "the policy has no rules, so nobody may use the network",
+                   "editor /etc/overlapd/policy.d/10-local.conf && systemctl reload overlapd.service")
         self.finds(found, "daemon", "ok", "it answers")
 
     def test_a_service_that_waits(self):
@@ -287,6 +290,18 @@ class Doctor(tool.Case):
         self.finds(found, "service", "problem", "overlapd.socket is masked", "systemctl unmask overlapd.socket")
         self.finds(found, "service", "problem", "overlapd.service cannot be loaded (bad-setting)",
                    "systemd-analyze verify overlapd.service")
+
+    def test_a_socket_that_is_masked_and_gone(self):
+        world = self.service(socket={"LoadState": "masked"}, service={})
+        world["prefix"][4] = world["prefix"][4].replace('exec "$@"', 'rm /run/overlapd/overlapd.sock; exec "$@"')
+        repair = "systemctl unmask overlapd.socket && systemctl enable --now overlapd.socket"
+        self.finds(self.look(**world, status=FAILED), "socket", "problem", "there is no socket at", repair)
+        self.daemon.kill()
+        world["prefix"][4] = world["prefix"][4].replace("rm /run/overlapd/overlapd.sock; ", "")
+        with socket.socket(socket.AF_UNIX) as left:
+            os.unlink(self.daemon.path)
+            left.bind(self.daemon.path)
+        self.finds(self.look(**world, status=FAILED), "daemon", "problem", "Connection refused", repair)
 
     def test_units_that_there_are_not(self):
         found = self.look(**self.service(socket={"LoadState": "not-found"}, service={"LoadState": "not-found"}))
@@ -336,17 +351,27 @@ class Doctor(tool.Case):
         found = self.look()
         self.finds(found, "limits", "warning", "the daemon may open 1000 descriptors")
         self.assertIn("ulimit -n 65536", found["limits"][0]["repair"])
-        found = self.look(**self.service(socket={}, service={}))
+        found = self.look(**self.service(socket={}, service={"LimitNOFILE": "1000"}))
         self.assertIn("LimitNOFILE=1048576", found["limits"][0]["repair"])
-        self.assertIn("/etc/systemd/system/overlapd.service.d/", found["limits"][0]["repair"])
+        self.assertIn("/etc/systemd/system/overlapd.service.d/zz-", found["limits"][0]["repair"])
+        found = self.look(**self.service(socket={}, service={}))
+        self.finds(found, "limits", "warning", "may open 1000 descriptors, though its unit asks for 1048576")
+        self.assertIn("--ulimit nofile=1048576", found["limits"][0]["repair"])
 
-    def test_enough_descriptors(self):
+    def test_limits_as_the_kernel_tells_them(self):
         worker = self.worker()
-        try:
-            resource.prlimit(worker, resource.RLIMIT_NOFILE, (70000, 70000))
-        except (PermissionError, ValueError):
-            self.skipTest("needs root, to raise a limit")
-        self.finds(self.look(), "limits", "ok", "the daemon may open 70000 descriptors; bytes of locked memory: ")
+        head = "Limit                     Soft Limit           Hard Limit           Units     \n"
+        for nofile, verdict, words in (
+                ("65536", "ok", "the daemon may open 65536 descriptors; bytes of locked memory: 8388608"),
+                ("unlimited", "ok", "the daemon may open unlimited descriptors; bytes of locked memory: 8388608"),
+                ("65535", "warning", "the daemon may open 65535 descriptors, and needs one for each")):
+            prefix = self.ill(self.bound(f"/proc/{worker}/limits", head +
+                                         "Max locked memory         8388608              8388608              bytes     \n"
+                                         f"Max open files            {nofile:<20} 1048576              files     \n"))
+            with self.subTest(nofile):
+                self.finds(self.look(prefix=prefix), "limits", verdict, words)
+        self.finds(self.look(prefix=self.ill(self.bound(f"/proc/{worker}/limits", head))), "limits", "skipped",
+                   "cannot be seen from here")
 
     def test_an_engine_that_was_fallen_back_to(self):
         folder = self.folder()
@@ -418,12 +443,26 @@ class Doctor(tool.Case):
 
     def test_no_memory_to_lend(self):
         found = self.look(path="/nowhere/s", status=FAILED, preexec_fn=filtered(memfd_create=errno.EPERM))
-        self.finds(found, "memfd", "problem", "memfd_create failed with EPERM, and a filter of system calls binds",
+        self.finds(found, "memfd", "problem", "mapped to be lent (EPERM, while a filter of system calls binds",
                    "export OVERLAPD_LEVEL=inline")
+
+    def test_filters_that_kill(self):
+        """Who asks survives it, and goes on."""
+        found = self.look(status=FAILED, preexec_fn=filtered(io_uring_setup=0, memfd_create=0))
+        self.finds(found, "memfd", "problem", "(who tries is killed, while a filter of system calls binds this process)",
+                   "export OVERLAPD_LEVEL=inline")
+        self.finds(found, "daemon", "ok", "it answers, and grants the level inline")
+        found = self.look(status=FAILED, env={"OVERLAPD_LEVEL": "ring"}, preexec_fn=filtered(memfd_create=errno.EPERM))
+        self.finds(found, "daemon", "problem", "Operation not permitted", "export OVERLAPD_LEVEL=inline")
+        found = self.look(path="/nowhere/s", preexec_fn=filtered(io_uring_setup=0))
+        self.finds(found, "io_uring", "warning", "refused to this process (who tries is killed) while a filter")
+        found = self.look(status=FAILED, preexec_fn=filtered(socket=0))
+        self.finds(found, "seccomp", "problem", "may not open Unix sockets (who tries is killed)")
+        self.assertNotIn("daemon", found)
 
     def test_no_unix_sockets(self):
         found = self.look(path="/nowhere/s", status=FAILED, preexec_fn=filtered(socket=errno.EAFNOSUPPORT))
-        self.finds(found, "seccomp", "problem", "may not open Unix sockets (Address family not supported")
+        self.finds(found, "seccomp", "problem", "may not open Unix sockets (EAFNOSUPPORT)")
 
     def test_an_old_kernel(self):
         prefix = ["setarch", platform.machine(), "--uname-2.6"]

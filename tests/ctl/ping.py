@@ -5,6 +5,7 @@
 import os
 import signal
 import socket
+import subprocess
 import tempfile
 
 import tool
@@ -117,6 +118,22 @@ class Ping(tool.Case):
             for process in reversed(processes):
                 os.kill(process, signal.SIGCONT)
         self.assertIn("within 10 s", done.said)
+
+    def test_a_worker_that_stops_meanwhile(self):
+        """A round trip that does not end is told, and ends the program."""
+        worker = self.ctl("ping", "-c", "1", "--json").json()["worker_pid"]
+        program = subprocess.Popen([tool.CTL, "--socket", self.daemon.path, "ping", "-c", "1000000", "-i", "0.01"],
+                                   stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
+        try:
+            tool.eventually(self, lambda: [session for session in self.ctl("list", "sessions", "--json").json()["sessions"]
+                                           if session["age_ns"] > 500_000_000])
+            os.kill(worker, signal.SIGSTOP)
+            _, said = program.communicate(timeout=tool.PATIENCE_S)
+        finally:
+            os.kill(worker, signal.SIGCONT)
+            program.kill()
+        self.assertEqual(program.returncode, LOST)
+        self.assertIn("did not answer within 10 s: is it stopped", said)
 
 
 if __name__ == "__main__":

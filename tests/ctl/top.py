@@ -112,7 +112,8 @@ class Top(tool.Case):
             for total, rate in (("entries", "ops_per_s"), ("bytes_sent", "sent_per_s"), ("bytes_received", "received_per_s")):
                 self.assertAlmostEqual(new[rate] * seconds, new[total] - old[total], delta=1 + seconds)
             self.assertGreater(new["ops_per_s"], 0)
-            self.assertAlmostEqual(new["sent_per_s"] / new["ops_per_s"], 3000, delta=60)
+            # One may have been taken and not be done yet, at either look.
+            self.assertAlmostEqual(new["sent_per_s"] * seconds, new["ops_per_s"] * seconds * 3000, delta=4 * 3000)
 
     def test_the_greatest_first(self):
         sessions = [self.open() for _ in range(4)]
@@ -157,13 +158,13 @@ class Top(tool.Case):
 
     def test_a_worker_that_dies(self):
         """Its successor counts anew, and no rate becomes negative."""
+        self.ctl("ping", "-c", "1000", "--quiet")
         program = subprocess.Popen([tool.CTL, "--socket", self.daemon.path, "top", "--batch", "--json", "-d", "0.1"],
                                    stdout=subprocess.PIPE, text=True)
         self.addCleanup(lambda: (program.kill(), program.wait(), program.stdout.close()))
-        tool.run("--socket", self.daemon.path, "ping", "-c", "1000", "--quiet")
         tool.json.loads(program.stdout.readline())
         self.kill_worker()
-        for _ in range(8):
+        for _ in range(15):
             sample = tool.json.loads(program.stdout.readline())
             for name in ("ops_per_s", "received_per_s", "sent_per_s"):
                 self.assertGreaterEqual(sample[name], 0)

@@ -70,15 +70,33 @@ static bool model_was_found(const char *name, const struct ruling_key *key, cons
         return false;
 }
 
+/* Whether a name is meant by a target: itself, or "*.domain" of which it is below. */
+static bool model_means(const struct policy_target *target, const char *name) {
+        const char *domain = target->text;
+        size_t len = strlen(name), domain_len;
+
+        if (target->kind != POLICY_NAME)
+                return false;
+        if (strcmp(domain, name) == 0)
+                return true;
+        if (domain[0] != '*')
+                return false;
+        domain++; /* with its dot */
+        domain_len = strlen(domain);
+        return len >= domain_len && strcmp(name + len - domain_len, domain) == 0;
+}
+
+/* Who connects to a name is judged by it, too, not only by what was found before. */
 static bool model_is_target(const struct policy_target *target, const struct ruling_key *key,
-                            const struct ruling_facts *facts, uint64_t now_s) {
+                            const struct ruling_facts *facts, const struct ruling_question *question) {
         switch (target->kind) {
         case POLICY_NETWORK:
                 return model_is_within(key, target);
         case POLICY_OWN:
                 return model_is_own(key, facts);
         case POLICY_NAME:
-                return model_was_found(target->text, key, facts, now_s);
+                return model_was_found(target->text, key, facts, question->now_s) ||
+                       (question->act == RULING_CONNECT && question->name && model_means(target, question->name));
         case POLICY_PATH:
                 break;
         }
@@ -114,7 +132,7 @@ static bool model_matches_address(const struct policy_rule *rule, const struct r
         bool is_there = n == 0 && !must_name;
 
         for (size_t i = 0; i < n; i++)
-                is_there |= model_is_target(&targets[i], &key, facts, question->now_s) &&
+                is_there |= model_is_target(&targets[i], &key, facts, question) &&
                             (!must_name || model_names_near(&targets[i]));
         return is_there && model_has_port(rule, question->address->port);
 }
@@ -129,22 +147,6 @@ static bool model_matches_path(const struct policy_rule *rule, const struct ruli
                 is_there |= targets[i].kind == POLICY_PATH && targets[i].text_len == question->address->path_len &&
                             memcmp(targets[i].text, question->address->host, targets[i].text_len) == 0;
         return is_there;
-}
-
-/* Whether a name is meant by a target: itself, or "*.domain" of which it is below. */
-static bool model_means(const struct policy_target *target, const char *name) {
-        const char *domain = target->text;
-        size_t len = strlen(name), domain_len;
-
-        if (target->kind != POLICY_NAME)
-                return false;
-        if (strcmp(domain, name) == 0)
-                return true;
-        if (domain[0] != '*')
-                return false;
-        domain++; /* with its dot */
-        domain_len = strlen(domain);
-        return len >= domain_len && strcmp(name + len - domain_len, domain) == 0;
 }
 
 /* Whoever may connect or send to a name may have it resolved; a denial of that says nothing of names. */

@@ -193,6 +193,14 @@ static void fuzz_ask(const struct fuzz_case *on, struct ruling_question *questio
                    expected ? expected->place : "none");
 }
 
+/* A name that the one in a rule means: itself, or one below it. Returns NULL where that would be too long. */
+static const char *fuzz_concrete(const char *name, char to[RULING_NAME_MAX + 8]) {
+        if (strlen(name) + 4 > RULING_NAME_MAX)
+                return NULL;
+        sprintf(to, "%s%s", name[0] == '*' ? "x.y" : "", name + (name[0] == '*'));
+        return to;
+}
+
 static void fuzz_ask_addresses(const struct fuzz_case *on, struct fuzz_points *points) {
         static const struct {
                 enum ruling_act act;
@@ -209,8 +217,13 @@ static void fuzz_ask_addresses(const struct fuzz_case *on, struct fuzz_points *p
                         .protocol = kinds[i % FUZZ_N(kinds)].protocol,
                         .address = address,
                 };
+                char name[RULING_NAME_MAX + 8];
 
                 address->port = points->ports[i / FUZZ_N(kinds) % points->n_ports];
+                fuzz_ask(on, &question);
+                if (question.act != RULING_CONNECT)
+                        continue;
+                question.name = fuzz_concrete(points->names[i / FUZZ_N(kinds) % points->n_names], name);
                 fuzz_ask(on, &question);
         }
 }
@@ -232,17 +245,17 @@ static void fuzz_ask_paths(const struct fuzz_case *on, const struct fuzz_points 
 
 static void fuzz_ask_names(const struct fuzz_case *on, const struct fuzz_points *points) {
         struct ruling_question export = { .act = RULING_EXPORT };
-        char below[RULING_NAME_MAX + 8];
 
         for (size_t i = 0; i < points->n_names; i++) {
-                const char *name = points->names[i] + (points->names[i][0] == '*');
-                struct ruling_question question = { .act = RULING_RESOLVE, .name = below };
+                char name[RULING_NAME_MAX + 8], below[RULING_NAME_MAX + 16];
+                struct ruling_question question = { .act = RULING_RESOLVE };
 
-                if (strlen(name) + 4 > RULING_NAME_MAX)
+                question.name = fuzz_concrete(points->names[i], name);
+                if (!question.name)
                         continue;
-                snprintf(below, sizeof(below), "%s%s", name[0] == '.' ? "x.y" : "", name);
                 fuzz_ask(on, &question);
-                snprintf(below, sizeof(below), "z.%s", name + (name[0] == '.'));
+                sprintf(below, "z.%s", name);
+                question.name = below;
                 fuzz_ask(on, &question);
         }
         fuzz_ask(on, &export);

@@ -48,7 +48,11 @@ def policy_seeds(root):
 
 def config_seeds(root):
     texts = [*strings_of(root / "tests/monitor/config.c"), *examples_of(root / "docs/man/overlapd.conf.5.scd")]
-    yield from (text for text in texts if b"[Daemon" in text)
+    yield from (text for text in texts if re.search(rb"^\[(Daemon|User|Unit)", text))
+    for section in ("Session", "Unit", "User", "Worker", "User 7", "User root", "Unit a.service"):
+        yield f"[{section}]\nRegions=64\nMemory=1M\nSockets=9\nOperations=9\nFiles=0\n".encode()
+        yield f"[{section}]\nSessions=1\nListeners=unlimited\n".encode()
+        yield f"[{section}]\nRequestsPerSecond=1\nRequestsBurst=1\nUnlimited=no\nConnectsPerSecond=unlimited\n".encode()
 
 
 def ruling_seeds(_root):
@@ -71,6 +75,10 @@ def wire_seeds(root):
         yield bytes([sender]) + frame
         streams[sender] += frame
     yield from (bytes([sender]) + stream for sender, stream in streams.items())
+    # What administrators ask, and answers: messages within messages, texts, numbers.
+    for sender, body in ((2, b"\x0a\x00"), (2, b"\x12\x02\x08\x01"), (2, b"\x1a\x0b\x0a\x09a.service"), (2, b"\x22\x00"),
+                         (3, b"\x08\x19\x12\x02no\x18\x01"), (3, b"\x22\x07\x0a\x050.1.0"), (3, b"\x2a\x02\x08\x07\x18\x01")):
+        yield bytes([sender]) + len(body).to_bytes(4, "little") + b"\x01\x00\x00\x00" + body
 
 
 def write_seeds(target, root, folder):

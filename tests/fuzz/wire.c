@@ -7,12 +7,14 @@
  * A frame lies within the bytes. A message that is taken can be packed and unpacked again, and is then packed to the
  * same bytes: nothing of it was lost but what is unknown.
  *
- * The first byte of the input says whose frames they are: from the client if it is even.
+ * The first byte of the input says whose frames they are: a client's or the daemon's, an administrator's or the answers
+ * to that.
  */
 
 #include <string.h>
 
 #include "base/cleanup.h"
+#include "proto/admin.pb-c.h"
 #include "proto/frame.h"
 #include "proto/message.h"
 #include "proto/overlapd.pb-c.h"
@@ -33,6 +35,8 @@ static void fuzz_message(const ProtobufCMessageDescriptor *descriptor, const uin
                 fuzz_check(r == -EPROTO && problem, "%d", r);
                 return;
         }
+        if (protobuf_c_message_get_packed_size(message) == 0)
+                return; /* nobody sends a message of nothing but what is understood */
         first_size = message_pack_frame(message, 0, &first);
         if (first_size < 0)
                 return; /* numbers of a fixed length may need more room than they came in */
@@ -45,7 +49,14 @@ static void fuzz_message(const ProtobufCMessageDescriptor *descriptor, const uin
 }
 
 int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
-        enum frame_sender sender = len > 0 && bytes[0] & 1 ? FRAME_FROM_DAEMON : FRAME_FROM_CLIENT;
+        const ProtobufCMessageDescriptor *const messages[] = {
+                &overlapd__request__descriptor,
+                &overlapd__from_daemon__descriptor,
+                &overlapd__admin_request__descriptor,
+                &overlapd__admin_reply__descriptor,
+        };
+        unsigned whose = len > 0 ? bytes[0] % 4 : 0;
+        enum frame_sender sender = whose & 1 ? FRAME_FROM_DAEMON : FRAME_FROM_CLIENT;
         _cleanup_free_ uint8_t *copy = malloc(len + 1);
         size_t at = 1;
 
@@ -62,9 +73,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *bytes, size_t len) {
                 fuzz_check(header.body_len <= len - at - sizeof(header), "%u of %zu bytes", header.body_len, len - at);
                 at += sizeof(header);
                 if (header.kind == OVL_FRAME_CONTROL)
-                        fuzz_message(sender == FRAME_FROM_CLIENT ? &overlapd__request__descriptor
-                                                                 : &overlapd__from_daemon__descriptor,
-                                     copy + at, header.body_len);
+                        fuzz_message(messages[whose], copy + at, header.body_len);
                 at += header.body_len;
         }
         return 0;

@@ -73,7 +73,7 @@ static void allowances_names_come_first(void **state) {
         assert_true(allowances_exempt(&allowances, 4712));
         assert_false(allowances_exempt(&allowances, 4711));
         /* By name and by number it is the same user, and a later file wins. */
-        allowances_begin_file(&allowances);
+        allowances_begin_file(&allowances, "other.conf");
         allowances_expect_set(&allowances, "User 0", "Unlimited", "yes");
         assert_true(allowances_exempt(&allowances, 0));
         assert_int_equal(allowances.n_named, 4);

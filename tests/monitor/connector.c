@@ -15,6 +15,7 @@
 #include <sys/socket.h>
 
 #include "base/cleanup.h"
+#include "daemon/monitor/names.h"
 #include "tests/harness/harness.h"
 #include "tests/harness/process.h"
 
@@ -27,6 +28,7 @@ struct connector_fixture {
         struct outbox outbox;
         struct rulings rulings; /* of an instance of our own */
         struct rulings_client *own, *other;
+        struct names names; /* whose resolver is never needed: addresses are names, too */
         struct connector connector;
         int ours;
         int theirs;
@@ -58,12 +60,14 @@ static void connector_set_up(struct connector_fixture *fixture, unsigned n_max) 
         assert_ok(outbox_init(&fixture->outbox, fixture->event, fixture->ours));
         journal_init(&fixture->journal, JOURNAL_TO_STDERR, LOG_EMERG);
         connector_set_up_rulings(fixture);
+        names_init(&fixture->names, fixture->event, &fixture->journal, &fixture->rulings);
         connector_init(&fixture->connector, fixture->event, &fixture->outbox, &fixture->journal, &fixture->rulings,
-                       NULL, n_max);
+                       &fixture->names, n_max);
 }
 
 static void connector_tear_down(struct connector_fixture *fixture) {
         connector_deinit(&fixture->connector);
+        names_deinit(&fixture->names);
         rulings_unref(fixture->own);
         rulings_unref(fixture->other);
         rulings_deinit(&fixture->rulings);
@@ -134,18 +138,43 @@ static void connector_make_address(struct connector_fixture *fixture, struct ovl
         }
 }
 
+/* Names that are addresses, or that are none, with ports, services and times of any kind. */
+static void connector_make_name(struct connector_fixture *fixture, struct link_message *message) {
+        static const char *const names[] = { "127.0.0.1", "::1",       "127.9.9.9", "::ffff:127.0.0.1",
+                                             "",          "two words", "\x01" };
+        static const char *const services[] = { "", "", "", "two words", "http" };
+        int chance = rand_r(&fixture->seed) % 20;
+
+        message->body.by_name.port = (uint16_t) (1 + rand_r(&fixture->seed) % 65535);
+        message->body.by_name.timeout_ms = rand_r(&fixture->seed) % 2 ? (uint32_t) rand_r(&fixture->seed) : 0;
+        strcpy(message->text, names[rand_r(&fixture->seed) % 7]);
+        strcpy(message->body.by_name.service, services[rand_r(&fixture->seed) % 5]);
+        if (chance == 0) {
+                memset(message->text, 'a', sizeof(message->text) - 1);
+        } else if (chance == 1) {
+                message->body.by_name.port = 0;
+                memset(message->body.by_name.service, 'a', sizeof(message->body.by_name.service));
+        } else if (chance == 2) {
+                message->body.by_name.port = 0;
+                message->body.by_name.service[0] = '\0';
+        }
+}
+
 static void connector_make_message(struct connector_fixture *fixture, uint64_t ticket,
                                    struct link_message *ret_message) {
-        static const uint32_t kinds[] = { LINK_SOCKET, LINK_BIND, LINK_LISTEN, LINK_CONNECT, LINK_CANCEL };
+        static const uint32_t kinds[] = { LINK_SOCKET,  LINK_BIND,   LINK_LISTEN,
+                                          LINK_CONNECT, LINK_CANCEL, LINK_CONNECT_NAME };
 
         memset(ret_message, 0, sizeof(*ret_message));
-        ret_message->kind = kinds[rand_r(&fixture->seed) % 5];
+        ret_message->kind = kinds[rand_r(&fixture->seed) % 6];
         ret_message->ticket = ticket;
         if (ret_message->kind == LINK_SOCKET) {
                 ret_message->body.socket.family = rand_r(&fixture->seed) % 12;
                 ret_message->body.socket.type = rand_r(&fixture->seed) % 3;
         } else if (ret_message->kind == LINK_LISTEN) {
                 ret_message->body.listen.backlog = (uint32_t) rand_r(&fixture->seed) * 3;
+        } else if (ret_message->kind == LINK_CONNECT_NAME) {
+                connector_make_name(fixture, ret_message);
         } else {
                 connector_make_address(fixture, &ret_message->body.name.address);
         }
@@ -174,7 +203,7 @@ static void connector_answers_each_request_once(void **state) {
                 before = r == 0 && message.kind != LINK_CANCEL;
                 after = fixture.answers[ticket];
                 assert_true(r == 0 || r == -EBADMSG);
-                if (message.kind == LINK_CONNECT && before && after == 0)
+                if ((message.kind == LINK_CONNECT || message.kind == LINK_CONNECT_NAME) && before && after == 0)
                         assert_true(fixture.connector.n_connects > 0);
                 else
                         assert_int_equal(after, before);

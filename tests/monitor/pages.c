@@ -202,6 +202,13 @@ static void pages_refuses_fields(void **state) {
         fixture.page.kind = SNAPSHOT_SOCKETS;
         assert_int_equal(show_page(&fixture), -EBADMSG);
         fixture_tear_down(&fixture);
+
+        fixture_set_up(&fixture, SNAPSHOT_QUOTAS);
+        fixture.page.items[0].of.quota.level = LIMIT_LEVELS;
+        assert_int_equal(show_page(&fixture), -EBADMSG);
+        fixture.page.items[0].of.quota.level = LIMIT_WORKER;
+        assert_int_equal(show_page(&fixture), 1);
+        fixture_tear_down(&fixture);
 }
 
 /* A list that does not get on would never end. */

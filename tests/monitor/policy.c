@@ -286,6 +286,14 @@ static void policy_near_addresses_must_be_named(void **state) {
                 { "connect", "tcp", "::127.0.0.1", 80 },
                 { "connect", "tcp", "::ffff:8.8.8.8", 80, "all", true },
                 { "connect", "tcp", "169.254.169.254", 80 },
+                { "connect", "tcp", "100.100.100.200", 80 },
+                { "connect", "tcp", "::ffff:100.100.100.200", 80 },
+                { "connect", "tcp", "100.100.100.201", 80, "all", true },
+                { "connect", "tcp", "fd00:ec2::254", 80 },
+                { "connect", "tcp", "fd00:ec2::253", 80, "all", true },
+                { "connect", "tcp", "fd20:ce::254", 80 },
+                { "connect", "tcp", "fd00:ce::254", 80, "all", true },
+                { "sendto", "udp", "fd00:ec2::254", 53 },
                 { "connect", "tcp", "169.253.255.255", 80, "all", true },
                 { "connect", "tcp", "169.255.0.0", 80, "all", true },
                 { "connect", "tcp", "fe80::1", 80 },
@@ -334,6 +342,9 @@ static void policy_near_addresses_must_be_named(void **state) {
                 { "connect", "tcp", "169.254.169.254", 84, "link", true },
                 { "connect", "tcp", "127.0.0.1", 83 },
                 { "connect", "tcp", "0.0.0.0", 85, "zero", true },
+                { "connect", "tcp", "fd00:ec2::254", 86, "cloud", true },
+                { "connect", "tcp", "fd20:ce::254", 86 },
+                { "connect", "tcp", "fd20:ce::255", 86, "cloud", true },
         };
         _cleanup_(policy_free) struct policy *wide =
                 policy_of("[allow all]\nUser=*\nAction=connect listen sendto\nTo=0.0.0.0/0 ::/0\n");
@@ -344,6 +355,7 @@ static void policy_near_addresses_must_be_named(void **state) {
                           "[allow wide]\nUser=*\nAction=connect\nTo=192.0.0.0/8 169.0.0.0/8 126.0.0.0/7\nPort=83\n"
                           "[allow link]\nUser=*\nAction=connect\nTo=link-local\nPort=84\n"
                           "[allow zero]\nUser=*\nAction=connect\nTo=0.0.0.0\nPort=85\n"
+                          "[allow cloud]\nUser=*\nAction=connect\nTo=fd00:ec2::254 fd20::/16\nPort=86\n"
                           "[allow multi]\nUser=*\nAction=sendto\nTo=multicast\n");
         const struct policy_subject subject = { .uid = 7 };
         struct ruling_facts *facts = policy_facts();

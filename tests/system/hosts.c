@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <netinet/in.h>
+#include <poll.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -518,6 +519,7 @@ static void hosts_end_in_each_phase(void **state) {
 
 /* The time that the client gave, in each phase; and an address that does not answer leaves time for the next. */
 static void hosts_have_a_time(void **state) {
+        struct ovl_overlapped op = { 0 };
         uint64_t since_ns, socket;
         struct stalled stalled;
         struct client client;
@@ -534,6 +536,10 @@ static void hosts_have_a_time(void **state) {
         since_ns = now_ns();
         assert_int_equal(hosts_connect(&client, socket, "slow.test", port, 200, NULL), -ETIMEDOUT);
         assert_true(now_ns() - since_ns >= 190 * NS_PER_MS && now_ns() - since_ns < 30 * NS_PER_S);
+        /* The socket has nothing to say of that. */
+        assert_ok(ovl_poll(client.thread, socket, 0, 0, &op, NULL));
+        assert_int_equal(client_await(&client, &op), 0);
+        assert_int_equal(op.value & (POLLERR | POLLHUP), POLLHUP);
         since_ns = now_ns();
         assert_int_equal(hosts_connect(&client, socket, "many.test", port, 1000, NULL), 0);
         assert_true(now_ns() - since_ns < 30 * NS_PER_S);
@@ -544,30 +550,59 @@ static void hosts_have_a_time(void **state) {
         hosts_stop(&client);
 }
 
-static bool hosts_has_no_resolver(void *data) {
-        struct client *client = data;
-        pid_t pids[4];
+/* Without a time of the client's an address that does not answer is given up, too, unless it is the last. */
+static void hosts_that_do_not_answer_are_passed_over(void **state) {
+        struct ovl_overlapped op;
+        struct stalled stalled;
+        struct client client;
+        uint16_t port = 0;
+        uint64_t socket;
+        char said[128];
+        int fd;
 
-        return process_children(client->estate.daemon.monitor, pids, HARNESS_N(pids)) == 1;
+        assert_int_equal(setenv("OVL_TEST_ATTEMPT_MS", "100", 1), 0);
+        hosts_start(&client, "many.test 127.0.0.5\nmany.test 127.0.0.7\nslow.test 127.0.0.5\nslow.test 127.0.0.5\n");
+        hosts_stall(&stalled, "127.0.0.5", &port);
+        fd = hosts_listen(SOCK_STREAM, "127.0.0.7", &port);
+        socket = hosts_socket(&client, AF_INET);
+        assert_int_equal(hosts_connect(&client, socket, "many.test", port, 0, NULL), 0);
+        hosts_check_pair(&client, socket, fd);
+        assert_ok(ovl_socket_close(client.thread, socket));
+        socket = hosts_socket(&client, AF_INET);
+        hosts_post(&client, socket, "slow.test", port, 0, &op);
+        snprintf(said, sizeof(said), "connect to 127.0.0.5:%u: Connection timed out: no answer from there in time",
+                 port);
+        daemon_wait_log(&client.estate.daemon, said);
+        assert_int_equal(ovl_result(&op), -EINPROGRESS);
+        assert_ok(ovl_socket_close(client.thread, socket));
+        assert_int_equal(client_await(&client, &op), -ECANCELED);
+        hosts_unstall(&stalled);
+        close(fd);
+        hosts_stop(&client);
 }
 
-static void hosts_kill_resolver(struct client *client) {
+/* The daemon's child that is not its worker. */
+static pid_t hosts_resolver(const struct client *client) {
         pid_t pids[4];
         size_t n = process_children(client->estate.daemon.monitor, pids, HARNESS_N(pids));
 
-        for (size_t i = 0; i < n && i < HARNESS_N(pids); i++)
-                if (pids[i] != client->estate.worker)
-                        assert_int_equal(kill(pids[i], SIGKILL), 0);
-        assert_true(harness_wait(hosts_has_no_resolver, client, harness_deadline(10)));
+        assert_int_equal(n, 2);
+        return pids[0] == client->estate.worker ? pids[1] : pids[0];
 }
 
-/* Whoever dies: the client, and then nothing of its connects is left; or the resolver. */
+static void hosts_kill(pid_t pid) {
+        assert_int_equal(kill(pid, SIGKILL), 0);
+        assert_ok(process_wait_end(pid, harness_deadline(10)));
+}
+
+/* Whoever dies: the client, and then nothing of its connects is left; the resolver; or the worker. */
 static void hosts_end_with_others(void **state) {
         struct ovl_overlapped ops[4];
         struct stalled stalled;
         struct client client;
         uint16_t port = 0;
         uint64_t socket;
+        pid_t resolver;
 
         hosts_start(&client, "hang.test !hang\nslow.test 127.0.0.5\n");
         hosts_stall(&stalled, "127.0.0.5", &port);
@@ -578,12 +613,27 @@ static void hosts_end_with_others(void **state) {
         client_open(&client, 0);
         socket = hosts_socket(&client, AF_INET);
         hosts_post(&client, socket, "hang.test", port, 0, &ops[0]);
-        hosts_kill_resolver(&client);
+        hosts_kill(hosts_resolver(&client));
         assert_int_equal(client_await(&client, &ops[0]), -EAGAIN);
         assert_int_equal(ops[0].reason, OVL_REASON_NAME_TRY_AGAIN);
         assert_ok(ovl_socket_close(client.thread, socket));
+        for (size_t i = 0; i < HARNESS_N(ops); i++)
+                hosts_post(&client, hosts_socket(&client, AF_INET), i % 2 ? "hang.test" : "127.0.0.5", port, 0,
+                           &ops[i]);
+        resolver = hosts_resolver(&client);
+        hosts_kill(client.estate.worker);
+        for (size_t i = 0; i < HARNESS_N(ops); i++)
+                assert_int_equal(client_await(&client, &ops[i]), -ECONNABORTED);
+        assert_int_equal(ovl_region_close(client.thread, client.region), -ECONNABORTED);
+        client.thread = ovl_thread_close(client.thread);
+        client.session = ovl_session_free(client.session);
+        hosts_kill(resolver);
+        client.estate.worker = daemon_worker(&client.estate.daemon);
+        client_open(&client, 0);
         hosts_unstall(&stalled);
-        client_stop(&client);
+        assert_int_equal(hosts_try(&client, AF_INET, "127.0.0.5", port, NULL), -ECONNREFUSED);
+        daemon_wait_fds(client.estate.daemon.monitor, client.estate.n_monitor_fds);
+        hosts_stop(&client);
 }
 
 /* Cancels that come at any moment: each connect has one end, and a socket that is not connected can be again. */
@@ -679,7 +729,8 @@ static void hosts_need_a_rule(void **state) {
  * moment before, opens nothing by being a name.
  */
 static void hosts_that_change_open_nothing(void **state) {
-        static const char *const near[] = { "127.0.0.1", "169.254.169.254", "192.0.2.9", "0.0.0.0", "224.0.0.1" };
+        static const char *const near[] = { "127.0.0.1", "169.254.169.254", "192.0.2.9",
+                                            "0.0.0.0",   "224.0.0.1",       "100.100.100.200" };
         struct client client;
         uint16_t port = 5432;
         char text[256];
@@ -717,8 +768,7 @@ static void hosts_are_decided_late(void **state) {
         struct client client;
         uint16_t port = 5432;
         uint64_t socket;
-        pid_t pids[4];
-        size_t n;
+        pid_t resolver;
         int fd;
 
         hosts_start_with_policy(&client, "db.test 127.0.0.1\n",
@@ -728,18 +778,14 @@ static void hosts_are_decided_late(void **state) {
         assert_int_equal(hosts_connect(&client, socket, "db.test", port, 0, NULL), 0);
         hosts_check_pair(&client, socket, fd);
         assert_ok(ovl_socket_close(client.thread, socket));
-        n = process_children(client.estate.daemon.monitor, pids, HARNESS_N(pids));
-        assert_int_equal(n, 2);
-        for (size_t i = 0; i < n; i++)
-                if (pids[i] != client.estate.worker)
-                        assert_ok(process_stop(pids[i], harness_deadline(10)));
+        resolver = hosts_resolver(&client);
+        assert_ok(process_stop(resolver, harness_deadline(10)));
         socket = hosts_socket(&client, AF_INET);
         hosts_post(&client, socket, "db.test", port, 0, &op);
         hosts_write("p/rules.conf", "[deny db]\nUser=*\nAction=connect\nTo=localhost\n");
         assert_int_equal(kill(client.estate.daemon.monitor, SIGHUP), 0);
         daemon_wait_log(&client.estate.daemon, "reloaded: policy: 1 rules");
-        for (size_t i = 0; i < n; i++)
-                assert_int_equal(kill(pids[i], SIGCONT), 0);
+        assert_int_equal(kill(resolver, SIGCONT), 0);
         assert_int_equal(client_await(&client, &op), -EACCES);
         assert_int_equal(ovl_thread_denied(client.thread), -EACCES);
         assert_non_null(strstr(ovl_thread_error(client.thread)->text, "[deny db]"));
@@ -761,7 +807,8 @@ int main(int argc, char **argv) {
                 { "malformed entries are refused", hosts_in_bad_entries },
                 { "connects are cancelled and closed in each phase", hosts_end_in_each_phase },
                 { "connects have a time", hosts_have_a_time },
-                { "connects end with their client, and with the resolver", hosts_end_with_others },
+                { "addresses that do not answer are passed over", hosts_that_do_not_answer_are_passed_over },
+                { "connects end with their client, the resolver and the worker", hosts_end_with_others },
                 { "connects that are cancelled at any moment end once", hosts_end_once, 120 },
                 { "names need a rule", hosts_need_a_rule },
                 { "names that change open nothing", hosts_that_change_open_nothing },

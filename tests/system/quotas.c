@@ -417,6 +417,12 @@ static void quotas_accepts_wait(void **state) {
         daemon_wait_log(&daemon, "quota reached: user 0 has 3 of 3 sockets");
         quotas_expect_idle(other);
         assert_false(raw_has_input(raw));
+        /* One that must not wait does not. */
+        accepts[0].op_flags = OVL_MESSAGE_DONTWAIT;
+        record = raw_one(raw, &accepts[0]);
+        assert_int_equal(record.status, -ENOBUFS);
+        assert_int_equal(record.reason, OVL_REASON_QUOTA);
+        accepts[0].op_flags = 0;
         /* What waits can be cancelled, and then begins anew behind the other. */
         assert_ok(raw_socket_close(other, full[0]));
         record = raw_take(raw);

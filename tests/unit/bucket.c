@@ -76,6 +76,17 @@ static void bucket_says_when(void **state) {
         assert_int_equal(bucket_when(&bucket, &rate, 5000), now + 2 * NS_PER_S);
 }
 
+/* Who has used up much at a slow rate does not wait for days when there is another one. */
+static void bucket_rates_change(void **state) {
+        const struct bucket_rate large = { .per_s = 1, .burst = 100000 }, small = { .per_s = 10, .burst = 10 };
+        struct bucket bucket = { 0 };
+        uint64_t now = NS_PER_S;
+
+        assert_int_equal(bucket_empty(&bucket, &large, now), 100000);
+        assert_int_equal(bucket_empty(&bucket, &small, now), 0);
+        assert_int_equal(bucket_empty(&bucket, &small, now + NS_PER_S), 10);
+}
+
 /* As many as one gets who adds up, at moments that nobody chose. */
 static void bucket_counts(void **state) {
         const struct bucket_rate rates[] = {
@@ -105,9 +116,13 @@ static void bucket_counts(void **state) {
 
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
-                { "burst and rate", bucket_burst_and_rate }, { "one", bucket_of_one },
-                { "without a limit", bucket_without_limit }, { "gives back", bucket_gives_back },
-                { "says when", bucket_says_when },           { "counts", bucket_counts, 60 },
+                { "burst and rate", bucket_burst_and_rate },
+                { "one", bucket_of_one },
+                { "without a limit", bucket_without_limit },
+                { "gives back", bucket_gives_back },
+                { "says when", bucket_says_when },
+                { "rates change", bucket_rates_change },
+                { "counts", bucket_counts, 60 },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

@@ -16,6 +16,7 @@ from kit.values import Problem
 
 FAMILIES = {"INET": socket.AF_INET, "INET6": socket.AF_INET6, "UNIX": socket.AF_UNIX}
 LOOPBACK = {"INET": "127.0.0.1", "INET6": "::1"}
+FILL_SNDBUF = 4096  # what waits at the sender is not to count for much
 TCP_INFO_UNACKED = 24  # of struct tcp_info: segments on their way
 
 
@@ -122,7 +123,8 @@ class Kernel:
         """Sends over and over until the other side takes no more: then the sender waits, and nothing is on its way. $NAME.n
         says how many bytes it was."""
         each, part = self.get(name), self.values.value("data", what)
-        each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 1)
+        each.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, FILL_SNDBUF)
+        each.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         each.setblocking(False)
         n, deadline = 0, time.monotonic() + self.patience
         while time.monotonic() < deadline:
