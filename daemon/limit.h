@@ -49,7 +49,7 @@ enum limit_rate {
 struct limits {
         uint64_t max[LIMIT_LEVELS][LIMIT_SLOTS];
         struct bucket_rate rates[LIMIT_LEVELS][LIMIT_RATES];
-        bool is_exempt; /* of unit, user and worker nothing is asked, but all is counted */
+        bool is_exempt; /* of user and worker nothing is asked, but all is counted */
 };
 
 /* What a kind is called, and what can be done about it. */

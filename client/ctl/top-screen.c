@@ -9,8 +9,7 @@
  *   lost -> live     it is back: rates begin anew, for its numbers did
  *
  * Complaints of what asks the daemon go to standard error, which is this terminal. While the screen is drawn they go
- * into memory, and the latest is shown in the screen's own line for it; the last one is repeated when the screen is
- * gone, if it ended because of it.
+ * into memory, and the latest is shown in the screen's own line for it.
  */
 
 #include "client/ctl/top-screen.h"
@@ -38,6 +37,7 @@
 
 struct screen {
         const struct ctl *ctl;
+        SCREEN *terminal;  /* NULL: not taken */
         int question_fd;   /* the daemon; -1: lost */
         int stderr_fd;     /* the standard error of the terminal */
         int complaints_fd; /* memory in its place */
@@ -286,6 +286,40 @@ static bool screen_is_known(void) {
         return true;
 }
 
+/* Takes the terminal. Returns 0, or the exit status after the complaint. */
+static int screen_open(struct screen *screen) {
+        if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
+                return ctl_complain_usage("top", "top: standard input and output must be a terminal: use --batch");
+        if (!screen_is_known())
+                return ctl_complain_usage("top", "top: the terminal '%s' is not known here (TERM): use --batch",
+                                          getenv("TERM") ? getenv("TERM") : "");
+        /* Who cannot be asked at all is told so without a screen. */
+        screen->question_fd = question_connect(screen->ctl);
+        if (screen->question_fd < 0)
+                return CTL_LOST;
+        setlocale(LC_CTYPE, "");
+        screen->terminal = newterm(NULL, stdout, stdin);
+        if (!screen->terminal) {
+                ctl_complain("the terminal cannot be used for a screen: use --batch");
+                return CTL_FAILED;
+        }
+        cbreak();
+        noecho();
+        curs_set(0);
+        keypad(stdscr, true);
+        return 0;
+}
+
+static void screen_close(struct screen *screen) {
+        if (screen->terminal) {
+                endwin();
+                delscreen(screen->terminal);
+        }
+        screen_release_complaints(screen);
+        screen->question_fd = fd_close(screen->question_fd);
+        top_sample_deinit(&screen->sample);
+}
+
 int top_screen_run(const struct ctl *ctl, uint64_t interval_ns, enum top_sort sort) {
         struct screen screen = {
                 .ctl = ctl,
@@ -295,34 +329,11 @@ int top_screen_run(const struct ctl *ctl, uint64_t interval_ns, enum top_sort so
                 .interval_ns = interval_ns,
                 .sort = sort,
         };
-        SCREEN *terminal;
+        int r;
 
-        if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
-                return ctl_complain_usage("top", "top: standard input and output must be a terminal: use --batch");
-        if (!screen_is_known())
-                return ctl_complain_usage("top", "top: the terminal '%s' is not known here (TERM): use --batch",
-                                          getenv("TERM") ? getenv("TERM") : "");
-        /* Who cannot be asked at all is told so without a screen. */
-        screen.question_fd = question_connect(ctl);
-        if (screen.question_fd < 0)
-                return CTL_LOST;
-        setlocale(LC_CTYPE, "");
-        terminal = newterm(NULL, stdout, stdin);
-        if (!terminal) {
-                fd_close(screen.question_fd);
-                ctl_complain("the terminal cannot be used for a screen: use --batch");
-                return CTL_FAILED;
-        }
-        cbreak();
-        noecho();
-        curs_set(0);
-        keypad(stdscr, true);
-        if (screen_catch_complaints(&screen) >= 0)
+        r = screen_open(&screen);
+        if (r == 0 && screen_catch_complaints(&screen) >= 0)
                 screen_loop(&screen);
-        endwin();
-        delscreen(terminal);
-        screen_release_complaints(&screen);
-        fd_close(screen.question_fd);
-        top_sample_deinit(&screen.sample);
-        return CTL_DONE;
+        screen_close(&screen);
+        return r;
 }

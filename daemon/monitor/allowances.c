@@ -478,6 +478,8 @@ struct bucket_rate allowances_rate(const struct allowances *allowances, uid_t ui
 }
 
 void allowances_for(const struct allowances *allowances, uid_t uid, const char *unit, struct limits *ret_limits) {
+        static const struct allowances_section nobody = { .level = LIMIT_UNIT };
+
         memset(ret_limits, 0, sizeof(*ret_limits));
         ret_limits->is_exempt = allowances_exempt(allowances, uid);
         for (unsigned level = 0; level < LIMIT_LEVELS; level++) {
@@ -485,6 +487,9 @@ void allowances_for(const struct allowances *allowances, uid_t uid, const char *
                 const struct allowances_section *named =
                         allowances_named(allowances, (enum limit_level) level, unit, uid);
 
+                /* Who is exempt is not meant by what holds for every unit, but by what names his. */
+                if (level == LIMIT_UNIT && ret_limits->is_exempt)
+                        all = &nobody;
                 for (unsigned slot = 0; slot < LIMIT_SLOTS; slot++)
                         ret_limits->max[level][slot] =
                                 allowances_value(named, all, slot, allowances_table[level][slot].built_in);

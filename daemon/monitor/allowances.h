@@ -82,7 +82,8 @@ int allowances_set(struct allowances_section *section, const char *key, const ch
  */
 bool allowances_next(const struct allowances *allowances, unsigned *index, struct allowances_value *ret_value);
 
-/* Whether a user is asked for nothing but what is the session's own: root and the daemon's user, unless it says else.
+/* Whether a user is asked for nothing but what is the session's own, or his unit's by name: root and the daemon's user,
+ * unless it says else.
  */
 bool allowances_exempt(const struct allowances *allowances, uid_t uid);
 

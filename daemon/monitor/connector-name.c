@@ -149,14 +149,25 @@ static int connector_name_limit(struct connector_name *name, uint64_t until_ns) 
                                           left_ns / 1000, 1, connector_name_on_late, name);
 }
 
+/* How long an attempt may take that is not the last. Test builds: OVL_TEST_ATTEMPT_MS. */
+static uint64_t connector_name_attempt_ns(void) {
+#ifdef OVL_TEST_HOOKS
+        const char *ms = getenv("OVL_TEST_ATTEMPT_MS");
+
+        if (ms)
+                return strtoull(ms, NULL, 10) * NS_PER_MS;
+#endif
+        return CONNECTOR_ATTEMPT_NS;
+}
+
 /* Until when the attempt that is about to be made may take. 0: as long as the kernel likes. */
 static uint64_t connector_name_attempt_until(const struct connector_name *name) {
         uint32_t n_left = name->n_addresses - name->n_tried; /* after this one */
-        uint64_t now = now_ns(), share_ns = CONNECTOR_ATTEMPT_NS;
+        uint64_t now = now_ns(), share_ns = connector_name_attempt_ns();
 
         if (n_left == 0)
                 return name->deadline_ns;
-        if (name->deadline_ns > 0 && name->deadline_ns < now + CONNECTOR_ATTEMPT_NS * (n_left + 1))
+        if (name->deadline_ns > 0 && name->deadline_ns < now + share_ns * (n_left + 1))
                 share_ns = name->deadline_ns > now ? (name->deadline_ns - now) / (n_left + 1) : 0;
         return now + share_ns;
 }

@@ -92,7 +92,7 @@ static bool dropin_is_one(const char *name) {
                strcmp(name + len - strlen(DROPIN_SUFFIX), DROPIN_SUFFIX) == 0;
 }
 
-static int dropin_look_into(struct dropin_list *list, const char *folder, FILE *errors) {
+static int dropin_look_into(struct dropin_list *list, const char *folder, enum ini_file_trust trust, FILE *errors) {
         _cleanup_(dropin_closedir) DIR *directory = NULL;
         struct dirent *entry;
         struct stat status;
@@ -100,7 +100,7 @@ static int dropin_look_into(struct dropin_list *list, const char *folder, FILE *
 
         if (stat(folder, &status) < 0 && errno == ENOENT)
                 return 0;
-        fd = ini_file_open(folder, INI_FILE_TRUST_ALL, true, errors);
+        fd = ini_file_open(folder, trust, true, errors);
         if (fd < 0)
                 return fd;
         directory = fdopendir(fd);
@@ -108,7 +108,7 @@ static int dropin_look_into(struct dropin_list *list, const char *folder, FILE *
                 fd_close(fd);
                 return -ENOMEM;
         }
-        while ((entry = readdir(directory))) {
+        while ((errno = 0, entry = readdir(directory))) {
                 _cleanup_free_ char *path = NULL;
                 bool is_taken;
 
@@ -124,7 +124,11 @@ static int dropin_look_into(struct dropin_list *list, const char *folder, FILE *
                 if (is_taken)
                         take_ptr(path);
         }
-        return 0;
+        if (errno == 0)
+                return 0;
+        r = -errno;
+        fprintf(errors, "%s: %s\n", folder, strerror(-r));
+        return r;
 }
 
 static int dropin_compare(const void *a, const void *b) {
@@ -167,6 +171,25 @@ static int dropin_find_main(const char *root, const char *name, struct dropin_li
         return 0;
 }
 
+int dropin_find_in(const char *const *folders, enum ini_file_trust trust, FILE *errors,
+                   struct dropin_files *ret_files) {
+        cleanup(dropin_files_deinit) struct dropin_files files = { 0 };
+        cleanup(dropin_list_deinit) struct dropin_list list = { 0 };
+        int r;
+
+        for (; *folders; folders++) {
+                r = dropin_look_into(&list, *folders, trust, errors);
+                if (r < 0)
+                        return r;
+        }
+        r = dropin_give(&list, &files);
+        if (r < 0)
+                return r;
+        *ret_files = files;
+        files = (struct dropin_files){ 0 };
+        return 0;
+}
+
 int dropin_find(const char *root, const char *name, FILE *errors, struct dropin_files *ret_files) {
         cleanup(dropin_files_deinit) struct dropin_files files = { 0 };
         cleanup(dropin_list_deinit) struct dropin_list main_file = { 0 }, dropins = { 0 };
@@ -180,7 +203,7 @@ int dropin_find(const char *root, const char *name, FILE *errors, struct dropin_
 
                 if (asprintf(&folder, "%s/%s/%s.d", root, dropin_places[i], name) < 0)
                         return -ENOMEM;
-                r = dropin_look_into(&dropins, folder, errors);
+                r = dropin_look_into(&dropins, folder, INI_FILE_TRUST_ALL, errors);
                 if (r < 0)
                         return r;
         }

@@ -2,12 +2,14 @@
 #ifndef DAEMON_MONITOR_DROPIN_H
 #define DAEMON_MONITOR_DROPIN_H
 
-/* Which files of settings count, of those that vendor, machine and administrator have put in their places. */
+/* Which files of settings or rules count, of those that vendor, machine and administrator have put in their places. */
 
 #include <stddef.h>
 #include <stdio.h>
 
-#define DROPIN_FILES_MAX 256u
+#include "daemon/monitor/ini-file.h"
+
+#define DROPIN_FILES_MAX 1024u
 
 struct dropin_files {
         char **paths; /* in the order in which they are read: later ones win */
@@ -28,5 +30,12 @@ void dropin_files_deinit(struct dropin_files *files);
  * Returns 0, -E2BIG when there are more than DROPIN_FILES_MAX, or another -errno.
  */
 int dropin_find(const char *root, const char *name, FILE *errors, struct dropin_files *ret_files);
+
+/*
+ * The same with each *.conf of these folders alone: NULL-ended, the one that hides before those that are hidden.
+ *
+ * trust: whose the folders may be.
+ */
+int dropin_find_in(const char *const *folders, enum ini_file_trust trust, FILE *errors, struct dropin_files *ret_files);
 
 #endif

@@ -7,8 +7,7 @@
  * rules of which one is missing allows or denies what nobody meant. Every mistake is reported, with file, line, key,
  * value and what would be allowed.
  *
- * Files are found as the service manager finds its own: by name, in the order of their names over all directories; one
- * in /etc hides one of the same name in /run or /usr/lib, also when it is empty or a link to /dev/null.
+ * Files are found as those of the settings are (dropin.c).
  *
  *   (none)       -> in a section  by [allow NAME] or [deny NAME]
  *   in a section -> in a section  by the next; the rule before it is complete, and is checked
@@ -20,18 +19,15 @@
 
 #include "daemon/monitor/policy-load.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 
 #include "base/cleanup.h"
+#include "daemon/monitor/dropin.h"
 #include "daemon/monitor/ini-file.h"
 #include "daemon/monitor/policy-values.h"
 
-#define LOAD_FILES_MAX 1024u
-#define LOAD_PATH_SIZE 1024
 #define LOAD_WORD_SIZE 256 /* no line is longer */
 #define LOAD_BLANKS " \t"
 
@@ -42,18 +38,12 @@ const char *const policy_system_directories[] = {
         NULL,
 };
 
-struct load_file {
-        char *name;
-        const char *directory; /* borrowed */
-};
-
 struct load {
         struct policy *policy;
         FILE *errors; /* borrowed */
-        struct load_file *files;
-        size_t n_files;
         enum ini_file_trust trust;
         size_t weight;           /* of all rules */
+        bool is_full;            /* there are too many rules, and that was said */
         bool has_rule;           /* the section that is being read is a rule */
         unsigned section_line;   /* of that */
         unsigned n_errors_there; /* before that */
@@ -61,9 +51,6 @@ struct load {
 
 static void load_deinit(struct load *load) {
         policy_free(load->policy);
-        for (size_t i = 0; i < load->n_files; i++)
-                free(load->files[i].name);
-        free(load->files);
 }
 
 static struct policy_rule *load_rule(const struct load *load) {
@@ -170,6 +157,7 @@ static void load_finish_rule(struct ini_file *file) {
         struct policy_rule *rule;
         const char *problem;
         unsigned line = file->line;
+        bool was_full;
 
         if (!load->has_rule)
                 return;
@@ -177,12 +165,13 @@ static void load_finish_rule(struct ini_file *file) {
         rule = load_rule(load);
         load_choose_protocols(rule);
         problem = load_contradiction(rule);
+        was_full = load->weight > POLICY_ATOMS_MAX;
         load->weight += policy_rule_weight(rule);
         file->line = load->section_line;
         /* What is wrong in a line of it is the better news. */
         if (problem && file->n_errors == load->n_errors_there)
                 ini_file_error(file, "[%s %s]: %s", rule->is_allowing ? "allow" : "deny", rule->name, problem);
-        else if (load->weight > POLICY_ATOMS_MAX)
+        else if (load->weight > POLICY_ATOMS_MAX && !was_full)
                 ini_file_error(file, "[%s %s]: with this rule there are more than %u networks times ports",
                                rule->is_allowing ? "allow" : "deny", rule->name, POLICY_ATOMS_MAX);
         file->line = line;
@@ -239,80 +228,16 @@ static void load_take_section(struct ini_file *file, const char *section) {
                 return;
         }
         r = load_begin_rule(file, is_allowing, name);
-        if (r < 0)
-                ini_file_error(file, "section [%s]: %s", section,
-                               r == -E2BIG ? "there are too many rules" : strerror(-r));
+        if (r == -E2BIG && !load->is_full)
+                ini_file_error(file, "section [%s]: there are more than %u rules", section, POLICY_RULES_MAX);
+        else if (r < 0 && r != -E2BIG)
+                ini_file_error(file, "section [%s]: %s", section, strerror(-r));
+        load->is_full = load->is_full || r == -E2BIG;
 }
 
 /* --- Files ------------------------------------------------------------------------------------------------------- */
 
-static bool load_knows(const struct load *load, const char *name) {
-        for (size_t i = 0; i < load->n_files; i++)
-                if (strcmp(load->files[i].name, name) == 0)
-                        return true;
-        return false;
-}
-
-static int load_note(struct load *load, const char *directory, const char *name) {
-        struct load_file *file;
-
-        size_t len = strlen(name);
-
-        if (name[0] == '.' || len < 5 || strcmp(name + len - 5, ".conf") != 0 || load_knows(load, name))
-                return 0;
-        if (load->n_files >= LOAD_FILES_MAX) {
-                fprintf(load->errors, "%s: more than %u files\n", directory, LOAD_FILES_MAX);
-                return -E2BIG;
-        }
-        file = policy_append(&load->files, &load->n_files, sizeof(*file));
-        if (!file)
-                return -ENOMEM;
-        file->directory = directory;
-        file->name = strdup(name);
-        return file->name ? 0 : -ENOMEM;
-}
-
-static int load_list(struct load *load, const char *directory) {
-        _cleanup_fd_ int fd = -1;
-        struct dirent *entry;
-        DIR *listing;
-        int r = 0;
-
-        if (access(directory, F_OK) < 0 && errno == ENOENT)
-                return 0;
-        fd = ini_file_open(directory, load->trust, true, load->errors);
-        if (fd < 0)
-                return fd;
-        listing = fdopendir(fd);
-        if (!listing)
-                return -errno;
-        fd_take(&fd);
-        while (r >= 0 && (errno = 0, entry = readdir(listing)))
-                r = load_note(load, directory, entry->d_name);
-        if (r >= 0 && errno != 0) {
-                r = -errno;
-                fprintf(load->errors, "%s: %s\n", directory, strerror(-r));
-        }
-        closedir(listing);
-        return r;
-}
-
-static int load_compare_files(const void *left, const void *right) {
-        const struct load_file *a = left, *b = right;
-
-        return strcmp(a->name, b->name);
-}
-
-/* A link to /dev/null hides the file of that name elsewhere, and says nothing itself. */
-static bool load_is_mask(const char *path) {
-        struct stat status, null;
-
-        return stat(path, &status) == 0 && S_ISCHR(status.st_mode) && stat("/dev/null", &null) == 0 &&
-               status.st_rdev == null.st_rdev;
-}
-
-static int load_read(struct load *load, const struct load_file *from) {
-        char path[LOAD_PATH_SIZE];
+static int load_read(struct load *load, const char *path) {
         struct ini_file file = {
                 .path = path,
                 .errors = load->errors,
@@ -323,10 +248,6 @@ static int load_read(struct load *load, const struct load_file *from) {
         _cleanup_fd_ int fd = -1;
         int r;
 
-        if (snprintf(path, sizeof(path), "%s/%s", from->directory, from->name) >= (int) sizeof(path))
-                return -ENAMETOOLONG;
-        if (load_is_mask(path))
-                return 0;
         fd = ini_file_open(path, load->trust, false, load->errors);
         if (fd < 0)
                 return fd;
@@ -338,17 +259,12 @@ static int load_read(struct load *load, const struct load_file *from) {
 }
 
 static int load_all(struct load *load, const char *const *directories) {
-        int r, result = 0;
+        cleanup(dropin_files_deinit) struct dropin_files files = { 0 };
+        int r, result;
 
-        for (; *directories; directories++) {
-                r = load_list(load, *directories);
-                if (r < 0)
-                        return r;
-        }
-        if (load->n_files > 0)
-                qsort(load->files, load->n_files, sizeof(*load->files), load_compare_files);
-        for (size_t i = 0; i < load->n_files; i++) {
-                r = load_read(load, &load->files[i]);
+        result = dropin_find_in(directories, load->trust, load->errors, &files);
+        for (size_t i = 0; i < files.n_paths; i++) {
+                r = load_read(load, files.paths[i]);
                 if (r < 0)
                         result = r;
         }

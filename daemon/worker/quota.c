@@ -282,7 +282,7 @@ bool quota_has(const struct quota *quota, enum limit_slot slot, uint64_t amount,
         const struct quota_user *user = quota_user_of(quota);
 
         for (; quota; quota = quota->parent) {
-                bool is_asked = !user->is_exempt || quota->level == LIMIT_SESSION;
+                bool is_asked = !user->is_exempt || quota->level <= LIMIT_UNIT;
 
                 if (quota_overflows(quota, slot, amount) || (is_asked && !quota_fits(quota, slot, amount)))
                         return quota_refuse(quota, slot, false, ret_refusal);

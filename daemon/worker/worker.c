@@ -683,10 +683,10 @@ static void worker_publish(struct worker *worker) {
                 session_recycle(list_entry(link, struct op, link));
 }
 
-/* Whether the client has ended its side, and nothing is to come for it any more. */
+/* Whether the client has ended its side, and nothing is to come for it any more, nor waits to be served. */
 static bool worker_has_served(const struct session *session, const struct peer *peer) {
-        return peer->has_ended && !list_is_linked(&peer->marked) && session->n_ops == 0 && session->n_calls == 0 &&
-               !peer_has_output(peer);
+        return peer->has_ended && !list_is_linked(&peer->marked) && !peer_is_held(peer) && session->n_ops == 0 &&
+               session->n_calls == 0 && !peer_has_output(peer);
 }
 
 /* A session that has ops to spare again is served on; a client that ended its side has its last record. */

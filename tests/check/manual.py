@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 # SPDX-License-Identifier: Apache-2.0
 """The pages keep step with what they describe: section 3 with the header, the journal's with the daemon's lines; and what
-they and the README give as examples compiles.
+they and the README give as examples compiles, or is taken by the daemon.
 
-usage: manual.py SOURCE_ROOT BUILD_ROOT CC [MANDOC]
+usage: manual.py SOURCE_ROOT BUILD_ROOT CC OVERLAPD [MANDOC]
 
 CC is a command.
 """
@@ -150,6 +150,8 @@ def blocks_of(path):
     if path.suffix == ".md":
         for found in re.finditer(r"(?:^    .*\n|^\n(?=    ))+", text, re.MULTILINE):
             yield re.sub(r"^    ", "", found[0], flags=re.MULTILINE).strip("\n") + "\n"
+        for found in re.finditer(r"^```\w*\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
+            yield found[1]
     else:
         for found in re.finditer(r"^```\n(.*?)^```$", text, re.MULTILINE | re.DOTALL):
             yield found[1].replace("\\\\", "\\")
@@ -183,6 +185,31 @@ def check_examples(source, command):
         yield f"only {n_c} examples in C and {n_python} in Python were found"
 
 
+def check_settings(source, overlapd):
+    """Rules and settings that are given as examples are such as the daemon takes."""
+    n_rules = n_settings = 0
+    for path in [*sources(source), *sorted((source / "docs").glob("*.md")), source / "README.md"]:
+        for block in blocks_of(path):
+            # What a shell shows stands behind its prompt.
+            block = re.sub(r"\A# cat \S+\n(.*?)(^# .*)?\Z", r"\1", block, flags=re.MULTILINE | re.DOTALL)
+            is_rules, is_settings = re.match(r"\[(allow|deny) ", block), re.match(r"\[(Daemon|User|Unit|Session|Worker)\b.*\]\n\w+=", block)
+            if not is_rules and (not is_settings or "Exec" in block or "After=" in block):
+                continue
+            n_rules, n_settings = n_rules + bool(is_rules), n_settings + bool(is_settings)
+            with tempfile.TemporaryDirectory() as folder:
+                rules, settings = pathlib.Path(folder) / "rules.d", pathlib.Path(folder) / "overlapd.conf"
+                rules.mkdir()
+                (rules / "example.conf" if is_rules else settings).write_text(block)
+                settings.touch()
+                given = ["--policy", rules, "--config", settings]
+                done = subprocess.run([overlapd, "--check-config", *given],
+                                      stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, check=False)
+            if done.returncode != 0:
+                yield f"an example of {path.name} is not taken: {done.stdout}"
+    if n_rules < 5 or n_settings < 2:
+        yield f"only {n_rules} examples of rules and {n_settings} of settings were found"
+
+
 def main():
     source, build = pathlib.Path(sys.argv[1]), pathlib.Path(sys.argv[2])
     report = tap.Report()
@@ -190,14 +217,15 @@ def main():
     if (build / "docs/man/api/ovl_recv.3").exists():
         report.case("the pages of section 3 have all of the header", check_described(source, build))
         report.case("man finds each call", check_links(source, build))
-        if len(sys.argv) > 4:
-            report.case("mandoc has nothing to say of section 3", lint(build, sys.argv[4]))
+        if len(sys.argv) > 5:
+            report.case("mandoc has nothing to say of section 3", lint(build, sys.argv[5]))
     else:
         report.skip("the pages of section 3 have all of the header", "there is no scdoc on this machine")
     report.case("pages refer to pages that there are", check_references(source))
     report.case("overlapd-journal.7 has each event", check_events(source))
     report.case("overlapd-journal.7 has each field", check_fields(source))
     report.case("the examples of the pages compile", check_examples(source, sys.argv[3]))
+    report.case("the daemon takes the rules and settings of the pages", check_settings(source, sys.argv[4]))
     report.finish()
 
 

@@ -358,13 +358,20 @@ class Doctor(tool.Case):
         self.finds(found, "limits", "warning", "may open 1000 descriptors, though its unit asks for 1048576")
         self.assertIn("--ulimit nofile=1048576", found["limits"][0]["repair"])
 
-    def test_enough_descriptors(self):
+    def test_limits_as_the_kernel_tells_them(self):
         worker = self.worker()
-        try:
-            resource.prlimit(worker, resource.RLIMIT_NOFILE, (70000, 70000))
-        except (PermissionError, ValueError):
-            self.skipTest("needs root, to raise a limit")
-        self.finds(self.look(), "limits", "ok", "the daemon may open 70000 descriptors; bytes of locked memory: ")
+        head = "Limit                     Soft Limit           Hard Limit           Units     \n"
+        for nofile, verdict, words in (
+                ("65536", "ok", "the daemon may open 65536 descriptors; bytes of locked memory: 8388608"),
+                ("unlimited", "ok", "the daemon may open unlimited descriptors; bytes of locked memory: 8388608"),
+                ("65535", "warning", "the daemon may open 65535 descriptors, and needs one for each")):
+            prefix = self.ill(self.bound(f"/proc/{worker}/limits", head +
+                                         "Max locked memory         8388608              8388608              bytes     \n"
+                                         f"Max open files            {nofile:<20} 1048576              files     \n"))
+            with self.subTest(nofile):
+                self.finds(self.look(prefix=prefix), "limits", verdict, words)
+        self.finds(self.look(prefix=self.ill(self.bound(f"/proc/{worker}/limits", head))), "limits", "skipped",
+                   "cannot be seen from here")
 
     def test_an_engine_that_was_fallen_back_to(self):
         folder = self.folder()

@@ -69,6 +69,11 @@ static void allowances_names_come_first(void **state) {
         assert_int_equal(allowances_of(&allowances, 1, "a.service", LIMIT_UNIT, LIMIT_SOCKETS), 0);
         assert_true(allowances_of(&allowances, 1, "b.service", LIMIT_UNIT, LIMIT_SOCKETS) == LIMIT_NONE);
         assert_true(allowances_of(&allowances, 1, NULL, LIMIT_UNIT, LIMIT_SOCKETS) == LIMIT_NONE);
+        /* Who is exempt is meant by what names his unit only. */
+        allowances_expect_set(&allowances, "Unit", "Files", "3");
+        assert_int_equal(allowances_of(&allowances, 4711, "b.service", LIMIT_UNIT, LIMIT_FILES), 3);
+        assert_true(allowances_of(&allowances, 4712, "b.service", LIMIT_UNIT, LIMIT_FILES) == LIMIT_NONE);
+        assert_int_equal(allowances_of(&allowances, 4712, "a.service", LIMIT_UNIT, LIMIT_SOCKETS), 0);
         assert_false(allowances_exempt(&allowances, 0));
         assert_true(allowances_exempt(&allowances, 4712));
         assert_false(allowances_exempt(&allowances, 4711));

@@ -891,6 +891,44 @@ static void policy_names_each_mistake(void **state) {
         policy_refuse("[allow x]\nUser=*\nAction=accept\n[allow y]\nUser=*\n", ":4: [allow y]: Action= is missing");
 }
 
+/* The rule with which it is too much is named, and not all that follow. */
+static void policy_says_once_that_it_is_too_large(void **state) {
+        const char *directory = policy_directory("p"), *found;
+        _cleanup_free_ char *errors = NULL, *text = NULL;
+        struct policy *policy = NULL;
+        size_t len;
+        FILE *file = open_memstream(&text, &len);
+
+        for (int rule = 0; rule < 300; rule++) {
+                fprintf(file, "[allow r%d]\nUser=*\nAction=connect\n", rule);
+                for (int port = 1; port <= 200; port++)
+                        fprintf(file, "Port=%d\n", port * 2);
+        }
+        fclose(file);
+        policy_write(directory, "rules.conf", text, len, 0644);
+        assert_int_equal(policy_load((const char *const[]){ directory, NULL }, &policy, &errors), -EINVAL);
+        found = strstr(errors, "[allow r163]: with this rule there are more than 131072 networks times ports");
+        assert_non_null(found);
+        assert_null(strstr(strchr(found, '\n'), "networks times ports"));
+}
+
+static void policy_says_once_that_there_are_too_many(void **state) {
+        const char *directory = policy_directory("p"), *found;
+        _cleanup_free_ char *errors = NULL, *text = NULL;
+        struct policy *policy = NULL;
+        size_t len;
+        FILE *file = open_memstream(&text, &len);
+
+        for (int rule = 0; rule < 8200; rule++)
+                fprintf(file, "[allow r%d]\nUser=*\nAction=export\n", rule);
+        fclose(file);
+        policy_write(directory, "rules.conf", text, len, 0644);
+        assert_int_equal(policy_load((const char *const[]){ directory, NULL }, &policy, &errors), -EINVAL);
+        found = strstr(errors, ":24577: section [allow r8192]: there are more than 8192 rules\n");
+        assert_non_null(found);
+        assert_null(strchr(strchr(found, '\n') + 1, '\n'));
+}
+
 static void policy_refuses_files_of_others(void **state) {
         static const char text[] = "[allow x]\nUser=*\nAction=connect\n";
         const char *directory = policy_directory("p");
@@ -1031,6 +1069,8 @@ int main(int argc, char **argv) {
                 { "what is denied is denied in every namespace", policy_denials_hold_everywhere },
                 { "it decides as the model does", policy_decides_as_the_model, 120 },
                 { "each mistake is named with its line", policy_names_each_mistake },
+                { "what is too large is told once", policy_says_once_that_it_is_too_large },
+                { "too many rules are told once", policy_says_once_that_there_are_too_many },
                 { "files that others can write are refused", policy_refuses_files_of_others },
                 { "files are read in the order of their names", policy_order_is_that_of_names },
                 { "any bytes are survived", policy_survives_any_bytes, 120 },

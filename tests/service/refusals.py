@@ -4,6 +4,9 @@
 from frame import EVENTS, OUTSIDE, OUTSIDE_NAME, expect, wait_for
 
 RULES = "/etc/overlapd/policy.d/50-test.conf"
+QUOTA = """[Unit sandboxed-few.service]
+Sockets=3
+"""
 RULE_FOR_OTHER = """[allow sandboxed-other]
 Unit=sandboxed-other.service
 Action=connect
@@ -53,6 +56,23 @@ def covers_one_unit(machine):
     stranger = machine.sandbox("sandboxed-ssh", "overlap-nc", "-z", OUTSIDE, "22", settings=["SupplementaryGroups="])
     expect(stranger.returncode == 3 and "no permission to use" in stranger.stdout,
            f"who is not in the group ended with {stranger.returncode}: {stranger.stdout}")
+
+
+def has_quotas(machine):
+    """A unit has what the settings give it, live, and others what they had; who wants more is told, and so is the journal."""
+    dropin = machine.box.path("/etc/overlapd/overlapd.conf.d/50-few.conf")
+    dropin.write_text(QUOTA)
+    expect(machine.reload().returncode == 0, "the reload of a quota fails")
+    done = machine.python("sandboxed-few", "several", OUTSIDE, "7001")
+    expect("connections: 3\n" in done.stdout and "QUOTA" in done.stdout, f"with a quota of 3 sockets: {done.stdout}")
+    line = machine.journal("QUOTA_REACHED", "CLIENT_UNIT=sandboxed-few.service")[-1]
+    expect("Sockets" in line["MESSAGE"], f"the journal says: {line['MESSAGE']}")
+    done = machine.python("sandboxed-many", "several", OUTSIDE, "7001")
+    expect("connections: 10\n" in done.stdout, f"another unit: {done.stdout}")
+    dropin.unlink()
+    expect(machine.reload().returncode == 0, "the reload without the quota fails")
+    done = machine.python("sandboxed-few", "several", OUTSIDE, "7001")
+    expect("connections: 10\n" in done.stdout, f"without the quota: {done.stdout}")
 
 
 def changes_while_it_runs(machine):

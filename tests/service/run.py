@@ -41,6 +41,7 @@ STORIES = [
     ("administrators are told what the policy would say", administrators.see_what_is_allowed),
     ("administrators are root and a group", administrators.are_few),
     ("the doctor finds nothing, or says what helps", administrators.are_helped),
+    ("a unit has what its quota gives, and the journal says so", refusals.has_quotas),
     ("rules change while it runs, and connections stay", refusals.changes_while_it_runs),
     ("a mistake in a rule leaves all as they were", refusals.keeps_what_is_valid),
     ("reloads are taken or refused", lifecycle.reloads),

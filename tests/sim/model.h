@@ -210,7 +210,10 @@ struct tally {
         uint64_t n_kicked;
         uint64_t n_half_closed;
         uint64_t n_vanished;
-        uint64_t n_held; /* turns in which a client was held because it does not read */
+        uint64_t n_held;    /* turns in which a client was held because it does not read */
+        uint64_t n_starved; /* turns in which a client was held because others have the user's operations */
+        uint64_t n_unpaid;  /* turns in which an accept waited for room for its socket */
+        uint64_t n_quotas;  /* reports of a quota that was reached */
         uint64_t n_merged;
         uint64_t n_bytes;
         uint64_t n_connect_cancels;
@@ -232,6 +235,7 @@ struct world {
         struct worker *worker;
         int link_fd; /* the monitor's end */
         struct list asks;
+        struct link_message limits; /* that hold now */
         uint64_t n_monitor_channels;
         uint64_t n_monitor_closed;
         struct client *clients[MODEL_CLIENTS_MAX];
@@ -345,5 +349,8 @@ void monitor_read(struct world *world);
 bool monitor_answer(struct world *world);
 void monitor_give_channel(struct world *world, struct channel *channel, int take_fd);
 void monitor_stop(struct world *world);
+
+/* Tells the worker anew how much all clients together may have. */
+void monitor_set_limits(struct world *world, bool are_tight);
 
 #endif

@@ -49,14 +49,27 @@ static void monitor_send(struct world *world, const struct link_message *message
         world->n_moved++;
 }
 
+void monitor_set_limits(struct world *world, bool are_tight) {
+        uint64_t *user = world->limits.body.limits.limits.max[LIMIT_USER];
+        struct link_message news;
+
+        world->limits = limits_message(1000, 1);
+        if (are_tight && random_chance(&world->random, 60))
+                user[LIMIT_OPS] = 1 + random_below(&world->random, 40);
+        if (are_tight && random_chance(&world->random, 60))
+                user[LIMIT_SOCKETS] = 1 + random_below(&world->random, 12);
+        news = world->limits;
+        news.body.limits.is_new = 0;
+        monitor_send(world, &news, -1);
+}
+
 void monitor_give_channel(struct world *world, struct channel *channel, int take_fd) {
         struct link_message message = { .kind = LINK_CHANNEL }, ruling = { .kind = LINK_RULING };
-        struct link_message limits = limits_message(1000, 1);
 
         ruling.body.ruling.number = 1;
         ruling.body.ruling.is_new = ruling.body.ruling.is_open = 1;
         monitor_send(world, &ruling, -1);
-        monitor_send(world, &limits, -1);
+        monitor_send(world, &world->limits, -1);
         channel->monitor_number = ++world->n_monitor_channels;
         message.body.peer =
                 (struct link_peer){ .channel = channel->monitor_number, .shard = 1, .ruling = 1, .uid = 1000 };
@@ -97,6 +110,10 @@ void monitor_read(struct world *world) {
                         world->n_monitor_closed++;
                         world_trace(world, "monitor: connection %llu was closed: %s",
                                     (unsigned long long) message.body.channel.channel, message.text);
+                        break;
+                case LINK_QUOTA:
+                        world->tally->n_quotas++;
+                        world_trace(world, "monitor: %s", message.text);
                         break;
                 case LINK_CANCEL:
                         monitor_cancel(world, message.ticket);

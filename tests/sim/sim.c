@@ -155,6 +155,9 @@ static void sim_report(const struct sim_options *options, const char *program, u
         X(n_half_closed)                                                                                               \
         X(n_vanished)                                                                                                  \
         X(n_held)                                                                                                      \
+        X(n_starved)                                                                                                   \
+        X(n_unpaid)                                                                                                    \
+        X(n_quotas)                                                                                                    \
         X(n_merged)                                                                                                    \
         X(n_bytes)                                                                                                     \
         X(n_connect_cancels)                                                                                           \

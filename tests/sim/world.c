@@ -74,6 +74,7 @@ static void world_init(struct world *world, const struct world_options *options,
         temper = world_temper(&world->random);
         world->engine = engine_sim_new(&world->net, &world->random, temper, &tally->engine);
         monitor_init(world, options->plant);
+        monitor_set_limits(world, random_chance(&world->random, 30));
 }
 
 static void world_deinit(struct world *world) {
@@ -158,6 +159,9 @@ static void world_turn(struct world *world, bool may_sleep) {
         if (r == 1) {
                 list_for_each(link, &world->worker->resources.sessions)
                         world->tally->n_held += list_entry(link, struct session, link)->is_held;
+                world->tally->n_starved += !list_is_empty(&world->worker->resources.starved);
+                list_for_each(link, &world->worker->resources.quotas.users)
+                        world->tally->n_unpaid += !list_is_empty(&list_entry(link, struct quota_user, link)->unpaid);
                 return;
         }
         check(r == 0, "the worker ended with %d", r);
@@ -193,8 +197,10 @@ static void world_step(struct world *world) {
                 world_play_peers(world);
         } else if (dice < 97) {
                 world_turn(world, false);
-        } else {
+        } else if (dice < 99 || !random_chance(&world->random, 10)) {
                 check_advance_clock(NS_PER_MS_ * (1 + random_below(&world->random, 150)));
+        } else {
+                monitor_set_limits(world, random_chance(&world->random, 50));
         }
 }
 
@@ -219,6 +225,7 @@ static void world_let_clients_read(struct world *world) {
 static void world_quieten(struct world *world) {
         world->is_ending = true;
         engine_sim_calm_down(world->engine);
+        monitor_set_limits(world, false);
         for (unsigned n = 0;; n++) {
                 uint64_t n_moved = world->n_moved;
                 bool has_answered;

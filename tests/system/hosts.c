@@ -550,6 +550,37 @@ static void hosts_have_a_time(void **state) {
         hosts_stop(&client);
 }
 
+/* Without a time of the client's an address that does not answer is given up, too, unless it is the last. */
+static void hosts_that_do_not_answer_are_passed_over(void **state) {
+        struct ovl_overlapped op;
+        struct stalled stalled;
+        struct client client;
+        uint16_t port = 0;
+        uint64_t socket;
+        char said[128];
+        int fd;
+
+        assert_int_equal(setenv("OVL_TEST_ATTEMPT_MS", "100", 1), 0);
+        hosts_start(&client, "many.test 127.0.0.5\nmany.test 127.0.0.7\nslow.test 127.0.0.5\nslow.test 127.0.0.5\n");
+        hosts_stall(&stalled, "127.0.0.5", &port);
+        fd = hosts_listen(SOCK_STREAM, "127.0.0.7", &port);
+        socket = hosts_socket(&client, AF_INET);
+        assert_int_equal(hosts_connect(&client, socket, "many.test", port, 0, NULL), 0);
+        hosts_check_pair(&client, socket, fd);
+        assert_ok(ovl_socket_close(client.thread, socket));
+        socket = hosts_socket(&client, AF_INET);
+        hosts_post(&client, socket, "slow.test", port, 0, &op);
+        snprintf(said, sizeof(said), "connect to 127.0.0.5:%u: Connection timed out: no answer from there in time",
+                 port);
+        daemon_wait_log(&client.estate.daemon, said);
+        assert_int_equal(ovl_result(&op), -EINPROGRESS);
+        assert_ok(ovl_socket_close(client.thread, socket));
+        assert_int_equal(client_await(&client, &op), -ECANCELED);
+        hosts_unstall(&stalled);
+        close(fd);
+        hosts_stop(&client);
+}
+
 /* The daemon's child that is not its worker. */
 static pid_t hosts_resolver(const struct client *client) {
         pid_t pids[4];
@@ -698,7 +729,8 @@ static void hosts_need_a_rule(void **state) {
  * moment before, opens nothing by being a name.
  */
 static void hosts_that_change_open_nothing(void **state) {
-        static const char *const near[] = { "127.0.0.1", "169.254.169.254", "192.0.2.9", "0.0.0.0", "224.0.0.1" };
+        static const char *const near[] = { "127.0.0.1", "169.254.169.254", "192.0.2.9",
+                                            "0.0.0.0",   "224.0.0.1",       "100.100.100.200" };
         struct client client;
         uint16_t port = 5432;
         char text[256];
@@ -775,6 +807,7 @@ int main(int argc, char **argv) {
                 { "malformed entries are refused", hosts_in_bad_entries },
                 { "connects are cancelled and closed in each phase", hosts_end_in_each_phase },
                 { "connects have a time", hosts_have_a_time },
+                { "addresses that do not answer are passed over", hosts_that_do_not_answer_are_passed_over },
                 { "connects end with their client, the resolver and the worker", hosts_end_with_others },
                 { "connects that are cancelled at any moment end once", hosts_end_once, 120 },
                 { "names need a rule", hosts_need_a_rule },

@@ -381,6 +381,66 @@ static void quotas_operations_wait(void **state) {
         daemon_stop(&daemon);
 }
 
+/* Who has sent all that he will send is served like others, also when it waits. */
+static void quotas_who_has_ended_is_served(void **state) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Status status = OVERLAPD__STATUS__INIT;
+        struct raw *hog, *other, *asker;
+        struct ovl_entry entry, entries[2];
+        struct ovl_record record;
+        struct daemon daemon;
+        uint64_t sockets[2];
+        int fds[2];
+
+        quotas_start(&daemon,
+                     "[Session]\nRequestsPerSecond=20\nRequestsBurst=10\n"
+                     "[User root]\nUnlimited=no\nOperations=1\n",
+                     "1");
+        hog = raw_open(&daemon, 0);
+        other = raw_open(&daemon, 0);
+        asker = raw_open(&daemon, 0);
+        request.what_case = OVERLAPD__REQUEST__WHAT_STATUS;
+        request.status = &status;
+        for (int i = 0; i < 15; i++) {
+                request.id = 0;
+                raw_send(asker, &request, -1);
+        }
+        assert_int_equal(shutdown(asker->fd, SHUT_WR), 0);
+        for (int i = 0; i < 15; i++)
+                assert_int_equal(raw_next(asker), RAW_REPLY);
+        raw_expect_end(asker);
+        assert_ok(quotas_add_region(hog, 4096));
+        assert_ok(quotas_add_region(other, 4096));
+        sockets[0] = raw_pair(hog, &fds[0]);
+        sockets[1] = raw_pair(other, &fds[1]);
+        entry = quotas_receive(sockets[0], 10);
+        raw_post(hog, &entry, 1);
+        assert_ok(raw_status(hog));
+        assert_int_equal(write(fds[1], "data", 4), 4);
+        /* The worker finds both entries and the end at once; of the first there is a record, and then nothing else. */
+        entries[0] = (struct ovl_entry){ .tag = 19, .op = 255, .n_slots = 1 };
+        entries[1] = quotas_receive(sockets[1], 20);
+        assert_int_equal(kill(daemon_worker(&daemon), SIGSTOP), 0);
+        raw_post(other, entries, 2);
+        assert_int_equal(shutdown(other->fd, SHUT_WR), 0);
+        assert_int_equal(kill(daemon_worker(&daemon), SIGCONT), 0);
+        daemon_wait_log(&daemon, "quota reached: user 0 has 1 of 1 operations in flight");
+        assert_ok(raw_status(hog));
+        assert_int_equal(write(fds[0], "x", 1), 1);
+        record = raw_take(other);
+        assert_int_equal(record.tag, 19);
+        record = raw_take(other);
+        assert_int_equal(record.tag, 20);
+        assert_int_equal(record.status, 0);
+        raw_expect_end(other);
+        for (size_t i = 0; i < 2; i++)
+                close(fds[i]);
+        raw_close(hog);
+        raw_close(other);
+        raw_close(asker);
+        daemon_stop(&daemon);
+}
+
 static int quotas_connect(uint16_t port) {
         struct sockaddr_in address = { .sin_family = AF_INET,
                                        .sin_port = htons(port),
@@ -780,6 +840,7 @@ int main(int argc, char **argv) {
                 { "files", quotas_files },
                 { "what is the session's own", quotas_of_the_session },
                 { "operations wait", quotas_operations_wait },
+                { "who has ended is served", quotas_who_has_ended_is_served },
                 { "accepts wait", quotas_accepts_wait },
                 { "accepts of a session that is full", quotas_accepts_of_a_full_session },
                 { "processes of a user", quotas_processes_of_a_user },

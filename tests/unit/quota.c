@@ -260,13 +260,16 @@ static void quota_limits_change(void **state) {
         quota_give(&session, LIMIT_SOCKETS, 2);
         assert_ok(quota_take(&session, LIMIT_SOCKETS, 1, NULL));
         assert_int_equal(quota_take(&session, LIMIT_SOCKETS, 1, NULL), -EDQUOT);
-        /* Exempt: what the session has itself is still asked for, and all is counted. */
+        /* Exempt: what the session has itself, and its unit, is still asked for, and all is counted. */
         limits.is_exempt = true;
         quotas.has_room[LIMIT_SOCKETS] = false;
         assert_ok(quotas_take(&quotas, 1000, 1, NULL, &limits, false));
         assert_true(quotas.has_room[LIMIT_SOCKETS]);
         assert_ok(quota_take(&session, LIMIT_SOCKETS, 6, NULL));
         assert_int_equal(quota_take(&session, LIMIT_SOCKETS, 1, NULL), -EDQUOT);
+        assert_int_equal(quota_take(&unit->quota, LIMIT_SOCKETS, 200, NULL), -EDQUOT);
+        limits.max[LIMIT_UNIT][LIMIT_SOCKETS] = LIMIT_NONE;
+        assert_ok(quotas_take(&quotas, 1000, 1, NULL, &limits, false));
         assert_ok(quota_take(&unit->quota, LIMIT_SOCKETS, 200, NULL));
         assert_int_equal(quotas_describe(&quotas, reports, 4), 3);
         assert_int_equal(reports[0].level, LIMIT_WORKER);
@@ -372,7 +375,7 @@ static unsigned model_decide(struct model *model, const struct model_charge *wis
              level++) {
                 uint64_t max = level == LIMIT_SESSION && slot == LIMIT_OPS ? LIMIT_NONE : limits->max[level][slot];
 
-                if (limits->is_exempt && level != LIMIT_SESSION)
+                if (limits->is_exempt && level > LIMIT_UNIT)
                         max = UINT64_MAX;
                 if (wish->amount > 0 && sums[level] + wish->amount > max)
                         return level;

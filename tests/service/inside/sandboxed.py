@@ -1,7 +1,8 @@
 # SPDX-License-Identifier: Apache-2.0
 """A program without a network. sandboxed.py connect HOST PORT: sends through overlapd to an echo server, and compares the
 sums. sandboxed.py serve ADDRESS PORT: takes one connection through overlapd and echoes it. sandboxed.py hold HOST PORT:
-stays connected, and sends one byte there and back with each SIGUSR1. All first show that the kernel gives them no
+stays connected, and sends one byte there and back with each SIGUSR1. sandboxed.py several HOST PORT: opens connections until
+one is refused, at most ten, and says why. All first show that the kernel gives them no
 network of their own."""
 
 import asyncio
@@ -48,6 +49,16 @@ async def hold(host, port):
         print("echoed", flush=True)
 
 
+async def several(host, port):
+    writers = []
+    try:
+        for _ in range(10):
+            writers.append((await asyncio.open_connection(host, port))[1])
+    except OSError as error:
+        print(f"refused: {error}")
+    print(f"connections: {len(writers)}")
+
+
 async def serve(address, port):
     done = asyncio.Event()
 
@@ -66,4 +77,4 @@ async def serve(address, port):
 
 if __name__ == "__main__":
     expect_no_network()
-    overlap.aio.run({"connect": connect, "serve": serve, "hold": hold}[sys.argv[1]](sys.argv[2], int(sys.argv[3])))
+    overlap.aio.run({"connect": connect, "serve": serve, "hold": hold, "several": several}[sys.argv[1]](sys.argv[2], int(sys.argv[3])))
