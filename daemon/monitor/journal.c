@@ -147,9 +147,27 @@ static void journal_add_fields(struct journal_packet *packet, const struct journ
                 journal_add_totals(packet, fields->totals);
 }
 
+/* Whom a line is about, behind it: fields are not seen on stderr, nor by who just reads the journal. */
+static void journal_tell_client(const struct journal_fields *fields, char ret_about[JOURNAL_FIELD_SIZE]) {
+        char pid[32] = "";
+        size_t len = 0;
+
+        ret_about[0] = '\0';
+        if (fields && fields->has_client && fields->client_pid > 0)
+                snprintf(pid, sizeof(pid), "client pid %d, ", (int) fields->client_pid);
+        if (fields && fields->has_client)
+                len = (size_t) snprintf(ret_about, JOURNAL_FIELD_SIZE, " (%suid %u%s%s)", pid,
+                                        (unsigned) fields->client_uid, fields->client_unit ? ", " : "",
+                                        fields->client_unit ? fields->client_unit : "");
+        if (len >= JOURNAL_FIELD_SIZE)
+                ret_about[JOURNAL_FIELD_SIZE - 1] = '\0';
+        journal_clean(ret_about);
+}
+
 static int journal_send(struct journal *journal, int priority, const struct journal_fields *fields, const char *line) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         struct journal_packet packet = { .len = 0 };
+        char about[JOURNAL_FIELD_SIZE];
 
         if (journal->fd < 0)
                 journal->fd = socket(AF_UNIX, SOCK_DGRAM | SOCK_CLOEXEC | SOCK_NONBLOCK, 0);
@@ -157,7 +175,8 @@ static int journal_send(struct journal *journal, int priority, const struct jour
                 return -errno;
         journal_add_number(&packet, "PRIORITY", (uint64_t) priority);
         journal_add_text(&packet, "SYSLOG_IDENTIFIER", "overlapd");
-        journal_add(&packet, "MESSAGE", JOURNAL_LINE_SIZE, "%s", line);
+        journal_tell_client(fields, about);
+        journal_add(&packet, "MESSAGE", JOURNAL_LINE_SIZE, "%s%s", line, about);
         if (fields)
                 journal_add_fields(&packet, fields);
         snprintf(address.sun_path, sizeof(address.sun_path), "%s", journal->socket_path);
@@ -167,21 +186,10 @@ static int journal_send(struct journal *journal, int priority, const struct jour
         return 0;
 }
 
-/* On stderr there are no fields: what a person needs of them is written behind the line. */
 static void journal_print(const struct journal_fields *fields, const char *line) {
-        char about[JOURNAL_FIELD_SIZE] = "";
-        char pid[32] = "";
-        size_t len = 0;
+        char about[JOURNAL_FIELD_SIZE];
 
-        if (fields && fields->has_client && fields->client_pid > 0)
-                snprintf(pid, sizeof(pid), "client pid %d, ", (int) fields->client_pid);
-        if (fields && fields->has_client)
-                len = (size_t) snprintf(about, sizeof(about), " (%suid %u%s%s)", pid, (unsigned) fields->client_uid,
-                                        fields->client_unit ? ", " : "",
-                                        fields->client_unit ? fields->client_unit : "");
-        if (len >= sizeof(about))
-                about[sizeof(about) - 1] = '\0';
-        journal_clean(about);
+        journal_tell_client(fields, about);
         fprintf(stderr, "overlapd: %s%s\n", line, about);
 }
 

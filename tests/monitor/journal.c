@@ -189,7 +189,7 @@ static void journal_has_fields(void **state) {
         journal_write(&journal, LOG_NOTICE, &fields, "a line");
         journal_expect_packet(fd, (const char *[]){ "PRIORITY=5\n",
                                                     "\nSYSLOG_IDENTIFIER=overlapd\n",
-                                                    "\nMESSAGE=a line\n",
+                                                    "\nMESSAGE=a line (client pid 42, uid 1000, a?PRIORITY=0)\n",
                                                     "\nMESSAGE_ID=" EVENT_SESSION_ENDED "\n",
                                                     "\nSESSION=00000000000000ff\n",
                                                     "\nCLIENT_PID=42\n",

@@ -109,6 +109,7 @@ def writes_a_journal(machine):
     for name, value in {"REMOTE": f"{OUTSIDE}:7001", "PROTOCOL": "tcp", "PRIORITY": "5",
                         "CLIENT_UNIT": "sandboxed-connect.service"}.items():
         expect(line.get(name) == value, f"{name} is {line.get(name)} instead of {value} in {line.get('MESSAGE')}")
+    expect("sandboxed-connect.service)" in line["MESSAGE"], f"who just reads is not told who it was: {line['MESSAGE']}")
     expect(machine.journal("LISTENING")[-1]["LOCAL"] == f"{INSIDE}:7002", "no listening is in the journal")
     ended = wait_for(lambda: machine.journal("SESSION_ENDED"), "the end of a session is in the journal")[0]
     expect(int(ended["BYTES_SENT"]) == int(ended["BYTES_RECEIVED"]) == 4 << 20, f"the totals are {ended}")
