@@ -14,6 +14,7 @@
  *   end TEXT            reports the channel as closed, and closes it
  *   exit STATUS, signal NUMBER   the end of this worker
  *   kind NUMBER, short, bare, memory, ticket, alien   a message that no honest worker sends
+ *   quota KIND, strange KIND   a report of a quota: of the connection's shard, or of one that there is not
  *
  * A request is answered with "STATUS REASON TEXT". OVL_TEST_DOUBLE says how the worker starts: fail, mute, stubborn (it
  * does not stop), deaf (it does not read its link once it is ready), silent (it gives no sign of life).
@@ -154,6 +155,13 @@ static bool double_misbehave(struct double_worker *worker, struct double_channel
                 message.kind = LINK_CONNECT;
                 message.ticket = channel->ticket;
                 double_tell(worker, &message, channel->socket_fd);
+        } else if (strcmp(verb, "quota") == 0 || strcmp(verb, "strange") == 0) {
+                message.kind = LINK_QUOTA;
+                message.body.quota.shard = channel->peer.shard + (verb[0] == 's' ? 1000 : 0);
+                message.body.quota.kind = (uint8_t) atoi(a);
+                message.body.quota.n_refused = 3;
+                snprintf(message.text, sizeof(message.text), "said with %s", verb);
+                double_tell(worker, &message, -1);
         } else if (strcmp(verb, "alien") == 0) {
                 message.kind = LINK_CHANNEL_OPEN;
                 message.body.channel.channel = channel->peer.channel + 1000;

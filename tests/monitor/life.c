@@ -185,6 +185,21 @@ static void life_users_are_apart(void **state) {
         daemon_stop(&daemon);
 }
 
+/* A worker can speak of its own clients only. */
+static void life_quotas_are_told(void **state) {
+        struct daemon daemon;
+        int fd;
+
+        daemon_start(&daemon, NULL);
+        fd = daemon_connect(&daemon);
+        client_say(fd, "strange 3");
+        client_say(fd, "quota 3");
+        daemon_wait_log(&daemon, "quota reached: said with quota; 2 more times of late (uid ");
+        assert_false(daemon_log_has(&daemon, "strange"));
+        close(fd);
+        daemon_stop(&daemon);
+}
+
 static bool life_has_fd(pid_t pid, int fd) {
         struct stat status;
         char path[64];
@@ -567,6 +582,7 @@ int main(int argc, char **argv) {
                 { "connections that open nothing are limited", life_unopened_connections_are_limited },
                 { "crowds are served", life_crowds_are_served },
                 { "users are apart", life_users_are_apart },
+                { "quotas are told", life_quotas_are_told },
                 { "descriptors run out and come back", life_runs_out_of_descriptors },
                 { "the socket of the living is left alone", life_socket_of_the_living_is_left_alone },
                 { "the socket of the dead is replaced", life_socket_of_the_dead_is_replaced },

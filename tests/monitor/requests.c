@@ -224,6 +224,7 @@ static void requests_with_wrong_descriptors_condemn(void **state) {
 }
 
 static void requests_against_the_tables_condemn(void **state) {
+        requests_condemn("quota 200", "reported a quota of kind 200");
         requests_condemn("alien", "reported a channel that it does not have");
         requests_condemn("open 2", "reported twice that a channel is open");
         requests_condemn(requests_format("kind %d", LINK_READY), "said twice that it is ready");
