@@ -31,7 +31,7 @@
 #include "daemon/worker/session.h"
 #include "proto/address.h"
 
-#define SNAPSHOT_CLOSING 0x80000000u /* places from here on are those of sockets that are closing */
+#define SNAPSHOT_FIRST_CLOSING 0x80000000u /* places from here on are those of sockets that are closing */
 
 struct snapshot {
         const struct snapshot_query *query; /* borrowed */
@@ -238,7 +238,7 @@ static const struct list *snapshot_seek(struct snapshot *snapshot, const struct 
 }
 
 static bool snapshot_walk_closing(struct snapshot *snapshot, const struct session *session, uint32_t *index) {
-        const struct list *link = snapshot_seek(snapshot, &session->closing, *index - SNAPSHOT_CLOSING);
+        const struct list *link = snapshot_seek(snapshot, &session->closing, *index - SNAPSHOT_FIRST_CLOSING);
 
         for (; link && link != &session->closing; link = link->next, ++*index) {
                 if (!snapshot_has_room(snapshot, 1))
@@ -249,10 +249,10 @@ static bool snapshot_walk_closing(struct snapshot *snapshot, const struct sessio
 }
 
 static bool snapshot_walk_sockets(struct snapshot *snapshot, const struct session *session, uint32_t *index) {
-        if (*index < SNAPSHOT_CLOSING) {
+        if (*index < SNAPSHOT_FIRST_CLOSING) {
                 if (!snapshot_walk_open(snapshot, session, index))
                         return false;
-                *index = SNAPSHOT_CLOSING;
+                *index = SNAPSHOT_FIRST_CLOSING;
         }
         return snapshot_walk_closing(snapshot, session, index);
 }
