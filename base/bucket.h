@@ -4,7 +4,8 @@
 
 /*
  * A token bucket: so many tokens a second, and as many as fit at once. Of the tokens nothing is kept but the moment at
- * which all of them would be there, so that nothing is added up and nothing drifts.
+ * which all of them would be there, so that nothing is added up and nothing drifts. The rate may change between two
+ * calls: what was taken by another one never counts for more than all that fit now.
  */
 
 #include <stdbool.h>
@@ -30,9 +31,11 @@ static inline uint64_t bucket_step_ns(const struct bucket_rate *rate) {
 }
 
 /* Whether there is a token at this moment. now: ns of a clock that does not go back. */
-static inline bool bucket_has(const struct bucket *bucket, const struct bucket_rate *rate, uint64_t now) {
+static inline bool bucket_has(struct bucket *bucket, const struct bucket_rate *rate, uint64_t now) {
         if (rate->per_s == 0 || bucket->full_ns <= now)
                 return true;
+        if (bucket->full_ns - now > rate->burst * bucket_step_ns(rate))
+                bucket->full_ns = now + rate->burst * bucket_step_ns(rate);
         return bucket->full_ns - now <= (rate->burst - 1) * bucket_step_ns(rate);
 }
 

@@ -103,11 +103,30 @@ static void bucket_counts(void **state) {
         }
 }
 
+/* Whoever owes much by the old rate has tokens by the new one as soon as anybody who took all that fit. */
+static void bucket_changes_rate(void **state) {
+        const struct bucket_rate slow = { .per_s = 1, .burst = 5000 }, fast = { .per_s = 1000, .burst = 10 },
+                                 none = { 0 };
+        struct bucket bucket = { 0 };
+        uint64_t now = 77 * NS_PER_S;
+
+        assert_int_equal(bucket_empty(&bucket, &slow, now), 5000);
+        assert_int_equal(bucket_empty(&bucket, &fast, now), 0);
+        assert_int_equal(bucket_empty(&bucket, &fast, now + NS_PER_MS), 1);
+        assert_int_equal(bucket_empty(&bucket, &fast, now + NS_PER_S), 10);
+        assert_true(bucket_take(&bucket, &none, now + NS_PER_S));
+        assert_int_equal(bucket_empty(&bucket, &slow, now + NS_PER_S), 4999);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
-                { "burst and rate", bucket_burst_and_rate }, { "one", bucket_of_one },
-                { "without a limit", bucket_without_limit }, { "gives back", bucket_gives_back },
-                { "says when", bucket_says_when },           { "counts", bucket_counts, 60 },
+                { "burst and rate", bucket_burst_and_rate },
+                { "one", bucket_of_one },
+                { "without a limit", bucket_without_limit },
+                { "gives back", bucket_gives_back },
+                { "says when", bucket_says_when },
+                { "changes its rate", bucket_changes_rate },
+                { "counts", bucket_counts, 60 },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
