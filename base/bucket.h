@@ -4,7 +4,8 @@
 
 /*
  * A token bucket: so many tokens a second, and as many as fit at once. Of the tokens nothing is kept but the moment at
- * which all of them would be there, so that nothing is added up and nothing drifts.
+ * which all of them would be there, so that nothing is added up and nothing drifts. The rate may change between two
+ * calls: what was taken by another one never counts for more than all that fit now.
  */
 
 #include <stdbool.h>
@@ -30,18 +31,19 @@ static inline uint64_t bucket_step_ns(const struct bucket_rate *rate) {
 }
 
 /* Whether there is a token at this moment. now: ns of a clock that does not go back. */
-static inline bool bucket_has(const struct bucket *bucket, const struct bucket_rate *rate, uint64_t now) {
+static inline bool bucket_has(struct bucket *bucket, const struct bucket_rate *rate, uint64_t now) {
+        uint64_t most_ns;
+
         if (rate->per_s == 0 || bucket->full_ns <= now)
                 return true;
-        return bucket->full_ns - now <= (rate->burst - 1) * bucket_step_ns(rate);
+        most_ns = rate->burst * bucket_step_ns(rate);
+        if (bucket->full_ns - now > most_ns)
+                bucket->full_ns = now + most_ns;
+        return bucket->full_ns - now <= most_ns - bucket_step_ns(rate);
 }
 
-/* Takes a token. Returns whether there was one. Where the rate is not what it was, the bucket is no more than empty. */
+/* Takes a token. Returns whether there was one. */
 static inline bool bucket_take(struct bucket *bucket, const struct bucket_rate *rate, uint64_t now) {
-        uint64_t most_ns = rate->per_s > 0 ? rate->burst * bucket_step_ns(rate) : 0;
-
-        if (bucket->full_ns > now && bucket->full_ns - now > most_ns)
-                bucket->full_ns = now + most_ns;
         if (!bucket_has(bucket, rate, now))
                 return false;
         if (rate->per_s > 0)

@@ -11,7 +11,7 @@ const struct limit_name limit_names[LIMIT_KINDS] = {
         [LIMIT_OPS] = { "Operations", "operations in flight", "wait for some, or cancel them" },
         [LIMIT_FILES] = { "Files", "lent files", "remove one" },
         [LIMIT_SLOTS + LIMIT_RATE_SESSIONS] = { "Sessions", "new sessions", "keep them" },
-        [LIMIT_SLOTS + LIMIT_RATE_CONNECTS] = { "Connects", "connects", "wait a moment" },
+        [LIMIT_SLOTS + LIMIT_RATE_CONNECTS] = { "Connects", "connects and lookups", "wait a moment" },
         [LIMIT_SLOTS +
                 LIMIT_RATE_REQUESTS] = { "Requests", "requests", "nothing is lost, they are served more slowly" },
 };

@@ -1,5 +1,10 @@
 /* SPDX-License-Identifier: Apache-2.0 */
 
+/*
+ * The link. Invariant: whatever comes over it, and wherever it is closed, closing waits for nobody. The last reference
+ * to a socket may be the one that came here, and how long it lingers the choice of a worker that was taken over.
+ */
+
 #include "daemon/link.h"
 
 #include <errno.h>
@@ -15,6 +20,18 @@ int link_send(int link_fd, const struct link_message *message, int with_fd) {
 
         n = channel_send(link_fd, &part, 1, with_fd);
         return n < 0 ? (int) n : 0;
+}
+
+int link_close(int fd) {
+        const struct linger none = { 0 };
+
+        if (fd >= 0)
+                setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
+        return fd_close(fd);
+}
+
+static void cleanup_link_close(int *fd) {
+        link_close(*fd);
 }
 
 /* Closes all descriptors of a packet but the first, which it returns; -1 when there is none. */
@@ -34,7 +51,7 @@ static int link_take_fd(struct msghdr *packet) {
                         if (first < 0)
                                 first = fd;
                         else
-                                fd_close(fd);
+                                link_close(fd);
                 }
         }
         return first;
@@ -53,7 +70,7 @@ int link_receive(int link_fd, struct link_message *ret_message, int *ret_fd) {
                 .msg_control = control.bytes,
                 .msg_controllen = sizeof(control.bytes),
         };
-        _cleanup_fd_ int fd = -1;
+        cleanup(cleanup_link_close) int fd = -1;
         ssize_t n;
 
         n = recvmsg(link_fd, &packet, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);

@@ -183,4 +183,7 @@ int link_send(int link_fd, const struct link_message *message, int with_fd);
  */
 int link_receive(int link_fd, struct link_message *ret_message, int *ret_fd);
 
+/* Closes a descriptor that the other side sent, without lingering. Returns -1. */
+int link_close(int fd);
+
 #endif

@@ -147,11 +147,12 @@ static uint32_t ruling_decide_node(const struct ruling *ruling, const struct rul
         return number < table->nodes.n ? ruling_search_port(ruling, &nodes[number], port) : RULING_NONE;
 }
 
-/* What rules say of a name, which they may have as a pattern. */
+/* What rules say of a name, which they may have as a pattern. text: the name itself; NULL: the number is that of one.
+ */
 static uint32_t ruling_decide_hash(const struct ruling *ruling, const struct ruling_table *table, uint64_t name,
-                                   uint16_t port) {
+                                   const char *text, uint16_t port) {
         const struct ruling_found_node *nodes = ruling_at(ruling, table->found.at);
-        uint32_t from = 0, to = table->found.n;
+        uint32_t rule = RULING_NONE, from = 0, to = table->found.n;
 
         while (from < to) {
                 uint32_t middle = from + (to - from) / 2;
@@ -161,9 +162,10 @@ static uint32_t ruling_decide_hash(const struct ruling *ruling, const struct rul
                 else
                         to = middle;
         }
-        if (from < table->found.n && nodes[from].name == name)
-                return ruling_decide_node(ruling, table, nodes[from].node, port);
-        return RULING_NONE;
+        for (; from < table->found.n && nodes[from].name == name; from++)
+                if (!text || strcmp(ruling_at(ruling, nodes[from].text_at), text) == 0)
+                        rule = ruling_first(rule, ruling_decide_node(ruling, table, nodes[from].node, port));
+        return rule;
 }
 
 /* What rules say of the names for which the address was found. */
@@ -185,11 +187,11 @@ static uint32_t ruling_decide_found(const struct ruling *ruling, const struct ru
         }
         for (; from < facts->found.n && ruling_key_compare(&found[from].address, key) == 0; from++)
                 if (found[from].until_s >= now_s)
-                        rule = ruling_first(rule, ruling_decide_hash(ruling, table, found[from].name, port));
+                        rule = ruling_first(rule, ruling_decide_hash(ruling, table, found[from].name, NULL, port));
         return rule;
 }
 
-/* What rules say of the name that was asked for, by itself and by the patterns that it fits. */
+/* What rules say of the name that was asked for, by itself and by the patterns that it fits. The client chose it. */
 static uint32_t ruling_decide_asked(const struct ruling *ruling, const struct ruling_table *table, const char *name,
                                     uint16_t port) {
         char pattern[RULING_NAME_MAX + 2];
@@ -197,10 +199,10 @@ static uint32_t ruling_decide_asked(const struct ruling *ruling, const struct ru
 
         if (!name || table->found.n == 0 || strlen(name) > RULING_NAME_MAX)
                 return RULING_NONE;
-        rule = ruling_decide_hash(ruling, table, ruling_hash(name), port);
+        rule = ruling_decide_hash(ruling, table, ruling_hash(name), name, port);
         for (const char *dot = name; (dot = strchr(dot, '.')); dot++) {
                 snprintf(pattern, sizeof(pattern), "*%s", dot);
-                rule = ruling_first(rule, ruling_decide_hash(ruling, table, ruling_hash(pattern), port));
+                rule = ruling_first(rule, ruling_decide_hash(ruling, table, ruling_hash(pattern), pattern, port));
         }
         return rule;
 }
@@ -349,10 +351,24 @@ static bool ruling_nodes_are_sound(const struct ruling *ruling, const struct rul
         return true;
 }
 
+static bool ruling_text_is_sound(const struct ruling *ruling, uint32_t at) {
+        return at < ruling->size && memchr(ruling_at(ruling, at), '\0', ruling->size - at);
+}
+
+static bool ruling_found_is_sound(const struct ruling *ruling, const struct ruling_list *list) {
+        const struct ruling_found_node *nodes = ruling_at(ruling, list->at);
+
+        if (!ruling_list_is_sound(list, sizeof(*nodes), sizeof(uint64_t), ruling->size))
+                return false;
+        for (uint32_t i = 0; i < list->n; i++)
+                if (!ruling_text_is_sound(ruling, nodes[i].text_at))
+                        return false;
+        return true;
+}
+
 static bool ruling_table_is_sound(const struct ruling *ruling, const struct ruling_table *table) {
         return ruling_list_is_sound(&table->ranges, sizeof(struct ruling_range), sizeof(uint64_t), ruling->size) &&
-               ruling_list_is_sound(&table->found, sizeof(struct ruling_found_node), sizeof(uint64_t), ruling->size) &&
-               ruling_nodes_are_sound(ruling, &table->nodes);
+               ruling_found_is_sound(ruling, &table->found) && ruling_nodes_are_sound(ruling, &table->nodes);
 }
 
 static bool ruling_rules_are_sound(const struct ruling *ruling) {
@@ -361,8 +377,7 @@ static bool ruling_rules_are_sound(const struct ruling *ruling) {
         if (!ruling_list_is_sound(&ruling->rules, sizeof(*rules), sizeof(uint32_t), ruling->size))
                 return false;
         for (uint32_t i = 0; i < ruling->rules.n; i++)
-                if (rules[i].text_at >= ruling->size ||
-                    !memchr(ruling_at(ruling, rules[i].text_at), '\0', ruling->size - rules[i].text_at))
+                if (!ruling_text_is_sound(ruling, rules[i].text_at))
                         return false;
         return true;
 }

@@ -85,7 +85,7 @@ struct ruling_range {
 struct ruling_found_node {
         uint64_t name; /* ruling_hash() of what the rule says */
         uint32_t node;
-        uint32_t reserved;
+        uint32_t text_at; /* what it says: NUL-terminated */
 };
 
 enum ruling_table_kind {
@@ -181,7 +181,7 @@ int ruling_key_compare(const struct ruling_key *a, const struct ruling_key *b);
  */
 bool ruling_is_near(const struct ruling_key *key, const struct ruling_facts *facts);
 
-/* The number of a name as rules have it. */
+/* The number of a name as rules have it. Two that differ may have the same, and somebody may search for such a pair. */
 uint64_t ruling_hash(const char *name);
 
 /*

@@ -14,7 +14,11 @@
  * the worker shares, and is put back before the answer leaves.
  *
  * A Unix listener whose backlog is full says neither yes nor no, and no event tells when it has room: such a connect is
- * tried again by the clock, until it is made, refused or cancelled.
+ * tried again by the clock, until it is made, refused or cancelled. It is tried less and less often: thousands of them
+ * that somebody has sent to a listener that never takes any must not fill the monitor's time.
+ *
+ * Shares. Connects that are answered by nobody last for minutes, so a user may have no more of them in progress than
+ * are left for others: who is alone gets half. Quotas do not see to that, for what can be in progress at once is few.
  *
  * Rejected: connecting in the worker's ring (its filter would have to allow connect, and with it everything), and a
  * process per connect.
@@ -36,7 +40,8 @@
 #include "daemon/monitor/events.h"
 #include "proto/address.h"
 
-#define CONNECTOR_RETRY_NS (10 * NS_PER_MS)
+#define CONNECTOR_RETRY_NS (10 * NS_PER_MS)      /* the first pause; each that follows is twice as long */
+#define CONNECTOR_RETRY_MAX_NS (640 * NS_PER_MS) /* the longest */
 
 /* A session may be gone before its connect is: what is kept of it is its own. */
 static void connector_keep_client(const struct connector_client *client, struct connector_client *ret_kept) {
@@ -55,7 +60,7 @@ struct connector_connect *connector_connect_free(struct connector_connect *conne
         }
         connector_name_free(connect->name);
         sd_event_source_disable_unref(connect->source);
-        connector_close(connect->fd);
+        link_close(connect->fd);
         rulings_unref(connect->client.rulings);
         free(connect);
         return NULL;
@@ -78,9 +83,14 @@ static int connector_on_retry(sd_event_source *source, uint64_t usec, void *data
 
 /* Tries again by the clock: the listener has no room. */
 static int connector_await_room(struct connector_connect *waiting) {
-        uint64_t pause_usec = CONNECTOR_RETRY_NS / 1000;
+        uint64_t pause_usec;
         int r;
 
+        if (waiting->pause_ns == 0)
+                waiting->pause_ns = CONNECTOR_RETRY_NS;
+        else if (waiting->pause_ns < CONNECTOR_RETRY_MAX_NS)
+                waiting->pause_ns *= 2;
+        pause_usec = waiting->pause_ns / 1000;
         if (!waiting->source)
                 return sd_event_add_time_relative(waiting->connector->event, &waiting->source, CLOCK_MONOTONIC,
                                                   pause_usec, 0, connector_on_retry, waiting);
@@ -139,17 +149,44 @@ struct connector_connect *connector_find(struct connector *connector, uint64_t t
         return NULL;
 }
 
-int connector_connect_new(struct connector *connector, const struct link_message *message, int fd,
-                          const struct connector_kind *kind, const struct connector_client *client,
-                          struct connector_connect **ret_connect, struct connector_result *result) {
-        _cleanup_(connector_connect_free) struct connector_connect *connect = NULL;
+static unsigned connector_count_of(const struct connector *connector, uid_t uid) {
+        unsigned n = 0;
 
-        if (connector->n_connects >= connector->n_connects_max) {
+        list_for_each(link, &connector->connects)
+                n += list_entry(link, struct connector_connect, link)->client.uid == uid;
+        return n;
+}
+
+/* Returns 0, or -ENOBUFS and why. */
+static int connector_check_room(const struct connector *connector, const struct connector_client *client,
+                                struct connector_result *result) {
+        unsigned n_left = connector->n_connects_max - connector->n_connects, n;
+
+        if (n_left == 0) {
                 connector_set(result, -ENOBUFS, OVL_REASON_QUOTA,
                               "%u connects are in progress, which is the limit: wait for some to end",
                               connector->n_connects_max);
                 return -ENOBUFS;
         }
+        n = client->is_exempt ? 0 : connector_count_of(connector, client->uid);
+        if (n >= n_left) {
+                connector_set(
+                        result, -ENOBUFS, OVL_REASON_QUOTA,
+                        "user %u has %u connects in progress, and no larger share of the %u that there can be, of "
+                        "which %u are left for others: wait for some to end, or cancel them",
+                        (unsigned) client->uid, n, connector->n_connects_max, n_left);
+                return -ENOBUFS;
+        }
+        return 0;
+}
+
+int connector_connect_new(struct connector *connector, const struct link_message *message, int fd,
+                          const struct connector_kind *kind, const struct connector_client *client,
+                          struct connector_connect **ret_connect, struct connector_result *result) {
+        _cleanup_(connector_connect_free) struct connector_connect *connect = NULL;
+
+        if (connector_check_room(connector, client, result) < 0)
+                return -ENOBUFS;
         connect = calloc(1, sizeof(*connect));
         if (!connect) {
                 connector_set(result, -ENOMEM, OVL_REASON_NONE, "connect: %s", strerror(ENOMEM));
@@ -177,6 +214,7 @@ int connector_start(struct connector_connect *started, const struct sockaddr_sto
         int r;
 
         started->source = sd_event_source_disable_unref(started->source);
+        started->pause_ns = 0;
         if (fcntl(started->fd, F_SETFL, started->flags | O_NONBLOCK) < 0) {
                 connector_explain_connect(-errno, &started->address, result);
                 return 0;

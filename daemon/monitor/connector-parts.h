@@ -41,6 +41,7 @@ struct connector_connect {
         uint64_t ticket;
         struct ovl_address address; /* of the present attempt */
         sd_event_source *source;    /* likewise */
+        uint64_t pause_ns;          /* likewise: since it was tried last; 0: it was tried once */
         int fd;
         int flags;                   /* of the open file, as they were */
         struct connector_name *name; /* owned: whose addresses are tried; NULL: there is just the one */
@@ -98,7 +99,7 @@ DEFINE_CLEANUP(struct connector_connect *, connector_connect_free)
 /*
  * A connect that was not started; it counts from here on.
  *
- * Returns 0, or -errno and how it ended: -ENOBUFS when too many are in progress.
+ * Returns 0, or -errno and how it ended: -ENOBUFS when too many are in progress, or the user's share of them is.
  */
 int connector_connect_new(struct connector *connector, const struct link_message *message, int fd,
                           const struct connector_kind *kind, const struct connector_client *client,

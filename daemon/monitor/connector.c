@@ -7,9 +7,7 @@
  * descriptor of the worker's socket only until then. What the kernel is given is the private copy that was checked and
  * shown to the policy.
  *
- * Opening, binding and listening end at once; connects are in connector-connect.c. Before a descriptor is closed its
- * lingering is switched off: a worker that was taken over could otherwise make this close, if it is the last one, take
- * as long as it likes.
+ * Opening, binding and listening end at once; connects are in connector-connect.c.
  */
 
 #include "daemon/monitor/connector.h"
@@ -28,14 +26,6 @@
 #include "daemon/monitor/events.h"
 #include "proto/address.h"
 #include "proto/text.h"
-
-int connector_close(int fd) {
-        struct linger none = { 0 };
-
-        if (fd >= 0)
-                setsockopt(fd, SOL_SOCKET, SO_LINGER, &none, sizeof(none));
-        return fd_close(fd);
-}
 
 void connector_init(struct connector *connector, sd_event *event, struct outbox *outbox, struct journal *journal,
                     struct rulings *rulings, struct names *names, unsigned n_connects_max) {

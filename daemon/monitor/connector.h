@@ -30,6 +30,7 @@ struct connector {
 /* On whose behalf a request is made, as the monitor knows it. */
 struct connector_client {
         bool is_known;
+        bool is_exempt; /* of quotas */
         uint64_t session;
         pid_t pid;
         uid_t uid;
@@ -62,8 +63,5 @@ int connector_handle(struct connector *connector, const struct link_message *mes
 
 /* What a journal line about a request that was refused says of its client. */
 struct journal_fields connector_describe(const struct connector_client *client, int error);
-
-/* Closes a descriptor that a worker sent, without lingering. Returns -1. */
-int connector_close(int fd);
 
 #endif

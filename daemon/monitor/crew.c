@@ -42,6 +42,7 @@
 #define CREW_END_NS (2 * NS_PER_S)
 #define CREW_END_STEP_NS 2000000
 #define CREW_OUTBOX_PAUSE 64 /* messages that wait for a worker before no more of its requests are read */
+#define CREW_LEFT_MAX 20000  /* packets of a worker that is gone: more than a link holds */
 
 void crew_init(struct crew *crew, sd_event *event, struct journal *journal, struct shards *shards,
                struct rulings *rulings, const struct allowances *allowances, const struct spawn_worker *spawn,
@@ -62,6 +63,22 @@ void crew_init(struct crew *crew, sd_event *event, struct journal *journal, stru
                         (struct crew_member){ .crew = crew, .index = i, .link_fd = -1, .pages = { .fd = -1 } };
 }
 
+/*
+ * Takes what nobody has read, and nobody will: a socket in it would be closed with the link, and linger there. A packet
+ * of no bytes looks like the end, and need not be it.
+ */
+static void crew_empty_link(const struct crew_member *member) {
+        struct link_message message;
+        int r = 0;
+
+        for (unsigned n = 0; n < CREW_LEFT_MAX && (r >= 0 || r == -EBADMSG || r == -EINTR); n++) {
+                int fd = -1;
+
+                r = link_receive(member->link_fd, &message, &fd);
+                link_close(fd);
+        }
+}
+
 /* Everything of a process but the process; what it had in progress is given up. Returns how many channels ended. */
 static unsigned crew_member_clear(struct crew_member *member) {
         struct crew *crew = member->crew;
@@ -75,6 +92,8 @@ static unsigned crew_member_clear(struct crew_member *member) {
         if (crew->lookout.event)
                 lookout_forget(&crew->lookout, &member->outbox);
         outbox_deinit(&member->outbox);
+        if (member->link_fd >= 0)
+                crew_empty_link(member);
         member->link_fd = fd_close(member->link_fd);
         if (member->state == CREW_READY)
                 crew->n_ready--;
@@ -291,6 +310,7 @@ static struct connector_client crew_client(const struct crew_member *member, uin
                 return client;
         client.pid = session->pid;
         client.uid = session->shard->uid;
+        client.is_exempt = allowances_exempt(&member->crew->allowances, client.uid);
         client.unit = session->shard->unit;
         client.cgroup = session->client ? session->client->peer.cgroup : NULL;
         client.rulings = session->client;
@@ -434,7 +454,7 @@ static int crew_read(struct crew_member *member) {
                 return 0;
         }
         crew_take(member, &message, fd);
-        connector_close(fd);
+        link_close(fd);
         return 1;
 }
 

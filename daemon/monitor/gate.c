@@ -3,7 +3,8 @@
 /*
  * A session that is opened and dropped costs little, a thousand in a second cost others their turns. Each connection
  * takes a token of its user, and has it given back if it turns out to be a further thread or port of a session. One
- * that never says what it is has cost a token, too.
+ * that never says what it is has cost a token, too. While it is not known what they are, connections are not held
+ * against the next: a program whose threads all connect at once has taken no token for long.
  *
  *   open   -> closed   a connection finds no token: all are refused for a second, or twice as long as the last time
  *   closed -> open     the time is over
@@ -81,8 +82,16 @@ static uint64_t gate_next_penalty(const struct gate_user *user, uint64_t now) {
         return user->penalty_ns * 2 < GATE_PENALTY_MAX_NS ? user->penalty_ns * 2 : GATE_PENALTY_MAX_NS;
 }
 
-int gate_pass(struct gate *gate, uid_t uid, const struct bucket_rate *rate, uint64_t now, uint64_t *ret_wait_ns,
-              bool *ret_begins) {
+/* As many more fit as may turn out to be threads. */
+static struct bucket_rate gate_rate_with(const struct bucket_rate *rate, unsigned n_unknown) {
+        uint32_t room = BUCKET_BURST_MAX - rate->burst;
+
+        return (struct bucket_rate){ rate->per_s, rate->burst + (n_unknown < room ? n_unknown : room) };
+}
+
+int gate_pass(struct gate *gate, uid_t uid, const struct bucket_rate *rate, unsigned n_unknown, uint64_t now,
+              uint64_t *ret_wait_ns, bool *ret_begins) {
+        const struct bucket_rate with = gate_rate_with(rate, n_unknown);
         struct gate_user *user = gate_find(gate, uid);
 
         if (rate->per_s == 0)
@@ -95,7 +104,7 @@ int gate_pass(struct gate *gate, uid_t uid, const struct bucket_rate *rate, uint
                 return -ENOMEM;
         *ret_begins = false;
         if (user->closed_until_ns <= now) {
-                if (bucket_take(&user->bucket, rate, now))
+                if (bucket_take(&user->bucket, &with, now))
                         return 0;
                 *ret_begins = true;
                 user->penalty_ns = gate_next_penalty(user, now);

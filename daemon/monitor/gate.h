@@ -24,13 +24,16 @@ void gate_init(struct gate *gate);
 void gate_deinit(struct gate *gate);
 
 /*
- * Asks whether a connection of a user may come in. now: ns of the clock that deadlines use.
+ * Asks whether a connection of a user may come in.
+ *
+ * n_unknown: of his that came in, or wait, and have not opened anything yet.
+ * now:       ns of the clock that deadlines use.
  *
  * Returns 0; -EBUSY when he is kept out, with the ns that it will last still, and whether it begins only now; or
  * -ENOMEM.
  */
-int gate_pass(struct gate *gate, uid_t uid, const struct bucket_rate *rate, uint64_t now, uint64_t *ret_wait_ns,
-              bool *ret_begins);
+int gate_pass(struct gate *gate, uid_t uid, const struct bucket_rate *rate, unsigned n_unknown, uint64_t now,
+              uint64_t *ret_wait_ns, bool *ret_begins);
 
 /* The connection has opened no session: it belongs to one that is there, and counts for nothing. */
 void gate_give_back(struct gate *gate, uid_t uid, const struct bucket_rate *rate);

@@ -35,7 +35,7 @@ void lobby_deinit(struct lobby *lobby) {
                 lobby_leave(lobby, list_entry(lobby->guests.next, struct lobby_guest, link));
 }
 
-static unsigned lobby_count(const struct lobby *lobby, uid_t uid) {
+unsigned lobby_count(const struct lobby *lobby, uid_t uid) {
         unsigned n = 0;
 
         list_for_each(link, &lobby->guests)

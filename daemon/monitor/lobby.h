@@ -41,6 +41,9 @@ int lobby_enter(struct lobby *lobby, struct listener_peer *take_peer);
 /* The guest leaves; what is left of its connection is closed. */
 void lobby_leave(struct lobby *lobby, struct lobby_guest *guest);
 
+/* How many of a user wait. */
+unsigned lobby_count(const struct lobby *lobby, uid_t uid);
+
 /* Returns when the first guest has waited too long, or 0 when nobody waits. */
 uint64_t lobby_deadline_ns(const struct lobby *lobby);
 

@@ -265,12 +265,14 @@ static void monitor_pause(struct monitor *monitor, int error) {
 /* Whether the user has not connected too often of late. If he has he is told, and it is written down when it begins. */
 static bool monitor_lets_pass(struct monitor *monitor, const struct listener_peer *peer) {
         struct bucket_rate rate = allowances_rate(&monitor->crew.allowances, peer->uid, LIMIT_RATE_SESSIONS);
+        unsigned n_unknown =
+                shards_count_unopened(&monitor->shards, peer->uid) + lobby_count(&monitor->lobby, peer->uid);
         uint64_t wait_ns = 0;
         bool begins = false;
         char text[LISTENER_ERROR_SIZE];
         int r;
 
-        r = gate_pass(&monitor->crew.gate, peer->uid, &rate, now_ns(), &wait_ns, &begins);
+        r = gate_pass(&monitor->crew.gate, peer->uid, &rate, n_unknown, now_ns(), &wait_ns, &begins);
         if (r == 0)
                 return true;
         snprintf(text, sizeof(text),

@@ -29,7 +29,8 @@ static const struct ruling_key compile_mapped = { 0, UINT64_C(0xffff00000000) };
 
 struct compile_atom {
         struct ruling_key first;
-        uint64_t name; /* hash; 0: a network */
+        uint64_t name;    /* hash; 0: a network */
+        const char *text; /* of the name */
         uint32_t rule;
         uint16_t first_port, last_port;
         uint8_t prefix_len;
@@ -111,6 +112,7 @@ static int compile_add_atom(struct compile *compile, const struct policy_target 
         *atom = (struct compile_atom){
                 .first = target->first,
                 .name = target->kind == POLICY_NAME ? ruling_hash(target->text) : 0,
+                .text = target->kind == POLICY_NAME ? target->text : "",
                 .rule = rule,
                 .first_port = ports->first,
                 .last_port = ports->last,
@@ -192,6 +194,9 @@ static int compile_compare_place(const struct compile_atom *a, const struct comp
                 return a->is_own - b->is_own;
         if (a->name != b->name)
                 return a->name < b->name ? -1 : 1;
+        order = strcmp(a->text, b->text);
+        if (order != 0)
+                return order;
         order = ruling_key_compare(&a->first, &b->first);
         return order != 0 ? order : a->prefix_len - b->prefix_len;
 }
@@ -391,14 +396,17 @@ static int compile_nodes(struct compile *compile, struct compile_walk *walk, str
 
         for (size_t i = 0; i < compile->n_atoms; i += n) {
                 const struct compile_atom *atom = &compile->atoms[i];
-                uint32_t number = table->nodes.n++;
+                uint32_t number = table->nodes.n++, text_at = 0;
 
                 n = compile_group(compile, i);
                 nodes[number].parent = RULING_NONE;
+                if (atom->name != 0 && (text_at = compile_put(compile, atom->text, strlen(atom->text) + 1)) == 0)
+                        return -ENOMEM;
                 if (atom->is_own)
                         table->own_node = number;
                 else if (atom->name != 0)
-                        found[table->found.n++] = (struct ruling_found_node){ .name = atom->name, .node = number };
+                        found[table->found.n++] =
+                                (struct ruling_found_node){ .name = atom->name, .node = number, .text_at = text_at };
                 else
                         nodes[number].parent = compile_open(walk, atom, number);
                 if (compile_spans(compile, atom, n, &nodes[number].spans) < 0)
@@ -424,9 +432,9 @@ static int compile_table(struct compile *compile, enum ruling_table_kind kind, b
                 mapped = policy_append(&compile->atoms, &compile->n_atoms, sizeof(*mapped));
                 if (!mapped)
                         return -ENOMEM;
-                *mapped = (struct compile_atom){ .first = compile_mapped,
-                                                 .prefix_len = COMPILE_MAPPED_LEN,
-                                                 .is_empty = true };
+                *mapped = (struct compile_atom){
+                        .first = compile_mapped, .text = "", .prefix_len = COMPILE_MAPPED_LEN, .is_empty = true
+                };
         }
         if (compile->n_atoms > 0)
                 qsort(compile->atoms, compile->n_atoms, sizeof(*compile->atoms), compile_compare_atoms);

@@ -129,6 +129,12 @@ const struct shard *shards_number(const struct shards *shards, unsigned worker, 
         return NULL;
 }
 
+unsigned shards_count_unopened(const struct shards *shards, uid_t uid) {
+        const struct shards_user *user = shards_find_user(shards, uid);
+
+        return user ? user->n_unopened : 0;
+}
+
 unsigned shards_count(const struct shards *shards, unsigned worker) {
         unsigned n = 0;
 

@@ -83,6 +83,9 @@ struct shard *shards_find_of_user(const struct shards *shards, uid_t uid);
 /* The shard of this number on this worker, or NULL. */
 const struct shard *shards_number(const struct shards *shards, unsigned worker, uint64_t number);
 
+/* The connections of a user that have not opened anything yet. */
+unsigned shards_count_unopened(const struct shards *shards, uid_t uid);
+
 /* The channels of a worker: what the choice of a worker goes by. */
 unsigned shards_count(const struct shards *shards, unsigned worker);
 

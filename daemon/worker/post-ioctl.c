@@ -178,6 +178,10 @@ static int ioctl_take_look(struct session *session, struct op *op, const struct 
         return 0;
 }
 
+bool post_ioctl_is_look(const struct op *op) {
+        return ioctl_form(op->ioctl)->is_look;
+}
+
 int post_take_ioctl(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason) {
         const struct ioctl_form *form = ioctl_form(entry->other);
         int r;

@@ -359,9 +359,16 @@ static int post_charge_accept(struct session *session, struct op *op, uint64_t p
         return 0;
 }
 
+/* Whether the monitor has work with it, which is one for all: it connects, looks up, or looks at addresses and routes.
+ */
+static bool post_asks(const struct op *op) {
+        return op_step(op) == STEP_CONNECT || op->code == OVL_OP_RESOLVE ||
+               (op->code == OVL_OP_IOCTL && post_ioctl_is_look(op));
+}
+
 /* Last of all: what is refused for something else has cost nothing. */
 static int post_pace(struct session *session, const struct op *op, unsigned *ret_reason) {
-        if (op_step(op) != STEP_CONNECT || session->unit->user->is_exempt ||
+        if (!post_asks(op) || session->unit->user->is_exempt ||
             quota_pace(session->unit, NULL, LIMIT_RATE_CONNECTS, now_ns()) == 0)
                 return 0;
         return refuse(-ENOBUFS, OVL_REASON_QUOTA, ret_reason);
@@ -382,8 +389,10 @@ static int post_check(struct session *session, struct op *op, const struct ovl_e
 
         if (!op_form(op)->is_known)
                 return refuse(-EOPNOTSUPP, OVL_REASON_UNKNOWN_OP, ret_reason);
-        if (op->code == OVL_OP_RESOLVE)
-                return post_check_resolve(session, op, entry, ret_reason);
+        if (op->code == OVL_OP_RESOLVE) {
+                r = post_check_resolve(session, op, entry, ret_reason);
+                return r < 0 ? r : post_pace(session, op, ret_reason);
+        }
         op->handle = handle_find(session, entry->socket);
         if (!op->handle)
                 return refuse(-EBADF, OVL_REASON_UNKNOWN_SOCKET, ret_reason);

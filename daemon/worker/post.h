@@ -77,6 +77,9 @@ int post_check_address(const struct op *op, const struct ovl_entry *entry, struc
 /* Checks the entry of a connect to a name, and takes the name. Returns likewise. */
 int post_take_name(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason);
 
+/* Whether the ioctl that was taken is answered by the monitor. */
+bool post_ioctl_is_look(const struct op *op);
+
 /* Checks the entry of an ioctl and takes what it names. Returns 0, or -errno and the reason. */
 int post_take_ioctl(struct session *session, struct op *op, const struct ovl_entry *entry, unsigned *ret_reason);
 

@@ -13,8 +13,10 @@
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/socket.h>
+#include <sys/un.h>
 
 #include "base/cleanup.h"
+#include "base/time.h"
 #include "daemon/monitor/names.h"
 #include "tests/harness/harness.h"
 #include "tests/harness/process.h"
@@ -286,7 +288,7 @@ static int connector_stall(struct sockaddr_in *ret_name, int fillers[3]) {
 static void connector_limits_connects(void **state) {
         static struct connector_fixture fixture;
         struct link_message message = { .kind = LINK_CONNECT };
-        struct connector_client client = { .is_known = true, .unit = "test.service" };
+        struct connector_client client = { .is_known = true, .is_exempt = true, .unit = "test.service" };
         struct sockaddr_in name;
         int fillers[3], stalled_fd = connector_stall(&name, fillers), n_fds;
         const char *problem;
@@ -320,8 +322,77 @@ static void connector_limits_connects(void **state) {
                 close(fillers[i]);
 }
 
-/* The last reference to a socket may be the monitor's, and its lingering the choice of a worker that was taken over. */
-static void connector_does_not_linger(void **state) {
+/* However many a user wants, there is room for the next one; and none for more than there is room for. */
+static void connector_shares_connects(void **state) {
+        static struct connector_fixture fixture;
+        struct link_message message = { .kind = LINK_CONNECT };
+        struct connector_client client = { .is_known = true, .unit = "test.service" };
+        unsigned made[3] = { 0 };
+        struct sockaddr_in name;
+        int fillers[3], stalled_fd = connector_stall(&name, fillers);
+        const char *problem;
+
+        connector_set_up(&fixture, 16);
+        client.rulings = fixture.own;
+        message.body.name.address = (struct ovl_address){ .family = OVL_FAMILY_INET, .port = ntohs(name.sin_port) };
+        memcpy(message.body.name.address.host, &name.sin_addr, 4);
+        for (client.uid = 0; client.uid < 3; client.uid++)
+                for (unsigned i = 0; i < 20; i++) {
+                        _cleanup_fd_ int fd = connector_make_fd(0);
+
+                        message.ticket++;
+                        assert_ok(connector_handle(&fixture.connector, &message, fd, &client, &problem));
+                        connector_collect_answers(&fixture);
+                        made[client.uid] += fixture.answers[message.ticket] == 0;
+                }
+        assert_int_equal(made[0], 8);
+        assert_int_equal(made[1], 4);
+        assert_int_equal(made[2], 2);
+        connector_tear_down(&fixture);
+        close(stalled_fd);
+        for (int i = 0; i < 3; i++)
+                close(fillers[i]);
+}
+
+/* A Unix listener that takes nobody costs the monitor less and less, and is reached when it has room. */
+static void connector_waits_for_room(void **state) {
+        static struct connector_fixture fixture;
+        struct link_message message = { .kind = LINK_CONNECT };
+        struct connector_client client = { .is_known = true };
+        struct sockaddr_un name = { .sun_family = AF_UNIX };
+        uint64_t until_ns = now_ns() + NS_PER_S;
+        int listener_fd = connector_make_fd(3), filler_fd = connector_make_fd(3), fd = connector_make_fd(3);
+        unsigned n_events = 0;
+        const char *problem;
+
+        connector_set_up(&fixture, 5);
+        client.rulings = fixture.own;
+        snprintf(name.sun_path, sizeof(name.sun_path), "%s/full", harness_directory());
+        assert_int_equal(bind(listener_fd, (struct sockaddr *) &name, sizeof(name)), 0);
+        assert_int_equal(listen(listener_fd, 0), 0);
+        assert_int_equal(connect(filler_fd, (struct sockaddr *) &name, sizeof(name)), 0);
+        message.ticket = 1;
+        message.body.name.address =
+                (struct ovl_address){ .family = OVL_FAMILY_UNIX, .path_len = (uint8_t) strlen(name.sun_path) };
+        memcpy(message.body.name.address.host, name.sun_path, strlen(name.sun_path));
+        assert_ok(connector_handle(&fixture.connector, &message, fd, &client, &problem));
+        while (now_ns() < until_ns)
+                n_events += sd_event_run(fixture.event, 10000) > 0;
+        assert_int_equal(fixture.connector.n_connects, 1);
+        assert_in_range(n_events, 1, 8);
+        fd_close(accept(listener_fd, NULL, NULL));
+        while (fixture.connector.n_connects > 0)
+                assert_ok(sd_event_run(fixture.event, UINT64_MAX));
+        connector_collect_answers(&fixture);
+        assert_int_equal(fixture.answers[1], 1);
+        close(fd);
+        close(filler_fd);
+        close(listener_fd);
+        connector_tear_down(&fixture);
+}
+
+/* A connection of which nobody takes what was sent, and that lingers for it. */
+static int connector_make_lingering(int *ret_listener_fd) {
         struct linger linger = { .l_onoff = 1, .l_linger = 600 };
         struct sockaddr_in name = { .sin_family = AF_INET, .sin_addr.s_addr = htonl(INADDR_LOOPBACK) };
         socklen_t len = sizeof(name);
@@ -332,12 +403,65 @@ static void connector_does_not_linger(void **state) {
         assert_int_equal(listen(listener_fd, 1), 0);
         assert_int_equal(getsockname(listener_fd, (struct sockaddr *) &name, &len), 0);
         assert_int_equal(connect(fd, (struct sockaddr *) &name, len), 0);
-        /* Nobody reads: what cannot be sent would be waited for. */
         while (send(fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
                 ;
         assert_int_equal(setsockopt(fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger)), 0);
-        assert_int_equal(connector_close(fd), -1);
+        *ret_listener_fd = listener_fd;
+        return fd;
+}
+
+static void connector_does_not_linger(void **state) {
+        int listener_fd, fd = connector_make_lingering(&listener_fd);
+
+        assert_int_equal(link_close(fd), -1);
         close(listener_fd);
+}
+
+/* Sends a packet, and leaves its descriptors to whoever receives it. */
+static void connector_give(int link_fd, size_t len, const int *take_fds, size_t n_fds) {
+        union {
+                char bytes[CMSG_SPACE(2 * sizeof(int))];
+                struct cmsghdr align;
+        } control = { 0 };
+        struct link_message message = { .kind = LINK_BIND };
+        struct iovec part = { &message, len };
+        struct msghdr packet = { .msg_iov = &part,
+                                 .msg_iovlen = 1,
+                                 .msg_control = control.bytes,
+                                 .msg_controllen = CMSG_SPACE(n_fds * sizeof(int)) };
+
+        *CMSG_FIRSTHDR(&packet) = (struct cmsghdr){ .cmsg_level = SOL_SOCKET,
+                                                    .cmsg_type = SCM_RIGHTS,
+                                                    .cmsg_len = CMSG_LEN(n_fds * sizeof(int)) };
+        memcpy(CMSG_DATA(CMSG_FIRSTHDR(&packet)), take_fds, n_fds * sizeof(int));
+        assert_int_equal(sendmsg(link_fd, &packet, 0), len);
+        for (size_t i = 0; i < n_fds; i++)
+                close(take_fds[i]);
+}
+
+/* What came with a packet that is refused, or behind its first descriptor, is closed where it is received. */
+static void connector_link_does_not_linger(void **state) {
+        const size_t lens[] = { sizeof(struct link_message), 4, 0 };
+        int n_fds = process_count_fds(getpid());
+
+        for (size_t i = 0; i < HARNESS_N(lens); i++) {
+                bool is_whole = lens[i] == sizeof(struct link_message);
+                int link[2], listener_fd, fd = -1, fds[2];
+                struct link_message message;
+                size_t n = 0;
+
+                assert_int_equal(socketpair(AF_UNIX, SOCK_SEQPACKET | SOCK_CLOEXEC, 0, link), 0);
+                if (is_whole)
+                        fds[n++] = connector_make_fd(0);
+                fds[n++] = connector_make_lingering(&listener_fd);
+                connector_give(link[0], lens[i], fds, n);
+                assert_int_equal(link_receive(link[1], &message, &fd) > 0, is_whole);
+                link_close(fd);
+                close(link[0]);
+                close(link[1]);
+                close(listener_fd);
+                assert_int_equal(process_count_fds(getpid()), n_fds);
+        }
 }
 
 int main(int argc, char **argv) {
@@ -345,7 +469,10 @@ int main(int argc, char **argv) {
                 { "each request is answered once, whatever it holds", connector_answers_each_request_once, 60 },
                 { "Unix sockets are for the daemon's own user", connector_keeps_unix_sockets_to_its_user },
                 { "connects are limited, and cancelled one by one", connector_limits_connects },
+                { "connects are shared among users", connector_shares_connects },
+                { "a full Unix listener is tried less and less often", connector_waits_for_room },
                 { "closing does not linger", connector_does_not_linger },
+                { "receiving does not linger", connector_link_does_not_linger },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

@@ -15,6 +15,7 @@
  *   exit STATUS, signal NUMBER   the end of this worker
  *   kind NUMBER, short, bare, memory, ticket, alien   a message that no honest worker sends
  *   quota KIND, strange KIND   a report of a quota: of the connection's shard, or of one that there is not
+ *   linger              likewise; behind it the channel's connection, which lingers for what is not received
  *
  * A request is answered with "STATUS REASON TEXT". OVL_TEST_DOUBLE says how the worker starts: fail, mute, stubborn (it
  * does not stop), deaf (it does not read its link once it is ready), silent (it gives no sign of life).
@@ -135,6 +136,21 @@ static bool double_request(struct double_worker *worker, struct double_channel *
         return true;
 }
 
+/* The monitor gets the last reference to a connection, in a packet that it may never read. */
+static void double_linger(struct double_worker *worker, struct double_channel *channel) {
+        const struct linger linger = { .l_onoff = 1, .l_linger = 600 };
+        const char bytes[65536] = { 0 };
+
+        while (send(channel->socket_fd, bytes, sizeof(bytes), MSG_DONTWAIT | MSG_NOSIGNAL) > 0)
+                ;
+        setsockopt(channel->socket_fd, SOL_SOCKET, SO_LINGER, &linger, sizeof(linger));
+        send(worker->link_fd, "junk", 4, MSG_NOSIGNAL);
+        send(worker->link_fd, "", 0, MSG_NOSIGNAL);
+        double_tell(worker, &(struct link_message){ .kind = LINK_BIND }, channel->socket_fd);
+        channel->socket_fd = fd_close(channel->socket_fd);
+        raise(SIGKILL);
+}
+
 /* Messages that condemn a worker. */
 static bool double_misbehave(struct double_worker *worker, struct double_channel *channel, const char *verb,
                              const char *a) {
@@ -162,6 +178,8 @@ static bool double_misbehave(struct double_worker *worker, struct double_channel
                 message.body.quota.n_refused = 3;
                 snprintf(message.text, sizeof(message.text), "said with %s", verb);
                 double_tell(worker, &message, -1);
+        } else if (strcmp(verb, "linger") == 0) {
+                double_linger(worker, channel);
         } else if (strcmp(verb, "alien") == 0) {
                 message.kind = LINK_CHANNEL_OPEN;
                 message.body.channel.channel = channel->peer.channel + 1000;

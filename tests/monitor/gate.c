@@ -13,7 +13,7 @@ static const struct bucket_rate gate_rate = { .per_s = 50, .burst = 100 };
 static int gate_try(struct gate *gate, uid_t uid, uint64_t now, uint64_t *ret_wait_ns) {
         bool begins;
 
-        return gate_pass(gate, uid, &gate_rate, now, ret_wait_ns, &begins);
+        return gate_pass(gate, uid, &gate_rate, 0, now, ret_wait_ns, &begins);
 }
 
 /* Connects as long as it may, and once more. Returns for how long the user is kept out then. */
@@ -22,10 +22,10 @@ static uint64_t gate_storm(struct gate *gate, uid_t uid, uint64_t now, unsigned 
         bool begins = false;
 
         *ret_n = 0;
-        while (gate_pass(gate, uid, &gate_rate, now, &wait_ns, &begins) == 0)
+        while (gate_pass(gate, uid, &gate_rate, 0, now, &wait_ns, &begins) == 0)
                 ++*ret_n;
         assert_true(begins);
-        assert_int_equal(gate_pass(gate, uid, &gate_rate, now, &wait_ns, &begins), -EBUSY);
+        assert_int_equal(gate_pass(gate, uid, &gate_rate, 0, now, &wait_ns, &begins), -EBUSY);
         assert_false(begins);
         return wait_ns;
 }
@@ -71,6 +71,28 @@ static void gate_does_not_count_threads(void **state) {
         gate_deinit(&gate);
 }
 
+/* Of so many that came at once and have not said what they are, only those count that turn out to be sessions. */
+static void gate_waits_to_know(void **state) {
+        uint64_t now = 5 * NS_PER_S, wait_ns;
+        struct gate gate;
+        bool begins;
+
+        gate_init(&gate);
+        for (unsigned i = 0; i < 136; i++)
+                assert_int_equal(gate_pass(&gate, 1000, &gate_rate, i, now, &wait_ns, &begins), 0);
+        for (unsigned i = 0; i < 136; i++)
+                gate_give_back(&gate, 1000, &gate_rate);
+        for (unsigned i = 0; i < 136; i++)
+                assert_int_equal(gate_pass(&gate, 1000, &gate_rate, i, now, &wait_ns, &begins), 0);
+        /* Now they are sessions: there are no tokens, and holding back what some are gives as many as these, once. */
+        assert_int_equal(gate_try(&gate, 1000, now, &wait_ns), -EBUSY);
+        now += NS_PER_S;
+        for (unsigned i = 0; i < 50 + 8; i++)
+                assert_int_equal(gate_pass(&gate, 1000, &gate_rate, 8, now, &wait_ns, &begins), 0);
+        assert_int_equal(gate_pass(&gate, 1000, &gate_rate, 8, now, &wait_ns, &begins), -EBUSY);
+        gate_deinit(&gate);
+}
+
 static void gate_forgets(void **state) {
         const struct bucket_rate none = { 0 };
         uint64_t now = 500 * NS_PER_S, wait_ns;
@@ -87,7 +109,7 @@ static void gate_forgets(void **state) {
                 n++;
         assert_int_equal(n, 1);
         for (unsigned i = 0; i < 1000; i++)
-                assert_int_equal(gate_pass(&gate, 4712, &none, now, &wait_ns, &begins), 0);
+                assert_int_equal(gate_pass(&gate, 4712, &none, 0, now, &wait_ns, &begins), 0);
         gate_deinit(&gate);
 }
 
@@ -95,6 +117,7 @@ int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "keeps out", gate_keeps_out },
                 { "threads do not count", gate_does_not_count_threads },
+                { "waits to know what comes", gate_waits_to_know },
                 { "forgets", gate_forgets },
         };
 

@@ -443,6 +443,19 @@ static void policy_names_cover_what_was_found(void **state) {
                 { "connect", "tcp", "127.0.0.1", 80, "near", true, "good.example" },
                 { "connect", "tcp", "198.51.100.77", 80, "all", true },
         };
+        /* Both names have the same number: whoever owns one of them has searched for it. */
+        static const struct policy_case twins[] = {
+                { "connect", "tcp", "198.51.100.77", 5432, "one", true, "r3fldh7ph7rgm.example" },
+                { "resolve", "", "sr3a5ynu6p6nm.example", 0, "all", true },
+                { "connect", "tcp", "198.51.100.77", 5432, NULL, false, "sr3a5ynu6p6nm.example" },
+                { "connect", "tcp", "198.51.100.77", 5433, NULL, false, "sr3a5ynu6p6nm.example" },
+        };
+        static const struct policy_case pair[] = {
+                { "connect", "tcp", "198.51.100.77", 5432, "one", true, "r3fldh7ph7rgm.example" },
+                { "connect", "tcp", "198.51.100.77", 5433, NULL, false, "r3fldh7ph7rgm.example" },
+                { "connect", "tcp", "198.51.100.77", 5432, NULL, false, "sr3a5ynu6p6nm.example" },
+                { "connect", "tcp", "198.51.100.77", 5433, "other", true, "sr3a5ynu6p6nm.example" },
+        };
         static const struct policy_case any[] = {
                 { "resolve", "", "db.example", 0, "all", true }, { "resolve", "", "x", 0, "all", true },
                 { "resolve", "", "bad.example", 0, "bad" },      { "resolve", "", "not.bad.example", 0, "all", true },
@@ -457,9 +470,19 @@ static void policy_names_cover_what_was_found(void **state) {
         _cleanup_(policy_free) struct policy *denying = policy_of("[deny bad]\nUser=*\nAction=connect\nTo=bad.example\n"
                                                                   "[allow near]\nUser=*\nAction=connect\nTo=localhost\n"
                                                                   "[allow all]\nUser=*\nAction=connect\nTo=any\n");
+        _cleanup_(policy_free) struct policy *twin =
+                policy_of("[allow one]\nUser=*\nAction=connect\nTo=r3fldh7ph7rgm.example\nPort=5432\n"
+                          "[allow all]\nUser=*\nAction=resolve\nTo=any\n");
+        _cleanup_(policy_free) struct policy *both =
+                policy_of("[allow one]\nUser=*\nAction=connect\nTo=r3fldh7ph7rgm.example\nPort=5432\n"
+                          "[allow other]\nUser=*\nAction=connect\nTo=sr3a5ynu6p6nm.example\nPort=5433\n"
+                          "[allow all]\nUser=*\nAction=resolve\nTo=any\n");
         const struct policy_subject subject = { .uid = 7 };
         uint64_t hashes[4];
 
+        assert_true(ruling_hash("r3fldh7ph7rgm.example") == ruling_hash("sr3a5ynu6p6nm.example"));
+        policy_expect(twin, &subject, twins, HARNESS_N(twins));
+        policy_expect(both, &subject, pair, HARNESS_N(pair));
         policy_expect(policy, &subject, cases, HARNESS_N(cases));
         policy_expect(denying, &subject, denied, HARNESS_N(denied));
         policy_expect(all, &subject, any, HARNESS_N(any));

@@ -273,6 +273,29 @@ static void requests_that_flood_are_paced(void **state) {
         assert_false(daemon_log_has(&daemon, "killed"));
 }
 
+/* What a worker that was taken over leaves behind on its link keeps nobody waiting. */
+static void requests_that_linger_keep_nobody(void **state) {
+        _cleanup_fd_ int listener_fd = -1;
+        struct daemon daemon;
+        int fd, port;
+
+        listener_fd = requests_listen(8, &port);
+        daemon_start(&daemon, NULL);
+        fd = daemon_connect(&daemon);
+        client_expect(fd, "open 1", 0, "");
+        client_expect(fd, "socket 2 1", 0, "");
+        client_expect(fd, requests_format("connect 127.0.0.1 %d", port), 0, "");
+        client_say(fd, "linger");
+        client_expect_end(fd);
+        close(fd);
+        daemon_wait_log(&daemon, "sent bytes that are no message");
+        daemon_wait_log(&daemon, "died: signal 9");
+        fd = daemon_connect(&daemon);
+        client_expect(fd, "open 1", 0, "");
+        close(fd);
+        daemon_stop(&daemon);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "sockets open, bind, listen and connect over IPv4", requests_work_over_ipv4 },
@@ -286,6 +309,7 @@ int main(int argc, char **argv) {
                 { "false reports condemn a worker", requests_against_the_tables_condemn },
                 { "requests that flood are paced", requests_that_flood_are_paced },
                 { "a ticket in use condemns", requests_with_a_ticket_in_use_condemn },
+                { "a connection that lingers keeps nobody waiting", requests_that_linger_keep_nobody },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

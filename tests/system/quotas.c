@@ -724,12 +724,56 @@ static void quotas_connects(void **state) {
         assert_int_equal(record.status, -ENOBUFS);
         assert_int_equal(record.reason, OVL_REASON_QUOTA);
         assert_true(record.flags & OVL_RECORD_REFUSED);
-        daemon_wait_log(&daemon, "quota reached: the sessions of user 0 made more than 1 connects a second, and 3 at "
-                                 "once: wait a moment; ConnectsPerSecond= and ConnectsBurst= below [User]");
+        daemon_wait_log(
+                &daemon,
+                "quota reached: the sessions of user 0 made more than 1 connects and lookups a second, and 3 at "
+                "once: wait a moment; ConnectsPerSecond= and ConnectsBurst= below [User]");
         /* A second later there is another one. */
         while (record.status == -ENOBUFS)
                 record = raw_one(raw, &entry);
         assert_int_equal(record.status, 0);
+        raw_close(raw);
+        daemon_stop(&daemon);
+}
+
+/* What else the monitor is asked for counts with connects. */
+static void quotas_lookups(void **state) {
+        const struct ovl_entry lookup = { .op = OVL_OP_RESOLVE,
+                                          .n_slots = 1,
+                                          .flags = OVL_ENTRY_INLINE,
+                                          .other = 80,
+                                          .buffer.len = 9,
+                                          .aux.len = 2 * sizeof(struct ovl_address) };
+        struct ovl_entry look = {
+                .op = OVL_OP_IOCTL, .n_slots = 1, .flags = OVL_ENTRY_INLINE, .other = OVL_IOCTL_INTERFACE_LIST
+        };
+        const char name[9] = { "127.0.0.1" };
+        struct ovl_record record;
+        struct daemon daemon;
+        struct raw *raw;
+
+        quotas_start(&daemon, "[User root]\nUnlimited=no\nConnectsPerSecond=1\nConnectsBurst=4\n", "1");
+        raw = raw_open_level(&daemon, 0, 0);
+        look.socket = raw_socket(raw, OVL_FAMILY_INET);
+        look.aux.len = 64 * sizeof(struct ovl_interface);
+        for (int i = 0; i < 2; i++) {
+                raw_post_inline(raw, &lookup, 1, name, sizeof(name));
+                assert_int_equal(raw_take(raw).status, 0);
+                assert_int_equal(raw_one(raw, &look).status, 0);
+        }
+        record = raw_one(raw, &look);
+        assert_int_equal(record.status, -ENOBUFS);
+        assert_int_equal(record.reason, OVL_REASON_QUOTA);
+        assert_true(record.flags & OVL_RECORD_REFUSED);
+        raw_post_inline(raw, &lookup, 1, name, sizeof(name));
+        assert_int_equal(raw_take(raw).reason, OVL_REASON_QUOTA);
+        /* What the worker knows itself is nobody's affair. */
+        look.other = OVL_IOCTL_BYTES_TO_READ;
+        look.aux.len = 0;
+        look.flags = 0;
+        assert_int_not_equal(raw_one(raw, &look).status, -ENOBUFS);
+        daemon_wait_log(&daemon,
+                        "quota reached: the sessions of user 0 made more than 1 connects and lookups a second");
         raw_close(raw);
         daemon_stop(&daemon);
 }
@@ -831,6 +875,38 @@ static void quotas_new_sessions(void **state) {
         daemon_stop(&daemon);
 }
 
+/* The threads of a program that all connect at once are not sessions, however many are under way. */
+static void quotas_threads_at_once(void **state) {
+        Overlapd__Request request = OVERLAPD__REQUEST__INIT;
+        Overlapd__Attach attach = OVERLAPD__ATTACH__INIT;
+        struct raw *first, *threads[60];
+        struct daemon daemon;
+
+        quotas_start(&daemon, "[User root]\nUnlimited=no\nSessionsPerSecond=1\nSessionsBurst=8\n", "1");
+        first = raw_open(&daemon, 0);
+        attach.session = first->session;
+        attach.secret = (ProtobufCBinaryData){ .len = 16, .data = first->secret };
+        attach.what_case = OVERLAPD__ATTACH__WHAT_THREAD;
+        request.what_case = OVERLAPD__REQUEST__WHAT_ATTACH;
+        request.attach = &attach;
+        for (size_t i = 0; i < HARNESS_N(threads); i++)
+                threads[i] = raw_connect(&daemon);
+        for (size_t i = 0; i < HARNESS_N(threads); i++) {
+                attach.thread = 100 + i;
+                request.id = 0;
+                raw_send(threads[i], &request, -1);
+        }
+        for (size_t i = 0; i < HARNESS_N(threads); i++) {
+                assert_int_equal(raw_next(threads[i]), RAW_REPLY);
+                assert_int_equal(threads[i]->reply->status, 0);
+        }
+        assert_int_equal(quotas_count_log(&daemon, "connection refused"), 0);
+        for (size_t i = 0; i < HARNESS_N(threads); i++)
+                raw_close(threads[i]);
+        raw_close(first);
+        daemon_stop(&daemon);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "sockets", quotas_sockets },
@@ -848,8 +924,10 @@ int main(int argc, char **argv) {
                 { "few descriptors", quotas_of_few_descriptors },
                 { "units of a user", quotas_units_of_a_user },
                 { "connects", quotas_connects },
+                { "lookups", quotas_lookups },
                 { "requests", quotas_requests },
                 { "new sessions", quotas_new_sessions },
+                { "threads at once", quotas_threads_at_once },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));
