@@ -250,6 +250,12 @@ static void *worker_main(void *data) {
                 r = storm_events_open(worker);
         if (r == 0)
                 r = storm_apc_open(worker);
+        if (r == -ECONNABORTED) {
+                /* What another worker has met already ended the session of all of them. */
+                if (__atomic_exchange_n(&client->is_aborted, 1, __ATOMIC_RELAXED) == 0)
+                        storm_mark(worker->journal, EVENT_ABORTED, client->number, 0, error.reason, r);
+                return NULL;
+        }
         if (r < 0) {
                 fprintf(stderr, "storm: client %u: cannot start worker %u: %s (%s)\n", client->number, worker->index,
                         strerror(-r), error.text);
