@@ -9,8 +9,7 @@
  *   lost -> live     it is back: rates begin anew, for its numbers did
  *
  * Complaints of what asks the daemon go to standard error, which is this terminal. While the screen is drawn they go
- * into memory, and the latest is shown in the screen's own line for it; the last one is repeated when the screen is
- * gone, if it ended because of it.
+ * into memory, and the latest is shown in the screen's own line for it.
  */
 
 #include "client/ctl/top-screen.h"
