@@ -42,6 +42,12 @@ __attribute__((format(printf, 1, 2))) void ctl_complain(const char *format, ...)
 /* The same for a wrong command line, with where help is. Returns CTL_USAGE. */
 __attribute__((format(printf, 2, 3))) int ctl_complain_usage(const char *verb, const char *format, ...);
 
+/*
+ * For what getopt_long(3) does not take: an option that there is not (it returned '?'), or a value that is missing
+ * (':'). Returns CTL_USAGE.
+ */
+int ctl_complain_option(const char *verb, int option, char *argv[]);
+
 /* For a verb without arguments and options of its own. Returns 0, or CTL_USAGE after the complaint. */
 int ctl_take_nothing(int argc, char *argv[]);
 

@@ -214,7 +214,6 @@ static void daemon_learn(struct doctor *doctor, struct ovl_session *session, str
 }
 
 static void daemon_check_answer(struct doctor *doctor) {
-        static const char *const levels[] = { "inline", "shared", "ring" };
         struct ovl_session_options options = { .path = doctor->ctl->socket_path, .name = "overlapctl" };
         struct ovl_session *session = NULL;
         struct ovl_thread *thread = NULL;
@@ -237,8 +236,8 @@ static void daemon_check_answer(struct doctor *doctor) {
                 doctor_tell(doctor, DOCTOR_OK,
                             "it answers, and grants the level %s, %u operations in flight and %u sockets; "
                             "worker %d",
-                            doctor->info.level < 3 ? levels[doctor->info.level] : "?", doctor->info.credits,
-                            doctor->info.sockets, (int) doctor->worker_pid);
+                            output_level(doctor->info.level), doctor->info.credits, doctor->info.sockets,
+                            (int) doctor->worker_pid);
         }
         ovl_thread_close(thread);
         ovl_session_free(session);

@@ -171,13 +171,18 @@ static size_t doctor_count(const struct doctor *doctor, enum doctor_verdict verd
         return n;
 }
 
+/* Whoever wants it quiet is told of problems and warnings alone. */
+static bool doctor_is_told(const struct doctor *doctor, const struct doctor_finding *finding) {
+        return !doctor->ctl->is_quiet || finding->verdict == DOCTOR_WARNING || finding->verdict == DOCTOR_PROBLEM;
+}
+
 static void doctor_print(const struct doctor *doctor) {
         size_t n_problems = doctor_count(doctor, DOCTOR_PROBLEM), n_warnings = doctor_count(doctor, DOCTOR_WARNING);
 
         for (size_t i = 0; i < doctor->n_findings; i++) {
                 const struct doctor_finding *finding = &doctor->findings[i];
 
-                if (doctor->ctl->is_quiet && finding->verdict != DOCTOR_WARNING && finding->verdict != DOCTOR_PROBLEM)
+                if (!doctor_is_told(doctor, finding))
                         continue;
                 printf("%-8s %-11s %s\n", doctor_verdict(finding->verdict), finding->check, finding->text);
                 if (finding->repair[0])
@@ -197,8 +202,11 @@ static int doctor_print_json(const struct doctor *doctor) {
 
         for (size_t i = 0; i < doctor->n_findings; i++) {
                 const struct doctor_finding *finding = &doctor->findings[i];
-                struct json_object *part = output_json_object();
+                struct json_object *part;
 
+                if (!doctor_is_told(doctor, finding))
+                        continue;
+                part = output_json_object();
                 output_json_string(part, "check", finding->check);
                 output_json_string(part, "verdict", doctor_verdict(finding->verdict));
                 output_json_string(part, "found", finding->text);

@@ -6,17 +6,19 @@
  * One kind is one row of list_kinds: its titles, and how a reply becomes cells or JSON.
  */
 
+#include <ctype.h>
 #include <errno.h>
 #include <getopt.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "base/cleanup.h"
 #include "client/ctl/ctl.h"
+#include "client/ctl/membership.h"
 #include "client/ctl/output.h"
 #include "client/ctl/question.h"
+#include "client/ctl/whom.h"
 
 const char list_help[] = "Usage: overlapctl list sessions|sockets|ops|ports|threads|quotas [OPTIONS]\n"
                          "\n"
@@ -47,8 +49,16 @@ struct list_kind {
 
 /* --- Owners ------------------------------------------------------------------------------------------------------- */
 
-static void list_add_owner(const Overlapd__AdminOwner *owner, struct output_table *table) {
-        const struct passwd *user = owner->is_known ? getpwuid(owner->uid) : NULL;
+/* A reply that names no owner is about nobody who is known. */
+static const Overlapd__AdminOwner *list_owner(const Overlapd__AdminOwner *owner) {
+        static const Overlapd__AdminOwner nobody = OVERLAPD__ADMIN_OWNER__INIT;
+
+        return owner ? owner : &nobody;
+}
+
+static void list_add_owner(const Overlapd__AdminOwner *said, struct output_table *table) {
+        const Overlapd__AdminOwner *owner = list_owner(said);
+        char user[MEMBERSHIP_NAME_SIZE];
 
         output_cell(table, "%llx", (unsigned long long) owner->session);
         if (!owner->is_known) {
@@ -58,14 +68,13 @@ static void list_add_owner(const Overlapd__AdminOwner *owner, struct output_tabl
                 return;
         }
         output_cell(table, "%u", owner->pid);
-        if (user)
-                output_cell(table, "%s", user->pw_name);
-        else
-                output_cell(table, "%u", owner->uid);
+        output_cell(table, "%s", membership_user_name(owner->uid, user));
         output_cell(table, "%s", owner->unit);
 }
 
-static void list_owner_to_json(const Overlapd__AdminOwner *owner, struct json_object *object) {
+static void list_owner_to_json(const Overlapd__AdminOwner *said, struct json_object *object) {
+        const Overlapd__AdminOwner *owner = list_owner(said);
+
         output_json_id(object, "session", owner->session);
         output_json_number(object, "worker", owner->worker);
         if (owner->is_known) {
@@ -100,12 +109,6 @@ static void list_add_id(uint64_t number, struct output_table *table) {
 
 /* --- Sessions ----------------------------------------------------------------------------------------------------- */
 
-static const char *list_level(uint32_t level) {
-        static const char *const levels[] = { "inline", "shared", "ring" };
-
-        return level < 3 ? levels[level] : "unknown";
-}
-
 static const char *list_session_state(const Overlapd__AdminSession *session) {
         return session->is_ending ? "ending" : session->is_held ? "held" : "open";
 }
@@ -116,7 +119,7 @@ static void list_add_session(const Overlapd__AdminReply *reply, struct output_ta
         list_add_owner(session->owner, table);
         output_cell(table, "%s", list_session_state(session));
         list_add_duration(session->age_ns, table);
-        output_cell(table, "%s", list_level(session->level));
+        output_cell(table, "%s", output_level(session->level));
         output_cell(table, "%u", session->threads);
         output_cell(table, "%u", session->ports);
         output_cell(table, "%u", session->sockets);
@@ -133,7 +136,7 @@ static void list_session_to_json(const Overlapd__AdminReply *reply, struct json_
         list_owner_to_json(session->owner, object);
         output_json_string(object, "state", list_session_state(session));
         output_json_number(object, "age_ns", session->age_ns);
-        output_json_string(object, "level", list_level(session->level));
+        output_json_string(object, "level", output_level(session->level));
         output_json_number(object, "channels", session->channels);
         output_json_number(object, "threads", session->threads);
         output_json_number(object, "ports", session->ports);
@@ -299,16 +302,11 @@ static void list_add_use(const Overlapd__AdminUse *use, struct output_table *tab
 static void list_add_quota(const Overlapd__AdminReply *reply, struct output_table *table) {
         const Overlapd__AdminQuota *quota = reply->quota;
         bool is_worker = strcmp(quota->level, "worker") == 0;
-        const struct passwd *user = is_worker ? NULL : getpwuid(quota->uid);
+        char user[MEMBERSHIP_NAME_SIZE];
 
         output_cell(table, "%s%s", quota->level, quota->is_exempt ? " (exempt)" : "");
         output_cell(table, "%u", quota->worker);
-        if (user)
-                output_cell(table, "%s", user->pw_name);
-        else if (is_worker)
-                output_cell(table, "%s", "");
-        else
-                output_cell(table, "%u", quota->uid);
+        output_cell(table, "%s", is_worker ? "" : membership_user_name(quota->uid, user));
         output_cell(table, "%s", quota->unit);
         for (size_t i = 0; i < LIST_N_USES; i++)
                 list_add_use(list_find_use(quota, list_uses[i]), table);
@@ -411,31 +409,14 @@ static int list_take_number(const char *option, const char *value, int base, uin
 
         errno = 0;
         *ret_number = strtoull(value, &end, base);
-        if (value[0] == '\0' || value[0] == '-' || value[0] == '+' || *end || errno || *ret_number == 0)
+        if (!isxdigit((unsigned char) value[0]) || *end || errno || *ret_number == 0)
                 return ctl_complain_usage("list", "--%s %s: must be a %snumber above 0", option, value,
                                           base == 16 ? "hexadecimal " : "");
         return 0;
 }
 
-static int list_take_user(const char *value, Overlapd__AdminList *list) {
-        const struct passwd *user = getpwnam(value);
-        char *end;
-        unsigned long uid;
-
-        list->has_uid = true;
-        if (user) {
-                list->uid = user->pw_uid;
-                return 0;
-        }
-        errno = 0;
-        uid = strtoul(value, &end, 10);
-        if (value[0] < '0' || value[0] > '9' || *end || errno || uid >= UINT32_MAX)
-                return ctl_complain_usage("list", "--user %s: there is no such user: name one, or a number", value);
-        list->uid = (uint32_t) uid;
-        return 0;
-}
-
-static int list_parse(int argc, char *argv[], Overlapd__AdminList *list, const struct list_kind **ret_kind) {
+static int list_parse(int argc, char *argv[], Overlapd__AdminList *list, char unit[WHOM_UNIT_SIZE],
+                      const struct list_kind **ret_kind) {
         static const struct option options[] = { { "session", required_argument, NULL, 's' },
                                                  { "user", required_argument, NULL, 'u' },
                                                  { "unit", required_argument, NULL, 'U' },
@@ -445,18 +426,20 @@ static int list_parse(int argc, char *argv[], Overlapd__AdminList *list, const s
 
         opterr = 0;
         while (r == 0 && (option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-                if (option == ':')
-                        return ctl_complain_usage("list", "%s needs a value", argv[optind - 1]);
-                if (option == '?')
-                        return ctl_complain_usage("list", "unknown option '%s'", argv[optind - 1]);
+                if (option == ':' || option == '?')
+                        return ctl_complain_option("list", option, argv);
                 if (option == 's')
                         r = list_take_number("session", optarg, 16, &list->session);
                 else if (option == 'l')
                         r = list_take_number("limit", optarg, 10, &list->limit);
                 else if (option == 'u')
-                        r = list_take_user(optarg, list);
+                        r = whom_take_user("list", optarg, &list->uid);
                 else
-                        list->unit = optarg;
+                        r = whom_take_unit("list", optarg, unit);
+                if (option == 'u')
+                        list->has_uid = true;
+                if (option == 'U')
+                        list->unit = unit;
         }
         if (r != 0)
                 return r;
@@ -479,10 +462,11 @@ int list_main(const struct ctl *ctl, int argc, char *argv[]) {
         Overlapd__AdminRequest request = OVERLAPD__ADMIN_REQUEST__INIT;
         Overlapd__AdminList question = OVERLAPD__ADMIN_LIST__INIT;
         struct list list = { .ctl = ctl };
+        char unit[WHOM_UNIT_SIZE];
         struct json_object *document;
         int status;
 
-        status = list_parse(argc, argv, &question, &list.kind);
+        status = list_parse(argc, argv, &question, unit, &list.kind);
         if (status != CTL_DONE)
                 return status;
         request.what_case = OVERLAPD__ADMIN_REQUEST__WHAT_LIST;

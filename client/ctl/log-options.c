@@ -10,7 +10,6 @@
 #include <errno.h>
 #include <getopt.h>
 #include <limits.h>
-#include <pwd.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -80,32 +79,6 @@ static int log_options_take_lines(struct log_options *options, const char *value
         return 0;
 }
 
-static int log_options_take_unit(struct log_options *options, const char *value) {
-        int n = snprintf(options->unit, sizeof(options->unit), strchr(value, '.') ? "%s" : "%s.service", value);
-
-        if (value[0] == '\0' || strchr(value, '/') || n >= (int) sizeof(options->unit))
-                return ctl_complain_usage("log", "-u '%s': must be the name of a unit, such as web.service", value);
-        return 0;
-}
-
-static int log_options_take_user(struct log_options *options, const char *value) {
-        const struct passwd *user = getpwnam(value);
-        unsigned long number;
-        char *end;
-
-        options->has_uid = true;
-        if (user) {
-                options->uid = user->pw_uid;
-                return 0;
-        }
-        errno = 0;
-        number = strtoul(value, &end, 10);
-        if (value[0] < '0' || value[0] > '9' || *end || errno || number >= UINT32_MAX)
-                return ctl_complain_usage("log", "--user %s: there is no such user", value);
-        options->uid = (uid_t) number;
-        return 0;
-}
-
 /* As it is shown: 16 hexadecimal digits, of which zeros at the beginning may be missing. */
 static int log_options_take_session(struct log_options *options, const char *value) {
         size_t len = strlen(value);
@@ -140,9 +113,10 @@ static int log_options_take(struct log_options *options, int option, char *argv[
         case 'U':
                 return log_options_take_time("-U", optarg, &options->until_us);
         case 'u':
-                return log_options_take_unit(options, optarg);
+                return whom_take_unit("log", optarg, options->unit);
         case LOG_OPTION_USER:
-                return log_options_take_user(options, optarg);
+                options->has_uid = true;
+                return whom_take_user("log", optarg, &options->uid);
         case 's':
                 return log_options_take_session(options, optarg);
         case 'r':
@@ -159,10 +133,8 @@ static int log_options_take(struct log_options *options, int option, char *argv[
         case LOG_OPTION_ANY:
                 options->is_any = true;
                 return 0;
-        case ':':
-                return ctl_complain_usage("log", "log: %s needs a value", argv[optind - 1]);
         default:
-                return ctl_complain_usage("log", "log: unknown option '%s'", argv[optind - 1]);
+                return ctl_complain_option("log", option, argv);
         }
 }
 

@@ -9,6 +9,8 @@
 #include <stdint.h>
 #include <sys/types.h>
 
+#include "client/ctl/whom.h"
+
 #define LOG_FILES_MAX 64u
 #define LOG_ALL UINT64_MAX
 
@@ -20,10 +22,10 @@ struct log_options {
         bool is_any;
         bool has_lines;
         bool has_uid;
-        uint64_t n_lines;  /* LOG_ALL: no limit */
-        uint64_t since_us; /* of 1970; 0: none */
-        uint64_t until_us; /* UINT64_MAX: none */
-        char unit[256];    /* of the clients; "": any */
+        uint64_t n_lines;          /* LOG_ALL: no limit */
+        uint64_t since_us;         /* of 1970; 0: none */
+        uint64_t until_us;         /* UINT64_MAX: none */
+        char unit[WHOM_UNIT_SIZE]; /* of the clients; "": any */
         uid_t uid;
         char session[32];                     /* as the journal has it; "": any */
         const char *directory;                /* NULL: none */

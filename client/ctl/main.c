@@ -85,12 +85,26 @@ int ctl_complain_usage(const char *verb, const char *format, ...) {
         return CTL_USAGE;
 }
 
+int ctl_complain_option(const char *verb, int option, char *argv[]) {
+        const char *given = argv[optind - 1];
+
+        if (option == ':')
+                return ctl_complain_usage(verb, "%s: %s needs a value", verb, given);
+        if (optopt == 0) /* a long one */
+                return ctl_complain_usage(verb, "%s: unknown option '%s'", verb, given);
+        if (strncmp(given, "--", 2) == 0 && strchr(given, '='))
+                return ctl_complain_usage(verb, "%s: %s: this option takes no value", verb, given);
+        return ctl_complain_usage(verb, "%s: unknown option '-%c'", verb, optopt); /* one of several letters, perhaps */
+}
+
 int ctl_take_nothing(int argc, char *argv[]) {
         static const struct option none[] = { { 0 } };
+        int option;
 
         opterr = 0;
-        if (getopt_long(argc, argv, "", none, NULL) != -1)
-                return ctl_complain_usage(argv[0], "%s: unknown option '%s'", argv[0], argv[optind - 1]);
+        option = getopt_long(argc, argv, ":", none, NULL);
+        if (option != -1)
+                return ctl_complain_option(argv[0], option, argv);
         if (optind < argc)
                 return ctl_complain_usage(argv[0], "%s: unexpected argument '%s'", argv[0], argv[optind]);
         return 0;
@@ -115,32 +129,34 @@ static void main_print_help(void) {
              "is wrong, 3 overlapd cannot be reached, may not be asked, or was lost.");
 }
 
-/* Takes "--name VALUE" or "--name=VALUE". Returns how many arguments that were; 0: it is something else. */
-static int main_take_value(char **argv, const char *name, const char **ret_value) {
+/*
+ * Takes "--name PATH" or "--name=PATH". Returns how many arguments that were, 0 when it is something else, or -EINVAL
+ * where there is no path.
+ */
+static int main_take_path(char **argv, const char *name, const char **ret_value) {
         size_t len = strlen(name);
 
         if (strncmp(argv[0], name, len) != 0)
                 return 0;
         if (argv[0][len] == '=') {
                 *ret_value = argv[0] + len + 1;
-                return 1;
+                return **ret_value ? 1 : -EINVAL;
         }
         if (argv[0][len] != '\0')
                 return 0;
         *ret_value = argv[1];
-        return argv[1] ? 2 : 1;
+        return argv[1] && *argv[1] ? 2 : -EINVAL;
 }
 
 /* Returns how many arguments were taken, 0 for none of the common options, or -EINVAL after the complaint. */
 static int main_take_option(struct main_given *given, char **argv) {
         int n;
 
-        n = main_take_value(argv, "--socket", &given->ctl.socket_path);
-        if (n > 0)
-                return given->ctl.socket_path ? n : -EINVAL;
-        n = main_take_value(argv, "--admin", &given->ctl.admin_path);
-        if (n > 0)
-                return given->ctl.admin_path ? n : -EINVAL;
+        n = main_take_path(argv, "--socket", &given->ctl.socket_path);
+        if (n == 0)
+                n = main_take_path(argv, "--admin", &given->ctl.admin_path);
+        if (n != 0)
+                return n;
         if (strcmp(argv[0], "--json") == 0)
                 given->ctl.is_json = true;
         else if (strcmp(argv[0], "--quiet") == 0)
@@ -162,7 +178,7 @@ static int main_take_options(struct main_given *given, int argc, char **argv) {
                 int n = strcmp(argv[i], "--") == 0 ? -ENOENT : main_take_option(given, argv + i);
 
                 if (n == -EINVAL) {
-                        ctl_complain_usage(NULL, "%s needs a value", argv[i]);
+                        ctl_complain_usage(NULL, "%s needs a path", argv[i]);
                         return n;
                 }
                 if (n > 0) {

@@ -74,43 +74,36 @@ char *output_clean(const char *from, char *to, size_t size) {
         return to;
 }
 
-static int output_make_room(struct output_table *table) {
+/* Without memory half a table would be printed as if it were whole. */
+static void *output_must(void *object) {
+        if (object)
+                return object;
+        fputs("overlapctl: no memory\n", stderr);
+        exit(1);
+}
+
+static void output_make_room(struct output_table *table) {
         size_t size = table->n_cells_size ? table->n_cells_size * 2 : 64;
-        char **cells;
 
         if (table->n_cells < table->n_cells_size)
-                return 0;
-        cells = reallocarray(table->cells, size, sizeof(*cells));
-        if (!cells)
-                return -ENOMEM;
-        table->cells = cells;
+                return;
+        table->cells = output_must(reallocarray(table->cells, size, sizeof(*table->cells)));
         table->n_cells_size = size;
-        return 0;
 }
 
 void output_cell(struct output_table *table, const char *format, ...) {
-        _cleanup_free_ char *text = NULL;
+        char *text = NULL;
         va_list arguments;
         int n;
 
+        output_make_room(table);
         va_start(arguments, format);
         n = vasprintf(&text, format, arguments);
         va_end(arguments);
-        if (n < 0)
-                text = NULL;
-        if (!text || output_make_room(table) < 0) {
-                table->has_failed = true;
-                return;
-        }
-        if (n == 0) {
+        if (n == 0)
                 free(text);
-                text = strdup("-");
-                table->has_failed = table->has_failed || !text;
-        }
-        for (char *at = text; at && *at; at++)
-                if (output_is_control((unsigned char) *at))
-                        *at = '?';
-        table->cells[table->n_cells++] = take_ptr(text);
+        table->cells[table->n_cells++] = text = output_must(n < 0 ? NULL : n == 0 ? strdup("-") : text);
+        output_clean(text, text, strlen(text) + 1);
 }
 
 static size_t output_count_columns(const struct output_table *table) {
@@ -141,12 +134,10 @@ static void output_put(const char *text, size_t width, bool is_right, bool is_la
         fputs(is_last ? "\n" : "  ", stdout);
 }
 
-int output_table_print(const struct output_table *table) {
+void output_table_print(const struct output_table *table) {
         size_t n_columns = output_count_columns(table), widths[OUTPUT_COLUMNS_MAX] = { 0 };
         bool is_right[OUTPUT_COLUMNS_MAX] = { false };
 
-        if (table->has_failed)
-                return -ENOMEM;
         for (size_t i = 0; i < n_columns; i++) {
                 is_right[i] = table->titles[i][0] == '>';
                 widths[i] = strlen(table->titles[i] + is_right[i]);
@@ -164,7 +155,6 @@ int output_table_print(const struct output_table *table) {
 
                 output_put(table->cells[i], widths[column], is_right[column], column + 1 == n_columns);
         }
-        return 0;
 }
 
 void output_fact(const char *name, const char *format, ...) {
@@ -181,6 +171,12 @@ void output_fact(const char *name, const char *format, ...) {
         }
         output_clean(text, text, (size_t) n + 1);
         printf("%*s: %s\n", OUTPUT_FACT_WIDTH, name, text);
+}
+
+const char *output_level(uint32_t level) {
+        static const char *const levels[] = { "inline", "shared", "ring" };
+
+        return level < sizeof(levels) / sizeof(levels[0]) ? levels[level] : "unknown";
 }
 
 char *output_bytes(uint64_t n, char to[OUTPUT_TEXT_SIZE]) {
@@ -218,13 +214,6 @@ char *output_duration(uint64_t ns, char to[OUTPUT_TEXT_SIZE]) {
 }
 
 /* --- JSON ------------------------------------------------------------------------------------------------------- */
-
-static void *output_must(void *object) {
-        if (object)
-                return object;
-        fputs("overlapctl: no memory\n", stderr);
-        exit(1);
-}
 
 struct json_object *output_json_object(void) {
         return output_must(json_object_new_object());

@@ -28,7 +28,6 @@ struct output_table {
         char **cells;
         size_t n_cells;
         size_t n_cells_size;
-        bool has_failed; /* there was no memory for a cell */
 };
 
 #define OUTPUT_TABLE(...)                                                                                              \
@@ -38,11 +37,14 @@ struct output_table {
 
 void output_table_deinit(struct output_table *table);
 
-/* Adds the next cell. Control characters become question marks; an empty text becomes a dash. */
+/*
+ * Adds the next cell. What output_clean() leaves out becomes question marks; an empty text becomes a dash. Without
+ * memory the process ends with a message.
+ */
 __attribute__((format(printf, 2, 3))) void output_cell(struct output_table *table, const char *format, ...);
 
-/* Prints titles and rows. Returns 0, or -ENOMEM when a cell is missing (nothing is printed). */
-int output_table_print(const struct output_table *table);
+/* Prints titles and rows. */
+void output_table_print(const struct output_table *table);
 
 /* Prints one pair of a list of facts: "  name: value", the values below each other. */
 __attribute__((format(printf, 2, 3))) void output_fact(const char *name, const char *format, ...);
@@ -52,6 +54,9 @@ __attribute__((format(printf, 2, 3))) void output_fact(const char *name, const c
  * Returns `to`.
  */
 char *output_clean(const char *from, char *to, size_t size);
+
+/* The name of a level, static. */
+const char *output_level(uint32_t level);
 
 /* 12345678 as "11.8M". Return `to`. */
 char *output_bytes(uint64_t n, char to[OUTPUT_TEXT_SIZE]);

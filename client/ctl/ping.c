@@ -219,12 +219,6 @@ static int ping_way(struct ping *ping, enum ping_way way) {
         return ping_measure(ping, &path, way);
 }
 
-static const char *ping_level(uint32_t level) {
-        static const char *const levels[] = { "inline", "shared", "ring" };
-
-        return level < sizeof(levels) / sizeof(levels[0]) ? levels[level] : "?";
-}
-
 /* What waking costs. Returns false where that is not known. */
 static bool ping_wake_up(const struct ping *ping, int64_t *ret_ns) {
         const struct samples *awake = &ping->samples[PING_RING], *asleep = &ping->samples[PING_ASLEEP];
@@ -254,7 +248,7 @@ static int ping_print_json(const struct ping *ping) {
         output_json_string(all, "socket", ping->ctl->socket_path);
         output_json_string(all, "engine", ping->engine);
         output_json_string(all, "engine_reason", ping->engine_reason);
-        output_json_string(all, "level", ping_level(ping->level));
+        output_json_string(all, "level", output_level(ping->level));
         output_json_number(all, "worker_pid", ping->worker_pid);
         for (unsigned way = 0; way < PING_N_WAYS; way++) {
                 const struct samples *samples = &ping->samples[way];
@@ -281,7 +275,7 @@ static int ping_print(const struct ping *ping) {
         int64_t wake_up_ns;
 
         printf("overlapd at %s: engine %s (%s), level %s, worker %u\n\n", ping->ctl->socket_path, ping->engine,
-               ping->engine_reason, ping_level(ping->level), ping->worker_pid);
+               ping->engine_reason, output_level(ping->level), ping->worker_pid);
         for (unsigned way = 0; way < PING_N_WAYS; way++) {
                 const struct samples *samples = &ping->samples[way];
 
@@ -292,10 +286,7 @@ static int ping_print(const struct ping *ping) {
                 for (size_t i = 0; i < PING_N_PERCENTS; i++)
                         output_cell(&table, "%.1f", ping_us(samples_percentile(samples, ping_percents[i])));
         }
-        if (output_table_print(&table) < 0) {
-                ctl_complain("no memory");
-                return CTL_FAILED;
-        }
+        output_table_print(&table);
         if (ping_wake_up(ping, &wake_up_ns) && wake_up_ns <= 0)
                 printf("\nAll in microseconds. From sleep it took no longer: other work keeps this machine awake.\n");
         else if (ping_wake_up(ping, &wake_up_ns))
@@ -350,10 +341,8 @@ static int ping_parse(struct ping *ping, int argc, char *argv[]) {
                 case 'i':
                         r = ping_take_interval(optarg, &ping->interval_ns);
                         break;
-                case ':':
-                        return ctl_complain_usage("ping", "ping: %s needs a value", argv[optind - 1]);
                 default:
-                        return ctl_complain_usage("ping", "ping: unknown option '%s'", argv[optind - 1]);
+                        return ctl_complain_option("ping", option, argv);
                 }
         if (r == 0 && optind < argc)
                 return ctl_complain_usage("ping", "ping: unexpected argument '%s'", argv[optind]);

@@ -23,35 +23,40 @@
 #include "client/ctl/ctl.h"
 #include "client/ctl/output.h"
 #include "client/ctl/question.h"
+#include "client/ctl/whom.h"
 #include "proto/address.h"
 
 #define POLICY_ADDRESSES_MAX 64u
 #define POLICY_GROUPS_MAX 1024
 
-const char policy_help[] = "Usage: overlapctl policy test WHO connect|listen tcp|udp HOST:PORT\n"
-                           "       overlapctl policy test WHO sendto udp HOST:PORT\n"
-                           "       overlapctl policy test WHO connect|listen|sendto unix PATH\n"
-                           "       overlapctl policy test WHO resolve NAME\n"
-                           "       overlapctl policy test WHO export\n"
-                           "\n"
-                           "What the policy in force would say, and which rule decides. A host that has several "
-                           "addresses is allowed when\n"
-                           "each of them is. To listen, HOST may be *, which is every address of the machine.\n"
-                           "\n"
-                           "WHO is one or more of\n"
-                           "  --unit UNIT         a program of this unit\n"
-                           "  --user USER         ... of this user, and of its groups: a name, or a number\n"
-                           "  --group GROUP       ... of this group\n"
-                           "  --cgroup PATH       ... in this control group\n"
-                           "  --private-network   ... in another network namespace than overlapd (PrivateNetwork=yes)\n"
-                           "\n"
-                           "Exit status: 0 allowed, 1 denied.\n";
+const char policy_help[] =
+        "Usage: overlapctl policy test WHO connect|listen tcp|udp HOST:PORT\n"
+        "       overlapctl policy test WHO sendto udp HOST:PORT\n"
+        "       overlapctl policy test WHO connect|listen|sendto unix PATH\n"
+        "       overlapctl policy test WHO resolve NAME\n"
+        "       overlapctl policy test WHO export\n"
+        "\n"
+        "What the policy in force would say, and which rule decides. A host that is given by its "
+        "name is allowed when\n"
+        "the name may be resolved and one of its addresses is allowed. To listen, HOST may be *, which "
+        "is every\n"
+        "address of the machine.\n"
+        "\n"
+        "WHO is one or more of these, and not the last one alone:\n"
+        "  --unit UNIT         a program of this unit\n"
+        "  --user USER         ... of this user, and of its groups: a name, or a number\n"
+        "  --group GROUP       ... of this group\n"
+        "  --cgroup PATH       ... in this control group\n"
+        "  --private-network   ... in another network namespace than overlapd (PrivateNetwork=yes)\n"
+        "\n"
+        "Exit status: 0 allowed, 1 denied.\n";
 
 struct policy {
         const struct ctl *ctl;
         Overlapd__AdminPolicyTest question;
         struct ovl_address addresses[POLICY_ADDRESSES_MAX];
         ProtobufCBinaryData address_bytes[POLICY_ADDRESSES_MAX];
+        char unit[WHOM_UNIT_SIZE];
         gid_t groups[POLICY_GROUPS_MAX];
         int n_groups;
         bool has_who;
@@ -61,36 +66,33 @@ struct policy {
         unsigned n_allowed;
 };
 
-/* --- Who -----------------------------------------------------------------------------------------------------------
- */
-
-static bool policy_take_number(const char *value, uint32_t *ret_number) {
+/* A whole number up to `max`, and nothing else. */
+static bool policy_take_number(const char *value, unsigned long max, uint32_t *ret_number) {
         unsigned long number;
         char *end;
 
         errno = 0;
         number = strtoul(value, &end, 10);
-        if (value[0] < '0' || value[0] > '9' || *end || errno || number >= UINT32_MAX)
+        if (value[0] < '0' || value[0] > '9' || *end || errno || number > max)
                 return false;
         *ret_number = (uint32_t) number;
         return true;
 }
 
-static int policy_take_user(struct policy *policy, const char *value) {
-        const struct passwd *user = getpwnam(value);
-        uint32_t uid;
+/* --- Who -----------------------------------------------------------------------------------------------------------
+ */
 
-        if (!user && policy_take_number(value, &uid)) {
-                policy->question.has_uid = true;
-                policy->question.uid = uid;
-                user = getpwuid(uid);
-                if (!user)
-                        return 0; /* a number without a name has no groups */
-        }
-        if (!user)
-                return ctl_complain_usage("policy", "--user %s: there is no such user: name one, or a number", value);
+static int policy_take_user(struct policy *policy, const char *value) {
+        const struct passwd *user;
+        int r;
+
+        r = whom_take_user("policy", value, &policy->question.uid);
+        if (r != 0)
+                return r;
         policy->question.has_uid = true;
-        policy->question.uid = user->pw_uid;
+        user = getpwuid(policy->question.uid);
+        if (!user)
+                return 0; /* a number without a name has no groups */
         if (!policy->question.has_gid) {
                 policy->question.has_gid = true;
                 policy->question.gid = user->pw_gid;
@@ -109,8 +111,9 @@ static int policy_take_group(struct policy *policy, const char *value) {
 
         if (group)
                 gid = group->gr_gid;
-        else if (!policy_take_number(value, &gid))
-                return ctl_complain_usage("policy", "--group %s: there is no such group: name one, or a number", value);
+        else if (!policy_take_number(value, UINT32_MAX - 1, &gid))
+                return ctl_complain_usage("policy", "--group '%s': there is no such group: name one, or a number",
+                                          value);
         policy->question.has_gid = true;
         policy->question.gid = gid;
         return 0;
@@ -120,8 +123,8 @@ static int policy_take_option(struct policy *policy, int option) {
         policy->has_who = policy->has_who || option != 'e';
         switch (option) {
         case 'U':
-                policy->question.unit = optarg;
-                return 0;
+                policy->question.unit = policy->unit;
+                return whom_take_unit("policy", optarg, policy->unit);
         case 'u':
                 return policy_take_user(policy, optarg);
         case 'g':
@@ -145,13 +148,8 @@ static int policy_parse_options(struct policy *policy, int argc, char *argv[]) {
 
         opterr = 0;
         while ((option = getopt_long(argc, argv, ":", options, NULL)) != -1) {
-                if (option == ':')
-                        return ctl_complain_usage("policy", "%s needs a value", argv[optind - 1]);
-                if (option == '?')
-                        return ctl_complain_usage("policy",
-                                                  "unknown option '%s'; allowed are --unit, --user, --group, "
-                                                  "--cgroup, --private-network",
-                                                  argv[optind - 1]);
+                if (option == ':' || option == '?')
+                        return ctl_complain_option("policy", option, argv);
                 r = policy_take_option(policy, option);
                 if (r != 0)
                         return r;
@@ -211,6 +209,13 @@ static bool policy_cut(char *where, char **ret_host, char **ret_port) {
         return true;
 }
 
+/* getaddrinfo(3) takes numbers with signs and blanks, and those that are too great for others. */
+static bool policy_is_port(const char *port) {
+        uint32_t number;
+
+        return port[strspn(port, "0123456789+- \t")] != '\0' || policy_take_number(port, UINT16_MAX, &number);
+}
+
 static int policy_look_up(struct policy *policy, const char *host, const char *port, int type) {
         struct addrinfo hints = { .ai_socktype = type, .ai_flags = AI_NUMERICHOST }, *found;
         bool is_any = strcmp(host, "*") == 0;
@@ -218,7 +223,7 @@ static int policy_look_up(struct policy *policy, const char *host, const char *p
 
         if (is_any)
                 hints.ai_flags = AI_PASSIVE;
-        r = getaddrinfo(is_any ? NULL : host, port, &hints, &found);
+        r = policy_is_port(port) ? getaddrinfo(is_any ? NULL : host, port, &hints, &found) : EAI_SERVICE;
         if (r == EAI_NONAME && !is_any) {
                 hints.ai_flags = 0;
                 policy->question.name = (char *) host;
@@ -250,6 +255,8 @@ static int policy_take_where(struct policy *policy, char *where) {
                 return ctl_complain_usage("policy", "protocol '%s': must be tcp, udp or unix", protocol);
         if (!policy_cut(where, &host, &port))
                 return ctl_complain_usage("policy", "%s: must be HOST:PORT, an IPv6 address in brackets", where);
+        if (strcmp(host, "*") == 0 && strcmp(policy->question.action, "listen") != 0)
+                return ctl_complain_usage("policy", "*:%s: goes with listen; name the host, or an address of it", port);
         return policy_look_up(policy, host, port, strcmp(protocol, "udp") == 0 ? SOCK_DGRAM : SOCK_STREAM);
 }
 
@@ -328,17 +335,21 @@ static int policy_ask(struct policy *policy) {
         policy->question.groups.len = (size_t) policy->n_groups * sizeof(policy->groups[0]);
         request.what_case = OVERLAPD__ADMIN_REQUEST__WHAT_POLICY_TEST;
         request.policy_test = &policy->question;
-        if (policy->ctl->is_json)
+        if (policy->ctl->is_json && !policy->ctl->is_quiet)
                 policy->decisions = output_json_array();
         status = question_ask_once(policy->ctl, &request, policy_take, policy);
         if (status == CTL_DONE && !policy_is_allowed(policy))
                 status = CTL_FAILED;
-        if (policy->decisions) {
-                document = output_json_object();
+        if (!policy->decisions)
+                return status;
+        document = output_json_object();
+        /* Where the daemon did not decide nobody reads that it did. */
+        if (status == CTL_DONE || status == CTL_FAILED)
                 output_json_bool(document, "allowed", status == CTL_DONE);
-                output_json_add(document, "decisions", policy->decisions);
-                output_json_print(document);
-        }
+        else
+                output_json_add(document, "allowed", NULL);
+        output_json_add(document, "decisions", policy->decisions);
+        output_json_print(document);
         return status;
 }
 

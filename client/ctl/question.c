@@ -58,12 +58,18 @@ static void question_complain_of_connect(const struct ctl *ctl, int error) {
                              "(usermod -aG overlapd-admin USER, and log in again)",
                              path);
                 break;
+        case EAGAIN:
+                ctl_complain("%s: overlapd does not take connections, and as many wait as may: see its journal "
+                             "(journalctl -u overlapd), and whether its process is stopped",
+                             path);
+                break;
         default:
                 ctl_complain("%s: %s", path, strerror(error));
         }
 }
 
 int question_connect(const struct ctl *ctl) {
+        struct timeval patience = { .tv_sec = QUESTION_PATIENCE_NS / NS_PER_S };
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         _cleanup_fd_ int fd = -1;
 
@@ -74,7 +80,9 @@ int question_connect(const struct ctl *ctl) {
         }
         strcpy(address.sun_path, ctl->admin_path);
         fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-        if (fd < 0 || connect(fd, (const struct sockaddr *) &address, sizeof(address)) < 0) {
+        /* Where as many wait as may, the kernel lets the next one wait, too: as long as a daemon is stopped. */
+        if (fd < 0 || setsockopt(fd, SOL_SOCKET, SO_SNDTIMEO, &patience, sizeof(patience)) < 0 ||
+            connect(fd, (const struct sockaddr *) &address, sizeof(address)) < 0) {
                 int error = errno;
 
                 question_complain_of_connect(ctl, error);
@@ -169,6 +177,10 @@ static int question_run(struct question *question, const Overlapd__AdminRequest 
 
         /* Who is refused is told so, and what he sends afterwards finds nobody. */
         sent = question_send(question, request);
+        if (sent == -EMSGSIZE) {
+                ctl_complain("the question is too long: it must fit into %u bytes", OVL_FRAME_CONTROL_MAX);
+                return CTL_USAGE;
+        }
         do {
                 r = question_take_reply(question, &status, &problem);
                 if (r == -EAGAIN)
@@ -180,7 +192,7 @@ static int question_run(struct question *question, const Overlapd__AdminRequest 
                 r = sent;
         if (problem)
                 ctl_complain("%s: who answers there is not overlapd: %s", question->ctl->admin_path, problem);
-        else if (r == -ETIMEDOUT)
+        else if (r == -ETIMEDOUT || r == -EAGAIN)
                 ctl_complain("overlapd does not answer: see its journal (journalctl -u overlapd), and whether its "
                              "process is stopped");
         else if (r == -ECONNRESET || r == -EPIPE)

@@ -48,7 +48,7 @@ static void status_print_engines(const struct summary *summary) {
         }
 }
 
-static int status_print(const struct summary *summary) {
+static void status_print(const struct summary *summary) {
         const Overlapd__AdminDaemon *said = &summary->said;
         const Overlapd__AdminWorker *totals = &summary->totals;
         cleanup(output_table_deinit) struct output_table table =
@@ -76,7 +76,7 @@ static int status_print(const struct summary *summary) {
         puts("");
         for (size_t i = 0; i < summary->n_workers; i++)
                 status_print_worker(&summary->workers[i], &table);
-        return output_table_print(&table);
+        output_table_print(&table);
 }
 
 int status_main(const struct ctl *ctl, int argc, char *argv[]) {
@@ -89,7 +89,7 @@ int status_main(const struct ctl *ctl, int argc, char *argv[]) {
         status = summary_get(ctl, -1, &summary);
         if (!summary.has_daemon)
                 return status;
-        if (ctl->is_json)
+        if (!ctl->is_quiet && ctl->is_json)
                 output_json_print(summary_to_json(&summary));
         else if (!ctl->is_quiet)
                 status_print(&summary);

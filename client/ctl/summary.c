@@ -53,12 +53,18 @@ static void summary_take(const Overlapd__AdminReply *reply, void *data) {
 int summary_get(const struct ctl *ctl, int fd, struct summary *ret_summary) {
         Overlapd__AdminRequest request = OVERLAPD__ADMIN_REQUEST__INIT;
         Overlapd__AdminStatus question = OVERLAPD__ADMIN_STATUS__INIT;
+        int status;
 
         *ret_summary = (struct summary){ .totals = OVERLAPD__ADMIN_WORKER__INIT };
         request.what_case = OVERLAPD__ADMIN_REQUEST__WHAT_STATUS;
         request.status = &question;
-        return fd < 0 ? question_ask_once(ctl, &request, summary_take, ret_summary)
-                      : question_ask(ctl, fd, &request, summary_take, ret_summary);
+        status = fd < 0 ? question_ask_once(ctl, &request, summary_take, ret_summary)
+                        : question_ask(ctl, fd, &request, summary_take, ret_summary);
+        if (status == CTL_DONE && !ret_summary->has_daemon) {
+                ctl_complain("%s: who answers there says nothing of itself, and is not overlapd", ctl->admin_path);
+                return CTL_LOST;
+        }
+        return status;
 }
 
 /* --- JSON --------------------------------------------------------------------------------------------------------- */

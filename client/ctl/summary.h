@@ -39,7 +39,8 @@ struct summary {
  *
  * fd: of question_connect(), borrowed; or -1: for a connection of its own.
  *
- * Returns as question_ask(); has_daemon says whether there is something to show.
+ * Returns as question_ask(). Where that is CTL_DONE has_daemon is set; otherwise it says whether there is something to
+ * show.
  */
 int summary_get(const struct ctl *ctl, int fd, struct summary *ret_summary);
 

@@ -5,7 +5,8 @@
  * session that was not there before has done all of its work since it began, so its first rate is that of its life; the
  * same holds for every session of the very first sample.
  *
- * A worker that died begins to count anew. What became less is no rate: it is counted from zero.
+ * The successor of a worker that died begins to count anew, from zero. A worker that did not answer, before or now, has
+ * no rate: what it did meanwhile was not done in this interval alone.
  */
 
 #include "client/ctl/top-sample.h"
@@ -136,14 +137,38 @@ static void top_sample_rate_rows(struct top_sample *sample, struct top_sample *b
         }
 }
 
-static void top_sample_rate(struct top_sample *sample, struct top_sample *before) {
-        const Overlapd__AdminWorker *now = &sample->summary.totals, *old = &before->summary.totals;
+/* What a worker said before; NULL: nothing, or it is another one now. */
+static const Overlapd__AdminWorker *top_find_worker(const struct summary *summary,
+                                                    const Overlapd__AdminWorker *worker) {
+        for (size_t i = 0; i < summary->n_workers; i++)
+                if (summary->workers[i].said.index == worker->index)
+                        return &summary->workers[i].said;
+        return NULL;
+}
 
+static void top_sample_rate_workers(struct top_sample *sample, const struct top_sample *before) {
+        static const Overlapd__AdminWorker none = OVERLAPD__ADMIN_WORKER__INIT;
+
+        for (size_t i = 0; i < sample->summary.n_workers; i++) {
+                const Overlapd__AdminWorker *now = &sample->summary.workers[i].said, *old;
+
+                old = top_find_worker(&before->summary, now);
+                if (old && old->pid != now->pid)
+                        old = &none;
+                else if (!old || !old->is_counted)
+                        continue;
+                if (!now->is_counted)
+                        continue;
+                sample->ops_s += top_rate(now->entries, old->entries, sample->interval_ns);
+                sample->received_s += top_rate(now->bytes_received, old->bytes_received, sample->interval_ns);
+                sample->sent_s += top_rate(now->bytes_sent, old->bytes_sent, sample->interval_ns);
+        }
+}
+
+static void top_sample_rate(struct top_sample *sample, struct top_sample *before) {
         if (before->taken_ns > 0) {
                 sample->interval_ns = sample->taken_ns - before->taken_ns;
-                sample->ops_s = top_rate(now->entries, old->entries, sample->interval_ns);
-                sample->received_s = top_rate(now->bytes_received, old->bytes_received, sample->interval_ns);
-                sample->sent_s = top_rate(now->bytes_sent, old->bytes_sent, sample->interval_ns);
+                top_sample_rate_workers(sample, before);
         }
         top_sample_rate_rows(sample, before);
 }
@@ -194,19 +219,18 @@ int top_sample_take(const struct ctl *ctl, int fd, struct top_sample *before, st
 
         status = summary_get(ctl, fd, &sample.summary);
         if (!sample.summary.has_daemon)
-                return status == CTL_DONE ? CTL_LOST : status;
+                return status;
+        sample.is_partial = status != CTL_DONE;
         list.kind = OVERLAPD__ADMIN_KIND__ADMIN_SESSIONS;
         request.what_case = OVERLAPD__ADMIN_REQUEST__WHAT_LIST;
         request.list = &list;
         sample.taken_ns = now_ns();
         status = question_ask(ctl, fd, &request, top_sample_add, &taking);
-        if (status != CTL_DONE && sample.n_rows == 0)
-                return status;
         if (taking.has_failed) {
                 ctl_complain("no memory for %zu sessions", sample.n_rows);
                 return CTL_FAILED;
         }
-        sample.is_partial = status != CTL_DONE;
+        sample.is_partial = sample.is_partial || status != CTL_DONE;
         top_sample_rate(&sample, before);
         *ret_sample = sample;
         sample.rows = NULL;

@@ -106,10 +106,8 @@ static int top_parse(struct top *top, int argc, char *argv[]) {
                 case 'o':
                         r = top_take_sort(top, optarg);
                         break;
-                case ':':
-                        return ctl_complain_usage("top", "top: %s needs a value", argv[optind - 1]);
                 default:
-                        return ctl_complain_usage("top", "top: unknown option '%s'", argv[optind - 1]);
+                        return ctl_complain_option("top", option, argv);
                 }
         if (r == 0 && optind < argc)
                 return ctl_complain_usage("top", "top: unexpected argument '%s'", argv[optind]);
@@ -156,8 +154,7 @@ static int top_print(const struct top_sample *sample) {
                output_bytes((uint64_t) (sample->sent_s + 0.5), sent));
         for (size_t i = 0; i < sample->n_rows; i++)
                 top_add_row(&sample->rows[i], &table);
-        if (output_table_print(&table) < 0)
-                return -ENOMEM;
+        output_table_print(&table);
         return puts("") < 0 || fflush(stdout) == EOF ? -EIO : 0;
 }
 
@@ -176,6 +173,9 @@ static struct json_object *top_row_to_json(const struct top_row *row) {
         if (row->is_known) {
                 output_json_number(object, "pid", (uint64_t) row->pid);
                 output_json_number(object, "uid", row->uid);
+        } else {
+                output_json_add(object, "pid", NULL);
+                output_json_add(object, "uid", NULL);
         }
         output_json_string(object, "unit", row->unit);
         output_json_string(object, "state", row->state);
@@ -245,7 +245,7 @@ static int top_batch(const struct ctl *ctl, const struct top *top) {
                 if ((ctl->is_json ? top_print_json(&before) : top_print(&before)) < 0)
                         return CTL_FAILED;
         }
-        return status;
+        return status == CTL_DONE && before.is_partial ? CTL_LOST : status;
 }
 
 int top_main(const struct ctl *ctl, int argc, char *argv[]) {

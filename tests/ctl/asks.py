@@ -36,6 +36,7 @@ class Status(frame.Case):
         for word in ("serving", ENGINE, "2 of 2 ready", self.daemon.path):
             self.assertIn(word, said)
         self.assertEqual(self.ask("status", "--quiet"), "")
+        self.assertEqual(self.ask("status", "--quiet", "--json"), "")
 
     def test_counts_what_a_session_does(self):
         # That of the test which looked whether the daemon is there.
@@ -193,7 +194,7 @@ class Lists(frame.Case):
             self.assertEqual([item["session"] for item in self.listed("sockets", "--session", number)], [number])
         self.assertEqual(len(self.listed("sockets", "--user", os.getuid())), 2)
         self.assertEqual(self.listed("sockets", "--user", 4242), [])
-        self.assertEqual(self.listed("sockets", "--unit", "no-such.service"), [])
+        self.assertEqual(self.listed("sockets", "--unit", "no-such"), [])
         self.assertEqual(self.listed("sessions", "--session", "1"), [])
         answer, said = self.run_ctl("list", "sockets", "--limit", "1", "--json")
         self.assertEqual(len(frame.json.loads(answer)["sockets"]), 1)
@@ -349,7 +350,18 @@ class Policy(frame.Case):
     def test_for_a_person(self):
         said = self.ask("policy", "test", "--unit", "web.service", "connect", "tcp", "192.0.2.9:5432")
         self.assertTrue(said.startswith("allowed connect 192.0.2.9:5432: "), said)
-        self.assertEqual(self.ask("policy", "test", "--unit", "x", "export", "--quiet", status=FAILED), "")
+        for format_of_programs in ((), ("--json",)):
+            self.assertEqual(self.ask("policy", "test", "--unit", "x", "export", "--quiet", *format_of_programs,
+                                      status=FAILED), "")
+
+    def test_a_unit_by_its_short_name(self):
+        self.check(True, "database", "--unit", "web", "connect", "tcp", "192.0.2.9:5432")
+        self.check(False, None, "--unit", "web.socket", "connect", "tcp", "192.0.2.9:5432")
+
+    def test_where_nobody_decides_nothing_is_allowed_or_denied(self):
+        asked = "policy", "test", "--unit", "x", "export", "--json"
+        self.assertEqual(frame.json.loads(self.run_ctl(*asked, "--admin", "/nowhere/s", status=LOST)[0]),
+                         {"allowed": None, "decisions": []})
 
     def test_it_is_the_policy_in_force(self):
         asked = "--unit", "web.service", "connect", "tcp", "192.0.2.9:5432"
@@ -382,13 +394,24 @@ class Policy(frame.Case):
     def test_what_is_no_question(self):
         for said, arguments in {
                 "of whom": ("connect", "tcp", "192.0.2.1:1"),
-                "--user nobody-of-this-name": ("--user", "nobody-of-this-name", "export"),
-                "--group nobody-of-this-name": ("--group", "nobody-of-this-name", "export"),
+                "--user 'nobody-of-this-name'": ("--user", "nobody-of-this-name", "export"),
+                "--group 'nobody-of-this-name'": ("--group", "nobody-of-this-name", "export"),
                 "action 'fly'": ("--unit", "x", "fly", "tcp", "192.0.2.1:1"),
                 "protocol 'sctp'": ("--unit", "x", "connect", "sctp", "192.0.2.1:1"),
                 "HOST:PORT": ("--unit", "x", "connect", "tcp", "192.0.2.1"),
                 "in brackets": ("--unit", "x", "connect", "tcp", "2001:db8::1:80"),
                 "port http-of-old": ("--unit", "x", "connect", "tcp", "192.0.2.1:http-of-old"),
+                "port 65536: must be": ("--unit", "x", "connect", "tcp", "192.0.2.1:65536"),
+                "port 4294967376: must be": ("--unit", "x", "connect", "tcp", "192.0.2.1:4294967376"),
+                "port -1: must be": ("--unit", "x", "connect", "tcp", "192.0.2.1:-1"),
+                "port +80: must be": ("--unit", "x", "connect", "tcp", "192.0.2.1:+80"),
+                "port  80: must be": ("--unit", "x", "connect", "tcp", "192.0.2.1: 80"),
+                "*:80: goes with listen": ("--unit", "x", "connect", "tcp", "*:80"),
+                "--unit '': must be the name of a unit": ("--unit", "", "export"),
+                "--unit 'a/b': must be the name of a unit": ("--unit", "a/b", "export"),
+                "has 264 bytes, and no unit has more than 255": ("--unit", "u" * 256, "export"),
+                "--user '': there is no such user": ("--user", "", "export"),
+                "must fit into 16384 bytes": ("--cgroup", "/" + "c" * 16384, "export"),
                 "absolute path": ("--unit", "x", "connect", "unix", "relative"),
                 "sendto goes with": ("--unit", "x", "sendto", "tcp", "192.0.2.1:1"),
                 "export goes with nothing": ("--unit", "x", "export", "everything"),
@@ -498,15 +521,24 @@ class Errors(frame.Case):
                 "Name a verb": (),
                 "unknown verb 'stats'": ("stats",),
                 "unknown option '--loud'": ("--loud", "status"),
-                "--admin needs a value": ("status", "--admin"),
+                "--admin needs a path": ("status", "--admin"),
+                "--admin= needs a path": ("status", "--admin="),
+                "--socket needs a path": ("--socket", "", "status"),
                 "unexpected argument 'now'": ("status", "now"),
+                "unknown option '-x'": ("ping", "-xc", "1"),
+                "top: unknown option '-x'": ("top", "--batch", "-xb"),
+                "--batch=3: this option takes no value": ("top", "--batch=3"),
+                "--own=yes: this option takes no value": ("log", "--own=yes"),
+                "log: -n needs a value": ("log", "-n"),
                 "unknown option '--loud' of status": ("status", "--loud"),
                 "list: what?": ("list",),
                 "list cars": ("list", "cars"),
                 "one kind at a time": ("list", "ops", "ports"),
                 "--session xyz": ("list", "ops", "--session", "xyz"),
+                "--session  1": ("list", "ops", "--session", " 1"),
+                "--unit ''": ("list", "ops", "--unit", ""),
                 "--limit 0": ("list", "ops", "--limit", "0"),
-                "--user nobody-of-this-name": ("list", "ops", "--user", "nobody-of-this-name"),
+                "--user 'nobody-of-this-name'": ("list", "ops", "--user", "nobody-of-this-name"),
                 "config: what?": ("config",),
                 "policy: what?": ("policy",),
         }.items():
@@ -547,6 +579,31 @@ class Errors(frame.Case):
                 task = self.thread(answer, bytes_of_his)
                 self.assertIn(said, self.refused("status", "--admin", path, status=LOST))
                 task.join()
+            # The first says that it is the last, and nothing else.
+            task = self.thread(answer, frame.frame(b"\x18\x01"))
+            self.assertIn("says nothing of itself", self.refused("status", "--admin", path, status=LOST))
+            task.join()
+            # A session, socket, op, port, thread and quota with nothing in it: the numbers are those of admin.proto.
+            for kind, field in (("sessions", 6), ("sockets", 7), ("ops", 8), ("ports", 9), ("threads", 10), ("quotas", 13)):
+                for options in ((), ("--json",)):
+                    task = self.thread(answer, frame.frame(bytes([field << 3 | 2, 0])) + frame.frame(b"\x18\x01"))
+                    self.assertIn("0", self.run_ctl("list", kind, "--admin", path, *options)[0])
+                    task.join()
+
+    def test_nobody_takes_the_connection(self):
+        """As where a daemon was stopped for long: whoever watches it does not hang for ever."""
+        path = f"{self.folder()}/s"
+        with socket.socket(socket.AF_UNIX) as other:
+            other.bind(path)
+            other.listen(0)
+            waiting = []
+            while len(waiting) < 100:
+                one = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM | socket.SOCK_NONBLOCK)
+                self.addCleanup(one.close)
+                waiting.append(one)
+                if one.connect_ex(path) != 0:
+                    break
+            self.assertIn("as many wait as may", self.refused("status", "--admin", path, status=LOST))
 
     def test_standard_output_that_is_full(self):
         with open("/dev/full", "w", encoding="utf-8") as full:

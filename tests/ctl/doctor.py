@@ -136,6 +136,9 @@ class Doctor(tool.Case):
         quiet = tool.run("--socket", "/nowhere/s", "--quiet", "doctor").out.splitlines()
         self.assertEqual(quiet[0][:20], "problem  socket     ")
         self.assertFalse([line for line in quiet if line.startswith(("ok", "skipped"))])
+        quiet = tool.run("--socket", "/nowhere/s", "--quiet", "--json", "doctor").json()["findings"]
+        self.assertEqual({finding["verdict"] for finding in quiet} - {"problem", "warning"}, set())
+        self.assertEqual(quiet[0]["check"], "socket")
 
     def test_a_command_line_that_is_wrong(self):
         self.assertIn("unexpected argument 'there'", self.ctl("doctor", "there", status=USAGE).said)

@@ -6,6 +6,7 @@ import os
 import re
 import shutil
 import signal
+import socket
 import subprocess
 import tempfile
 import threading
@@ -169,6 +170,31 @@ class Top(tool.Case):
             for name in ("ops_per_s", "received_per_s", "sent_per_s"):
                 self.assertGreaterEqual(sample[name], 0)
                 self.assertLess(sample[name], 1e9)
+        self.assertIsNone(program.poll())
+
+    def test_a_worker_that_hangs(self):
+        """What is missing is said, it goes on, and what was done before is done in no second."""
+        session = self.open()
+        mine, other = self.connect(session)
+        for _ in range(64):
+            mine.send(bytes(1 << 16))
+            other.recv(1 << 16, socket.MSG_WAITALL)
+        worker = tool.run("--socket", self.daemon.path, "ping", "-c", "1", "--json").json()["worker_pid"]
+        program = subprocess.Popen([tool.CTL, "--socket", self.daemon.path, "top", "--batch", "--json", "-d", "0.1"],
+                                   stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+        self.addCleanup(lambda: (program.kill(), program.wait(), program.stdout.close(), program.stderr.close()))
+        sample = tool.json.loads(program.stdout.readline())
+        self.assertTrue(sample["complete"])
+        os.kill(worker, signal.SIGSTOP)
+        while sample["complete"]:
+            sample = tool.json.loads(program.stdout.readline())
+        self.assertIn(f"what worker 0 (process {worker}) has is missing", program.stderr.readline())
+        os.kill(worker, signal.SIGCONT)
+        while not sample["complete"]:
+            sample = tool.json.loads(program.stdout.readline())
+        for _ in range(3):
+            self.assertEqual((sample["sent_per_s"], sample["sessions"][0]["bytes_sent"]), (0, 64 << 16))
+            sample = tool.json.loads(program.stdout.readline())
         self.assertIsNone(program.poll())
 
     def test_a_daemon_that_ends(self):

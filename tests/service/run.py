@@ -51,6 +51,7 @@ STORIES = [
     ("the examples of settings and rules are valid", pages.examples_are_valid),
     ("the packages pass their own tests", packages.pass_their_tests),
     ("a user without root has a daemon", users.has_a_daemon),
+    ("root has one of its own, whose workers have no privileges", users.has_one_as_root),
     ("an upgrade keeps what is the administrator's", lifecycle.upgrades),
     ("after a boot the sockets wait for the first client", lifecycle.boots),
     ("the RPM packages build, and rpmlint is silent", packages.build_as_rpm),

@@ -36,3 +36,24 @@ def has_a_daemon(machine):
     expect(done.returncode == 0, done.stdout)
     wait_for(lambda: machine.box.run("pgrep", "-u", "person", "overlapd", check=False).stdout == "", "the daemon ended")
     machine.box.run("loginctl", "disable-linger", "person")
+
+
+def has_one_as_root(machine):
+    """Root's own instance: its workers give up what root could do."""
+    machine.box.run("loginctl", "enable-linger", "root")
+    wait_for(lambda: machine.is_active("user@0.service"), "root's manager runs")
+    path = "/run/user/0/overlapd/overlapd.sock"
+
+    def as_root(*command):
+        return machine.box.run("env", "XDG_RUNTIME_DIR=/run/user/0", f"OVERLAPD_SOCKET={path}", *command, check=False)
+
+    done = as_root("systemctl", "--user", "start", "overlapd.socket")
+    expect(done.returncode == 0, done.stdout)
+    done = as_root("overlap-nc", "-v", "-z", OUTSIDE, "22")
+    expect(done.returncode == 0, f"root's own daemon does not connect: {done.stdout}")
+    worker = machine.box.run("pgrep", "-n", "-f", "^overlapd --worker").stdout.strip()
+    status = machine.box.run("cat", f"/proc/{worker}/status").stdout
+    expect("CapEff:\t0000000000000000" in status, f"its worker has capabilities: {status}")
+    done = as_root("systemctl", "--user", "stop", "overlapd.socket", "overlapd-admin.socket", "overlapd.service")
+    expect(done.returncode == 0, done.stdout)
+    machine.box.run("loginctl", "disable-linger", "root")
