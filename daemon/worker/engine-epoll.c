@@ -270,8 +270,11 @@ static void ep_fire(struct engine_epoll *ep, struct ep_place *place, enum direct
 static void ep_arm(struct engine *engine, struct engine_file *file, enum direction direction) {
         struct engine_epoll *ep = ep_of(engine);
 
+        if (file->armed[direction])
+                file->only_hang_up = false;
+        else
+                file->n_in_flight++;
         file->armed[direction] = true;
-        file->n_in_flight++;
         ep_widen_interest(ep, ep_place(ep, file));
 }
 

@@ -170,9 +170,23 @@ static bool uring_arm_hang_up(struct engine_uring *uring, struct engine_file *fi
         return true;
 }
 
+/* What is in the set is told of there, now also when it can be read. */
+static void uring_widen_hang_up(struct engine_uring *uring, struct engine_file *file) {
+        struct epoll_event readable = { .events = EPOLLIN | EPOLLRDHUP, .data.ptr = file };
+
+        uring->engine.stats->system_calls++;
+        epoll_ctl(uring->hang_ups.fd, EPOLL_CTL_MOD, file->fd, &readable);
+}
+
 static void uring_arm(struct engine *engine, struct engine_file *file, enum direction direction) {
         struct engine_uring *uring = uring_of(engine);
 
+        if (file->armed[direction]) {
+                file->only_hang_up = false;
+                if (file->is_in_set)
+                        uring_widen_hang_up(uring, file);
+                return;
+        }
         if (direction == DIRECTION_IN && file->only_hang_up && uring_arm_hang_up(uring, file))
                 return;
         uring_arm_poll(uring, file, direction);
@@ -182,17 +196,10 @@ static void uring_cancel_data(struct engine_uring *uring, uint64_t data) {
         ring_prepare_cancel(&uring->ring, uring_sqe(uring), data);
 }
 
-/* A half-closed connection can always be read: it is found at once when somebody asks for that. */
-static void uring_disarm_hang_up(struct engine_uring *uring, struct engine_file *file) {
-        struct epoll_event readable = { .events = EPOLLIN, .data.ptr = file };
-
-        uring->engine.stats->system_calls++;
-        epoll_ctl(uring->hang_ups.fd, EPOLL_CTL_MOD, file->fd, &readable);
-}
-
+/* A half-closed connection can always be read, and one that is shut down: it is found at once. */
 static void uring_disarm(struct engine *engine, struct engine_file *file, enum direction direction) {
         if (direction == DIRECTION_IN && file->is_in_set)
-                uring_disarm_hang_up(uring_of(engine), file);
+                uring_widen_hang_up(uring_of(engine), file);
         else if (file->armed[direction])
                 uring_cancel_data(uring_of(engine),
                                   (uintptr_t) file | (direction == DIRECTION_IN ? URING_FILE_IN : URING_FILE_OUT));

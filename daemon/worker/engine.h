@@ -56,7 +56,10 @@ struct engine_ops {
         /* Forgets a file that has nothing in flight. Does not close it. */
         void (*detach)(struct engine *engine, struct engine_file *file);
 
-        /* Asks to be told once when the file can be read (or has ended), or written. Never twice at a time. */
+        /*
+         * Asks to be told once when the file can be read (or has ended), or written. Never twice at a time, but for one
+         * that was armed with only_hang_up: from here on it is armed without.
+         */
         void (*arm)(struct engine *engine, struct engine_file *file, enum direction direction);
 
         /* Takes an arm back: its event comes with -ECANCELED, or the readiness was faster. */

@@ -123,15 +123,6 @@ void peer_die(struct peer *peer, const char *why) {
 
 /* --- Input ------------------------------------------------------------------------------------------------------ */
 
-/* The client sends no more. If it does not listen either, the connection is over. */
-static void peer_end_input(struct peer *peer) {
-        struct pollfd hang_up = { .fd = peer->file.fd };
-
-        peer->has_ended = true;
-        if (poll(&hang_up, 1, 0) > 0)
-                peer_die(peer, "");
-}
-
 static void peer_compact(struct peer *peer) {
         memmove(peer->inbox, peer->inbox + peer->n_taken, peer->n_filled - peer->n_taken);
         peer->n_filled -= peer->n_taken;
@@ -159,6 +150,18 @@ static bool peer_has_frame(const struct peer *peer) {
 
         return frame_find(peer->inbox + peer->n_taken, peer->n_filled - peer->n_taken, FRAME_FROM_CLIENT, &header,
                           &problem) != 0;
+}
+
+/* The client sends no more. If it does not listen either, the connection is over, once what it sent was looked at. */
+static void peer_end_input(struct peer *peer) {
+        struct pollfd hang_up = { .fd = peer->file.fd };
+
+        peer->has_ended = true;
+        if (poll(&hang_up, 1, 0) <= 0)
+                return;
+        peer->is_gone = true;
+        if (!peer_has_frame(peer))
+                peer_die(peer, "");
 }
 
 void peer_fill(struct peer *peer) {
@@ -230,9 +233,19 @@ void peer_drop_continued(struct peer *peer) {
 }
 
 void peer_await_input(struct peer *peer) {
+        struct engine_file *file = &peer->file;
+
+        if (peer->is_dead || (file->armed[DIRECTION_IN] && (!file->only_hang_up || peer->has_ended)))
+                return;
+        if (!file->armed[DIRECTION_IN])
+                file->only_hang_up = peer->has_ended;
+        peer->engine->ops->arm(peer->engine, file, DIRECTION_IN);
+}
+
+void peer_await_hang_up(struct peer *peer) {
         if (peer->is_dead || peer->file.armed[DIRECTION_IN])
                 return;
-        peer->file.only_hang_up = peer->has_ended;
+        peer->file.only_hang_up = true;
         peer->engine->ops->arm(peer->engine, &peer->file, DIRECTION_IN);
 }
 

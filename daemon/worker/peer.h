@@ -57,6 +57,7 @@ struct peer {
         size_t n_payload_done; /* and bytes of payload that belong to these */
         bool is_held;          /* what is in the inbox waits until the client has read, or its session has room */
         bool has_ended;        /* the client will send no more */
+        bool is_gone;          /* its side is closed altogether, and what it sent before was not looked at yet */
         uint8_t n_strikes;     /* malformed messages */
         uint64_t strikes_since;
 
@@ -122,6 +123,9 @@ void peer_consume_frame(struct peer *peer, const struct ovl_frame_header *header
 
 /* Asks to be told when more can be read, unless the client has ended or the inbox must be served first. */
 void peer_await_input(struct peer *peer);
+
+/* The same of its end alone, while nothing more of it is read. */
+void peer_await_hang_up(struct peer *peer);
 
 /* The oldest descriptor that no frame has claimed, or -1. The caller's to close: peer_drop_fd(). */
 int peer_claim_fd(struct peer *peer);

@@ -316,7 +316,7 @@ static bool peer_is_held(const struct peer *peer) {
 
 /* A client that ended its side stays as long as a record or a reply is to come for it. */
 static void worker_await_input(struct peer *peer) {
-        if (peer->has_ended && !peer->session)
+        if (peer->is_gone || (peer->has_ended && !peer->session))
                 peer_die(peer, "");
         else if (peer->has_ended)
                 peer_drop_continued(peer);
@@ -340,16 +340,30 @@ static unsigned worker_serve_lane(struct worker *worker, struct peer *peer, unsi
 
 /*
  * It may be room in the lane that a held peer waits for, and a doorbell that tells of it. That is not seen behind
- * requests that fill the inbox, nor is the end of the client, so who takes no records and asks on is not waited for.
+ * requests that fill the inbox, so who takes no records and asks on is not waited for. Others may be held for what
+ * another session has, and for long: their client may end meanwhile.
  */
-static void worker_hold_lane(struct worker *worker, struct peer *peer) {
-        if (!peer->lane || peer->has_ended || peer->is_dead)
-                return;
-        if (peer_has_input_room(peer))
+static void worker_hold(struct worker *worker, struct peer *peer) {
+        bool may_ring = peer->lane && !peer->has_ended && !peer->is_dead;
+
+        if (may_ring && peer_has_input_room(peer))
                 peer_await_input(peer);
-        else if (peer_wants_room(peer) && lane_is_full(peer->lane))
+        else if (may_ring && peer_wants_room(peer) && lane_is_full(peer->lane))
                 control_kick(&worker->control, peer, -EPROTO, OVL_REASON_BAD_LANE,
                              "the records in the lane are not taken, and requests come all the same");
+        else if (peer->session && peer->is_gone)
+                session_touch(peer->session);
+        else if (peer->session && peer->session->is_held)
+                peer_await_hang_up(peer);
+}
+
+/* The client has closed the connection. What it posted before may wait for room: see worker_relieve(). */
+static void worker_lose_peer(struct peer *peer) {
+        peer->is_gone = true;
+        if (peer->session && peer->session->is_held)
+                session_touch(peer->session);
+        else
+                peer_die(peer, "");
 }
 
 static void worker_serve_peer(struct worker *worker, struct peer *peer) {
@@ -379,7 +393,7 @@ static void worker_serve_peer(struct worker *worker, struct peer *peer) {
         worker_awaken(worker, peer);
         peer->is_held = peer_is_held(peer);
         if (peer->is_held) {
-                worker_hold_lane(worker, peer);
+                worker_hold(worker, peer);
                 return;
         }
         if (r > 0 && !peer->is_dead)
@@ -540,7 +554,7 @@ static void worker_wake_file(struct worker *worker, const struct engine_event *e
                 if (event->direction == DIRECTION_OUT)
                         worker_mark_publish(worker, peer);
                 else if (event->file->only_hang_up && event->result == 0)
-                        peer_die(peer, "");
+                        worker_lose_peer(peer);
                 else
                         worker_mark(worker, peer);
                 break;
@@ -689,9 +703,21 @@ static bool worker_has_served(const struct session *session, const struct peer *
                session->n_calls == 0 && !peer_has_output(peer);
 }
 
-/* A session that has ops to spare again is served on; a client that ended its side has its last record. */
+/* Whether no connection has a client any more. */
+static bool worker_is_deserted(const struct session *session) {
+        list_for_each(link, &session->peers)
+                if (!list_entry(link, struct peer, in_session)->is_gone)
+                        return false;
+        return true;
+}
+
+/*
+ * A session that has ops to spare again is served on; a client that ended its side has its last record. One that has
+ * closed all connections while it was held would wait for room that nobody is left to use.
+ */
 static void worker_relieve(struct worker *worker, struct session *session) {
         bool has_room = session->is_held && session_has_op(session) && !list_is_linked(&session->starved);
+        bool is_deserted = session->is_held && !has_room && worker_is_deserted(session);
 
         if (has_room)
                 session->is_held = false;
@@ -700,7 +726,7 @@ static void worker_relieve(struct worker *worker, struct session *session) {
 
                 if (has_room)
                         worker_mark(worker, peer);
-                if (worker_has_served(session, peer))
+                if (is_deserted || worker_has_served(session, peer))
                         peer_die(peer, "");
         }
 }

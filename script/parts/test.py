@@ -13,6 +13,7 @@ import platform
 import re
 import shlex
 import shutil
+import signal
 import subprocess
 import sys
 import time
@@ -35,6 +36,10 @@ BUILDS = {
 # With --full, too, these builds are spared: every variant of each test (the sanitizers have each engine once), and all
 # that is long (what another compiler makes of the sources shows without it).
 SPARED = {"asan": ["matrix"], "clang": ["full"]}
+
+# The lines of script/test-systemd.
+SERVICE_LINE = re.compile(r"^(ok|FAIL|skip) +(.*)$")
+SERVICE_PATIENCE_S = 900  # when all else has ended
 
 TAP_LINE = re.compile(r"^(not )?ok\b\s*(\d*)\s*-?\s*(.*)$")
 TAP_PLAN = re.compile(r"^1\.\.(\d+)")
@@ -164,6 +169,47 @@ def run_build(build, suites, options, tally):
     say(f"{build}: ran for {time.monotonic() - start:.0f} s; until now {tally.line()}")
 
 
+class Service:
+    """script/test-systemd, beside the builds and suites: it waits for disks and machines more than it computes."""
+
+    def __init__(self):
+        self.path = os.path.join(ROOT, "build", "test-systemd.log")
+        self.start = time.monotonic()
+        os.makedirs(os.path.dirname(self.path), exist_ok=True)
+        with open(self.path, "w", encoding="utf-8") as log:
+            self.process = subprocess.Popen(["nice", os.path.join(ROOT, "script", "test-systemd")], stdout=log,
+                                            stderr=subprocess.STDOUT, stdin=subprocess.DEVNULL, start_new_session=True)
+
+    def stop(self):
+        if self.process.poll() is None:
+            os.killpg(self.process.pid, signal.SIGTERM)
+            self.process.wait()
+
+    def count(self, tally):
+        try:
+            status = self.process.wait(SERVICE_PATIENCE_S)
+        except subprocess.TimeoutExpired:
+            self.stop()
+            status = "it did not end"
+        with open(self.path, encoding="utf-8", errors="replace") as log:
+            lines = log.read().splitlines()
+        n_failed = 0
+        for verdict, what in (found.groups() for found in map(SERVICE_LINE.match, lines) if found):
+            if verdict == "ok":
+                tally.passed += 1
+            elif verdict == "skip":
+                tally.skipped += 1
+            else:
+                n_failed += 1
+                tally.failed.append((f"service: {what}", "", "script/test-systemd"))
+        for reason in (line for line in lines if line.startswith("test-systemd: skipped: ")):
+            tally.skipped += 1
+            say(reason)
+        if status != 0 and n_failed == 0:
+            tally.failed.append((f"script/test-systemd: exit status {status}", "\n".join(lines), "script/test-systemd"))
+        say(f"service: ended within {time.monotonic() - self.start:.0f} s; until now {tally.line()}")
+
+
 def arguments():
     parser = argparse.ArgumentParser(prog="script/test")
     parser.add_argument("--full", action="store_true")
@@ -181,6 +227,7 @@ def main():
     start = time.monotonic()
     tally = Tally()
     status = 0
+    service = None if options.suite or options.build else Service()
     try:
         for build, plan in BUILDS.items():
             suites = options.suite if options.build and options.suite else plan[options.full]
@@ -188,9 +235,14 @@ def main():
                 suites = [suite for suite in suites if suite in options.suite]
             if suites and (not options.build or build in options.build):
                 run_build(build, suites, options, tally)
+        if service:
+            service.count(tally)
     except KeyboardInterrupt:
         say("interrupted")
         status = 130
+    finally:
+        if service:
+            service.stop()
     for what, output, replay in tally.failed:
         print(f"\nFAILED {what}")
         for line in output.splitlines()[-200:]:

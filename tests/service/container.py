@@ -13,6 +13,10 @@ COMMAND_S = 120
 REBOOTS = 133  # the exit status by which nspawn asks to be started again
 
 
+class CannotBoot(Exception):
+    """Nothing can be booted on this machine."""
+
+
 class Container:
     """Started by `with`; nothing of it is left behind."""
 
@@ -26,7 +30,10 @@ class Container:
         shutil.rmtree(self.place, ignore_errors=True)
         subprocess.run(["cp", "-a", "--reflink=auto", self.root, self.place], check=True)
         self.console = open(f"{self.place}.console", "wb")
-        self._boot()
+        try:
+            self._boot()
+        except RuntimeError as error:
+            raise CannotBoot(" ".join(str(error).split())) from error
         return self
 
     def _boot(self):

@@ -489,7 +489,11 @@ static void sim_arm(struct engine *engine, struct engine_file *file, enum direct
         struct sim_file *place = sim_file_of(sim_of(engine), file);
 
         check(!place->end, "readiness of a simulated socket is asked for");
-        check(!file->armed[direction], "readiness is asked for twice");
+        check(!file->armed[direction] || file->only_hang_up, "readiness is asked for twice");
+        if (file->armed[direction]) {
+                file->only_hang_up = false;
+                return;
+        }
         file->armed[direction] = true;
         place->arm_has_fired[direction] = false;
         place->arm_is_cancelled[direction] = false;

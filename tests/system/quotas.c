@@ -441,6 +441,91 @@ static void quotas_who_has_ended_is_served(void **state) {
         daemon_stop(&daemon);
 }
 
+static bool quotas_has_no_ops(void *data) {
+        struct raw *raw = data;
+
+        assert_ok(raw_status(raw));
+        return raw->reply->status_report->ops_in_flight == 0 && raw->reply->status_report->sessions == 1;
+}
+
+/* A client that waits for room, and of which nobody hears any more, does not keep what it has. */
+static void quotas_held_clients_end(void **state) {
+        struct raw *held, *other;
+        struct ovl_entry entry;
+        struct daemon daemon;
+        uint64_t socket;
+        int fd;
+
+        quotas_start(&daemon, "[Daemon]\nPollMicroseconds=0\n[User root]\nUnlimited=no\nOperations=3\n", "1");
+        other = raw_open(&daemon, 0);
+        held = raw_open(&daemon, 0);
+        assert_ok(quotas_add_region(held, 4096));
+        socket = raw_pair(held, &fd);
+        for (uint64_t i = 0; i < 4; i++) {
+                entry = quotas_receive(socket, 10 + i);
+                raw_post(held, &entry, 1);
+        }
+        daemon_wait_log(&daemon, "quota reached: user 0 has 3 of 3 operations in flight: wait for some");
+        quotas_expect_idle(other);
+        raw_close(held);
+        assert_true(harness_wait(quotas_has_no_ops, other, harness_deadline(5)));
+        close(fd);
+        raw_close(other);
+        daemon_stop(&daemon);
+}
+
+static bool quotas_has_two_sessions(void *data) {
+        struct raw *raw = data;
+
+        assert_ok(raw_status(raw));
+        return raw->reply->status_report->sessions == 2;
+}
+
+/* Of a session that waits, what one thread posted and left behind is done as long as another is there. */
+static void quotas_held_threads_end(void **state) {
+        struct ovl_entry entry, send = { .tag = 30, .op = OVL_OP_SEND, .n_slots = 1, .buffer = { 0, 4, 1 } };
+        struct raw *hog, *first, *thread, *other;
+        struct daemon daemon;
+        uint64_t socket;
+        char bytes[4];
+        int fds[2];
+
+        quotas_start(&daemon, "[Daemon]\nPollMicroseconds=0\n[User root]\nUnlimited=no\nOperations=1\n", "1");
+        other = raw_open(&daemon, 0);
+        hog = raw_open(&daemon, 0);
+        first = raw_open(&daemon, 0);
+        assert_ok(quotas_add_region(hog, 4096));
+        assert_ok(quotas_add_region(first, 4096));
+        socket = raw_pair(hog, &fds[0]);
+        send.socket = raw_pair(first, &fds[1]);
+        for (int i = 0; i < 2; i++) {
+                entry = quotas_receive(socket, 10);
+                raw_post(hog, &entry, 1);
+                assert_ok(raw_status(hog));
+                thread = raw_attach_thread(&daemon, first, 100 + (uint64_t) i);
+                raw_post(thread, &send, 1);
+                quotas_expect_idle(other);
+                raw_close(thread);
+                quotas_expect_idle(other);
+                assert_int_equal(other->reply->status_report->sessions, 3);
+                assert_int_equal(recv(fds[1], bytes, sizeof(bytes), MSG_DONTWAIT), -1);
+                if (i == 1)
+                        break;
+                assert_int_equal(write(fds[0], "x", 1), 1);
+                assert_int_equal(raw_take(hog).tag, 10);
+                assert_int_equal(recv(fds[1], bytes, sizeof(bytes), MSG_WAITALL), sizeof(bytes));
+                assert_int_equal(raw_take(first).tag, 30);
+        }
+        raw_close(first);
+        assert_true(harness_wait(quotas_has_two_sessions, other, harness_deadline(5)));
+        assert_int_equal(other->reply->status_report->ops_in_flight, 1);
+        for (size_t i = 0; i < 2; i++)
+                close(fds[i]);
+        raw_close(hog);
+        raw_close(other);
+        daemon_stop(&daemon);
+}
+
 static int quotas_connect(uint16_t port) {
         struct sockaddr_in address = { .sin_family = AF_INET,
                                        .sin_port = htons(port),
@@ -917,6 +1002,8 @@ int main(int argc, char **argv) {
                 { "what is the session's own", quotas_of_the_session },
                 { "operations wait", quotas_operations_wait },
                 { "who has ended is served", quotas_who_has_ended_is_served },
+                { "held clients end", quotas_held_clients_end },
+                { "held threads end", quotas_held_threads_end },
                 { "accepts wait", quotas_accepts_wait },
                 { "accepts of a session that is full", quotas_accepts_of_a_full_session },
                 { "processes of a user", quotas_processes_of_a_user },
