@@ -92,10 +92,7 @@ int admin_answer_refuse(struct admin_answer *answer, int status, const char *tex
 
 char *admin_clean_in_place(char *text) {
         journal_clean(text);
-        for (char *at = text_is_utf8(text, strlen(text)) ? "" : text; *at; at++)
-                if ((unsigned char) *at > 0x7e)
-                        *at = '?';
-        return text;
+        return text_make_utf8(text);
 }
 
 char *admin_clean(const char *text, char to[ADMIN_NAME_SIZE]) {

@@ -69,12 +69,19 @@ class Places(frame.Case):
             os.mkdir(rules)
             os.chmod(rules, 0o755)
             with open(f"{rules}/10-{name}.conf", "w", encoding="utf-8") as file:
-                file.write("[allow one]\nUser=*\nAction=export\n")
+                file.write("[allow one]\nUser=*\nAction=export\n[deny two]\nUser=*\nAction=connect\n")
             self.other("--socket", f"{place}/s", "--policy", rules)
             now = frame.json.loads(self.run_ctl("status", "--json", daemon=f"{place}/s")[0])
             self.assertEqual(now["socket"], f"{os.path.dirname(place)}/{shown}/s")
             said = self.run_ctl("policy", "test", "--unit", "x", "export", daemon=f"{place}/s")[0]
             self.assertIn(f"{shown}/rules/10-{shown}.conf:1", said)
+            # Clients, too, are told which rule refused them, and go on.
+            session = frame.overlap.Session(f"{place}/s")
+            self.addCleanup(session.close)
+            for _ in range(2):
+                with self.assertRaises(frame.overlap.OverlapError) as caught:
+                    session.socket(socket.AF_INET, socket.SOCK_STREAM).connect(("127.0.0.1", 1)).finish(PATIENCE_S)
+                self.assertIn(".conf:4: [deny two]", str(caught.exception))
             for arguments in (["status"], ["config", "cat"], ["ping", "-c", "1"], ["doctor", "--json"]):
                 said = self.run_ctl(*arguments, daemon=f"{place}/s")[0]
                 self.assertIn(f"{shown}/s", said)
