@@ -11,6 +11,12 @@
 bool text_is_utf8(const void *bytes, size_t len);
 
 /*
+ * Makes question marks of what is no UTF-8: of the bytes of a path, and of a character that was cut. Returns `text`.
+ * Who gets a message with anything else ends the connection.
+ */
+char *text_make_utf8(char *text);
+
+/*
  * Whether the bytes can be the name of a host or an address as one writes it: 1 to OVL_RESOLVE_NAME_MAX of UTF-8, in
  * ASCII only letters, digits and "-._:%". Whether there is such a host is another question.
  */

@@ -69,36 +69,42 @@ static const struct log_line_event {
         { "c3a1e17e11ef4c569aaff1c585eab786", "lookout" },
 };
 
-/* Fields that go into JSON, and under which name; numbers without quotes. */
+enum log_line_kind {
+        LOG_LINE_TEXT,
+        LOG_LINE_NUMBER, /* without quotes */
+        LOG_LINE_ID,     /* a number that names something: as list has it */
+};
+
+/* Fields that go into JSON, and under which name. */
 static const struct log_line_field {
         const char *field;
         const char *name;
-        bool is_number;
+        enum log_line_kind kind;
 } log_line_fields[] = {
-        { "MESSAGE_ID", "message_id", false },
-        { "PRIORITY", "priority", true },
-        { "MESSAGE", "message", false },
-        { "SESSION", "session", false },
-        { "CLIENT_PID", "client_pid", true },
-        { "CLIENT_UID", "client_uid", true },
-        { "CLIENT_UNIT", "client_unit", false },
-        { "CLIENT_CGROUP", "client_cgroup", false },
-        { "CLIENT_THREAD", "client_thread", true },
-        { "CLIENT_SOCKET", "client_socket", true },
-        { "CLIENT_OP", "client_op", true },
-        { "PROTOCOL", "protocol", false },
-        { "REMOTE", "remote", false },
-        { "REMOTE_NAME", "remote_name", false },
-        { "LOCAL", "local", false },
-        { "RULE", "rule", false },
-        { "OVERLAPD_ERRNO", "errno", true },
-        { "WORKER_PID", "worker_pid", true },
-        { "ENGINE", "engine", false },
-        { "DURATION_USEC", "duration_us", true },
-        { "OPERATIONS", "operations", true },
-        { "SOCKETS", "sockets", true },
-        { "BYTES_RECEIVED", "bytes_received", true },
-        { "BYTES_SENT", "bytes_sent", true },
+        { "MESSAGE_ID", "message_id", LOG_LINE_TEXT },
+        { "PRIORITY", "priority", LOG_LINE_NUMBER },
+        { "MESSAGE", "message", LOG_LINE_TEXT },
+        { "SESSION", "session", LOG_LINE_TEXT },
+        { "CLIENT_PID", "client_pid", LOG_LINE_NUMBER },
+        { "CLIENT_UID", "client_uid", LOG_LINE_NUMBER },
+        { "CLIENT_UNIT", "client_unit", LOG_LINE_TEXT },
+        { "CLIENT_CGROUP", "client_cgroup", LOG_LINE_TEXT },
+        { "CLIENT_THREAD", "client_thread", LOG_LINE_ID },
+        { "CLIENT_SOCKET", "client_socket", LOG_LINE_ID },
+        { "CLIENT_OP", "client_op", LOG_LINE_ID },
+        { "PROTOCOL", "protocol", LOG_LINE_TEXT },
+        { "REMOTE", "remote", LOG_LINE_TEXT },
+        { "REMOTE_NAME", "remote_name", LOG_LINE_TEXT },
+        { "LOCAL", "local", LOG_LINE_TEXT },
+        { "RULE", "rule", LOG_LINE_TEXT },
+        { "OVERLAPD_ERRNO", "errno", LOG_LINE_NUMBER },
+        { "WORKER_PID", "worker_pid", LOG_LINE_NUMBER },
+        { "ENGINE", "engine", LOG_LINE_TEXT },
+        { "DURATION_USEC", "duration_us", LOG_LINE_NUMBER },
+        { "OPERATIONS", "operations", LOG_LINE_NUMBER },
+        { "SOCKETS", "sockets", LOG_LINE_NUMBER },
+        { "BYTES_RECEIVED", "bytes_received", LOG_LINE_NUMBER },
+        { "BYTES_SENT", "bytes_sent", LOG_LINE_NUMBER },
 };
 
 /* Returns whether there is such a field; its text without control characters, "" where there is none. */
@@ -262,10 +268,15 @@ static void log_line_add_field(sd_journal *journal, struct json_object *object, 
         char text[LOG_LINE_MESSAGE_SIZE];
         uint64_t number;
 
-        if (field->is_number && log_line_get_number(journal, field->field, &number))
-                output_json_number(object, field->name, number);
-        else if (!field->is_number && log_line_get(journal, field->field, text, sizeof(text)))
-                output_json_string(object, field->name, text);
+        if (field->kind == LOG_LINE_TEXT) {
+                if (log_line_get(journal, field->field, text, sizeof(text)))
+                        output_json_string(object, field->name, text);
+        } else if (log_line_get_number(journal, field->field, &number)) {
+                if (field->kind == LOG_LINE_ID)
+                        output_json_id(object, field->name, number);
+                else
+                        output_json_number(object, field->name, number);
+        }
 }
 
 static int log_line_print_json(sd_journal *journal, uint64_t us) {

@@ -272,10 +272,12 @@ static int ping_print_json(const struct ping *ping) {
 static int ping_print(const struct ping *ping) {
         cleanup(output_table_deinit) struct output_table table =
                 OUTPUT_TABLE("ROUND TRIP", ">COUNT", ">MIN", ">P50", ">P90", ">P99", ">MAX");
+        char path[128];
         int64_t wake_up_ns;
 
-        printf("overlapd at %s: engine %s (%s), level %s, worker %u\n\n", ping->ctl->socket_path, ping->engine,
-               ping->engine_reason, output_level(ping->level), ping->worker_pid);
+        printf("overlapd at %s: engine %s (%s), level %s, worker %u\n\n",
+               output_clean(ping->ctl->socket_path, path, sizeof(path)), ping->engine, ping->engine_reason,
+               output_level(ping->level), ping->worker_pid);
         for (unsigned way = 0; way < PING_N_WAYS; way++) {
                 const struct samples *samples = &ping->samples[way];
 

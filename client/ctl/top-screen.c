@@ -18,6 +18,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <locale.h>
+#include <poll.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -258,6 +259,13 @@ static int screen_patience(const struct screen *screen) {
         return now < screen->next_ns ? (int) ((screen->next_ns - now + NS_PER_MS - 1) / NS_PER_MS) : 0;
 }
 
+/* A terminal that was taken away answers each read at once, with nothing. */
+static bool screen_is_gone(void) {
+        struct pollfd terminal = { .fd = STDIN_FILENO };
+
+        return poll(&terminal, 1, 0) > 0 && terminal.revents & (POLLERR | POLLHUP | POLLNVAL);
+}
+
 static void screen_loop(struct screen *screen) {
         while (!screen->is_over) {
                 int key;
@@ -271,28 +279,37 @@ static void screen_loop(struct screen *screen) {
                 key = getch();
                 if (key != ERR)
                         screen_take_key(screen, key);
-                else if (screen->is_paused && errno != EINTR)
-                        screen->is_over = true; /* the terminal has gone */
+                else if (screen_is_gone())
+                        screen->is_over = true;
         }
 }
 
-/* newterm() would say so, too, but not before it has lost memory. */
-static bool screen_is_known(void) {
+/*
+ * What keeps the terminal from showing a screen, or NULL. newterm() would say so of one that it does not know, too, but
+ * not before it has lost memory.
+ */
+static const char *screen_find_fault(void) {
+        const char *fault = NULL;
         int error;
 
         if (setupterm(NULL, STDOUT_FILENO, &error) == ERR)
-                return false;
+                return "is not known here";
+        if (!cursor_address)
+                fault = "cannot move its cursor";
         del_curterm(cur_term);
-        return true;
+        return fault;
 }
 
 /* Takes the terminal. Returns 0, or the exit status after the complaint. */
 static int screen_open(struct screen *screen) {
+        const char *fault;
+
         if (!isatty(STDIN_FILENO) || !isatty(STDOUT_FILENO))
                 return ctl_complain_usage("top", "top: standard input and output must be a terminal: use --batch");
-        if (!screen_is_known())
-                return ctl_complain_usage("top", "top: the terminal '%s' is not known here (TERM): use --batch",
-                                          getenv("TERM") ? getenv("TERM") : "");
+        fault = screen_find_fault();
+        if (fault)
+                return ctl_complain_usage("top", "top: the terminal '%s' %s (TERM): use --batch",
+                                          getenv("TERM") ? getenv("TERM") : "", fault);
         /* Who cannot be asked at all is told so without a screen. */
         screen->question_fd = question_connect(screen->ctl);
         if (screen->question_fd < 0)

@@ -142,6 +142,7 @@ static int dial_socket(struct dial *dial) {
 static void dial_begin(struct timer *timer) {
         struct dial *dial = list_entry(timer, struct dial, timer);
         const struct options *options = dial->door->options;
+        unsigned reason = 0;
         int r;
 
         timer->due = dial_late;
@@ -156,9 +157,10 @@ static void dial_begin(struct timer *timer) {
                 r = options->family == AF_UNIX ? dial_path(dial) : dial_name(dial);
                 if (r >= 0)
                         return;
+                reason = ovl_thread_error(dial->door->thread)->reason;
                 ovl_socket_close(dial->door->thread, dial->socket);
         }
-        dial_finish(dial, dial_tell(dial, r, 0));
+        dial_finish(dial, dial_tell(dial, r, reason));
 }
 
 void dial_start(struct dial *dial, struct door *door, uint16_t port, void (*ended)(struct dial *dial, int status)) {

@@ -25,6 +25,7 @@
 #include "base/cleanup.h"
 #include "base/time.h"
 #include "proto/message.h"
+#include "proto/text.h"
 
 #define ADMIN_OUT_SIZE 65536u
 
@@ -89,13 +90,14 @@ int admin_answer_refuse(struct admin_answer *answer, int status, const char *tex
         return admin_answer_push_last(answer);
 }
 
+char *admin_clean_in_place(char *text) {
+        journal_clean(text);
+        return text_make_utf8(text);
+}
+
 char *admin_clean(const char *text, char to[ADMIN_NAME_SIZE]) {
         snprintf(to, ADMIN_NAME_SIZE, "%s", text ? text : "");
-        journal_clean(to);
-        for (char *at = to; *at; at++)
-                if ((unsigned char) *at > 0x7e)
-                        *at = '?';
-        return to;
+        return admin_clean_in_place(to);
 }
 
 /* --- Status ------------------------------------------------------------------------------------------------------ */
@@ -105,16 +107,16 @@ static int admin_show_daemon(struct admin_answer *answer) {
         const struct admin_about *about = sources->about;
         Overlapd__AdminReply reply = OVERLAPD__ADMIN_REPLY__INIT;
         Overlapd__AdminDaemon daemon = OVERLAPD__ADMIN_DAEMON__INIT;
-        char policy[RULINGS_WHY_SIZE];
+        char policy[RULINGS_WHY_SIZE], path[ADMIN_NAME_SIZE];
 
         rulings_describe(sources->rulings, policy);
         daemon.version = (char *) OVERLAPD_VERSION;
         daemon.pid = (uint32_t) getpid();
         daemon.uid = geteuid();
         daemon.state = (char *) about->state;
-        daemon.socket_path = (char *) about->socket_path;
+        daemon.socket_path = admin_clean(about->socket_path, path);
         daemon.engine_wanted = (char *) about->config->engine;
-        daemon.policy = policy;
+        daemon.policy = admin_clean_in_place(policy);
         daemon.uptime_ns = now_ns() - about->started_ns;
         daemon.rules = (uint32_t) sources->rulings->policy->n_rules;
         daemon.workers_wanted = sources->crew->n_members;
@@ -300,11 +302,11 @@ static int admin_show_setting(struct admin_answer *answer, enum config_key key) 
         const struct config *config = answer->sources->about->config;
         Overlapd__AdminReply reply = OVERLAPD__ADMIN_REPLY__INIT;
         Overlapd__AdminSetting setting = OVERLAPD__ADMIN_SETTING__INIT;
-        char value[CONFIG_VALUE_SIZE], place[ADMIN_NAME_SIZE];
+        char number[CONFIG_VALUE_SIZE], value[ADMIN_NAME_SIZE], place[ADMIN_NAME_SIZE];
 
         setting.section = (char *) CONFIG_SECTION;
         setting.name = (char *) config_key_name(key);
-        setting.value = (char *) config_format(config, key, value);
+        setting.value = admin_clean(config_format(config, key, number), value);
         setting.place = admin_clean(config->places[key], place);
         reply.what_case = OVERLAPD__ADMIN_REPLY__WHAT_SETTING;
         reply.setting = &setting;

@@ -81,7 +81,11 @@ int admin_answer_refuse(struct admin_answer *answer, int status, const char *tex
 /* For the parts of the answer. Returns 0 or -ENOMEM. */
 int admin_answer_push(struct admin_answer *answer, Overlapd__AdminReply *reply);
 
-/* A text from elsewhere, as a message may have it. Returns `to`. */
+/*
+ * A text from elsewhere, as a message may have it: UTF-8, where it is, and no control characters. Paths of ours are
+ * from elsewhere, too. Return `text`, or `to`.
+ */
+char *admin_clean_in_place(char *text);
 char *admin_clean(const char *text, char to[ADMIN_NAME_SIZE]);
 
 /* One item of a list (admin-list.c). Returns 0; -E2BIG when there are as many as were asked for; or -ENOMEM. */

@@ -38,7 +38,7 @@ __attribute__((format(printf, 2, 3))) static int admin_object(struct admin_answe
         va_start(arguments, format);
         vsnprintf(answer->text, sizeof(answer->text), format, arguments);
         va_end(arguments);
-        journal_clean(answer->text);
+        admin_clean_in_place(answer->text);
         return -EINVAL;
 }
 
@@ -140,7 +140,7 @@ static int admin_show_decision(struct admin_answer *answer, const struct policy_
         r = rulings_try(answer->sources->rulings, subject, question, name, why);
         if (r < 0)
                 return r;
-        journal_clean(why);
+        admin_clean_in_place(why);
         decision.is_allowed = r > 0;
         decision.why = why;
         decision.action = (char *) admin_acts[question->act];

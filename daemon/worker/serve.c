@@ -15,6 +15,7 @@
 #include <stdlib.h>
 
 #include "base/cleanup.h"
+#include "proto/text.h"
 
 #define SERVE_TEXT_SIZE 400
 
@@ -63,7 +64,7 @@ void control_reply(struct control *control, struct peer *peer, uint32_t id, int 
         reply.id = id;
         reply.status = status;
         reply.reason = reason;
-        reply.text = text;
+        reply.text = text_make_utf8(text);
         control_send_reply(control, peer, &reply);
 }
 

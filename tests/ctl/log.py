@@ -157,7 +157,7 @@ class Log(unittest.TestCase):
         line = self.log("--json", "--file", path).lines()[0]
         self.assertEqual([line[name] for name in ("remote_name", "client_cgroup", "client_thread", "client_socket",
                                                   "client_op")],
-                         ["db.internal", "/system.slice/web.service", 7, 2**64 - 1, 0])
+                         ["db.internal", "/system.slice/web.service", "0000000000000007", "f" * 16, "0" * 16])
         self.assertEqual(self.messages("--file", path, "-r"), [1, 2, 3])
 
     def test_nothing_steers_the_terminal(self):

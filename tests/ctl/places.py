@@ -27,7 +27,7 @@ class Places(frame.Case):
         self.addCleanup(self.end, process)
 
         def said():
-            with open(log, encoding="utf-8") as file:
+            with open(log, encoding="utf-8", errors="replace") as file:
                 return file.read()
 
         eventually(self, lambda: "serves at" in said() or process.poll() is not None)
@@ -59,6 +59,34 @@ class Places(frame.Case):
         for name in "one", "two":
             now = frame.json.loads(self.run_ctl("status", "--json", daemon=f"{place}/{name}")[0])
             self.assertEqual(now["socket"], f"{place}/{name}")
+
+    def test_a_path_of_any_bytes(self):
+        """What is no text does not end the answer, and reaches no terminal; what is text stays."""
+        for name, shown in (("gr\u00fcn", "gr\u00fcn"), ("\udcff\x1b[31m", "??[31m"), ("\u009b", "?")):
+            place = f"{self.folder()}/{name}"
+            os.mkdir(place)
+            rules = f"{place}/rules"
+            os.mkdir(rules)
+            os.chmod(rules, 0o755)
+            with open(f"{rules}/10-{name}.conf", "w", encoding="utf-8") as file:
+                file.write("[allow one]\nUser=*\nAction=export\n[deny two]\nUser=*\nAction=connect\n")
+            self.other("--socket", f"{place}/s", "--policy", rules)
+            now = frame.json.loads(self.run_ctl("status", "--json", daemon=f"{place}/s")[0])
+            self.assertEqual(now["socket"], f"{os.path.dirname(place)}/{shown}/s")
+            said = self.run_ctl("policy", "test", "--unit", "x", "export", daemon=f"{place}/s")[0]
+            self.assertIn(f"{shown}/rules/10-{shown}.conf:1", said)
+            # Clients, too, are told which rule refused them, and go on.
+            session = frame.overlap.Session(f"{place}/s")
+            self.addCleanup(session.close)
+            for _ in range(2):
+                with self.assertRaises(frame.overlap.OverlapError) as caught:
+                    session.socket(socket.AF_INET, socket.SOCK_STREAM).connect(("127.0.0.1", 1)).finish(PATIENCE_S)
+                self.assertIn(".conf:4: [deny two]", str(caught.exception))
+            for arguments in (["status"], ["config", "cat"], ["ping", "-c", "1"], ["doctor", "--json"]):
+                said = self.run_ctl(*arguments, daemon=f"{place}/s")[0]
+                self.assertIn(f"{shown}/s", said)
+                self.assertNotIn("\x1b", said)
+                self.assertNotIn("\u009b", said)
 
     def test_of_a_private_daemon(self):
         command = 'dirname "$OVERLAPD_SOCKET"; "$0" status --json; stat -c "%a %n" "$(dirname "$OVERLAPD_SOCKET")"/*'
@@ -140,7 +168,7 @@ class Places(frame.Case):
             os.close(fd)
 
         def said():
-            with open(log, encoding="utf-8") as file:
+            with open(log, encoding="utf-8", errors="replace") as file:
                 return file.read()
 
         eventually(self, lambda: "serves at" in said() or process.poll() is not None)

@@ -3,6 +3,7 @@
 """overlapctl top: who moves how much, as tables and on a terminal (which is tmux's). TAP."""
 
 import os
+import pty
 import re
 import shutil
 import signal
@@ -200,7 +201,8 @@ class Top(tool.Case):
     def test_a_daemon_that_ends(self):
         program = subprocess.Popen([tool.CTL, "--socket", self.daemon.path, "top", "--batch", "-d", "0.1"],
                                    stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
-        self.assertRegex(program.stdout.readline(), "^overlapd [^ ]+ (starting|serving): ")
+        while " serving: " not in (line := program.stdout.readline()):
+            self.assertTrue(line)  # its worker may not be ready yet
         self.daemon.kill()
         _, said = program.communicate(timeout=tool.PATIENCE_S)
         self.assertEqual(program.returncode, LOST)
@@ -353,6 +355,29 @@ class Top(tool.Case):
         terminal = self.terminal(term="of-no-kind")
         self.assertEqual(terminal.status(self), USAGE)
         self.assertIn("the terminal 'of-no-kind' is not known here (TERM): use --batch", self.said(terminal))
+
+    def test_a_terminal_without_a_screen(self):
+        terminal = self.terminal(term="dumb")
+        self.assertEqual(terminal.status(self), USAGE)
+        self.assertIn("the terminal 'dumb' cannot move its cursor (TERM): use --batch", self.said(terminal))
+
+    def test_a_terminal_that_is_taken_away(self):
+        """From a program that was told to survive it, as by nohup."""
+        for is_paused in (False, True):
+            outer, inner = pty.openpty()
+            program = subprocess.Popen([tool.CTL, "--socket", self.daemon.path, "top", "-d", "3600"], stdin=inner,
+                                       stdout=inner, stderr=subprocess.DEVNULL, env=os.environ | {"TERM": "vt100"},
+                                       preexec_fn=lambda: signal.signal(signal.SIGHUP, signal.SIG_IGN))
+            self.addCleanup(lambda program=program: (program.kill(), program.wait()))
+            os.close(inner)
+            wanted, seen = b"sorted by bytes", b""
+            while wanted not in seen:
+                seen += os.read(outer, 4096)
+                if is_paused and b"sorted by bytes" in seen and wanted == b"sorted by bytes":
+                    os.write(outer, b"p")
+                    wanted = b"paused"
+            os.close(outer)
+            self.assertEqual(program.wait(tool.PATIENCE_S), DONE)
 
     def test_no_daemon_and_no_screen(self):
         self.daemon.stop()

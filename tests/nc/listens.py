@@ -236,6 +236,8 @@ class Reach(frame.Case):
         peer.close()
         said = self.run_nc("no-such-host.invalid", port, status=FAILED)
         self.assertIn("'no-such-host.invalid'", said)
+        for name in ("no host", "[::1]", ""):
+            self.assertIn("the name is no host name or address", self.run_nc(name, port, status=FAILED))
 
     def test_another_address_is_tried(self):
         """localhost has two, and only one of them is listened at."""
