@@ -175,6 +175,29 @@ def replaces_workers(machine):
     expect(done.returncode == 0, f"a client is not served by the new worker: {done.stdout}")
 
 
+def runs_without_io_uring(machine):
+    """Asked for epoll it has epoll; where a filter refuses io_uring it has epoll, too, and says why."""
+    settings = machine.box.path("/etc/overlapd/overlapd.conf.d/50-engine.conf")
+    unit = machine.box.path("/etc/systemd/system/overlapd.service.d/50-engine.conf")
+    unit.parent.mkdir(exist_ok=True)
+    for path, text, said in (
+            (settings, "[Daemon]\nEngine=epoll\n", "epoll (it was asked for)"),
+            (unit, "[Service]\nSystemCallFilter=~io_uring_setup\n", "epoll (io_uring is refused: ")):
+        path.write_text(text)
+        machine.box.run("systemctl", "daemon-reload")
+        machine.box.run("systemctl", "restart", "overlapd.service")
+        for number in range(2):
+            done = machine.python(f"sandboxed-epoll-{number}", "connect", OUTSIDE, "7001")
+            expect(done.returncode == 0, f"with {text} a client is not served: {done.stdout}")
+        status = machine.show("StatusText")["StatusText"]
+        expect(f"engine {said}" in status, f"with {text} the status is: {status}")
+        path.unlink()
+    machine.box.run("systemctl", "daemon-reload")
+    machine.box.run("systemctl", "restart", "overlapd.service")
+    status = machine.show("StatusText")["StatusText"]
+    expect("engine uring" in status, f"the status is afterwards: {status}")
+
+
 def upgrades(machine):
     """The files of the administrator stay, the service runs anew, and who comes meanwhile waits in the socket's queue."""
     inode, pid = socket_inode(machine), machine.show("MainPID")["MainPID"]

@@ -47,6 +47,7 @@ STORIES = [
     ("reloads are taken or refused", lifecycle.reloads),
     ("the watchdog restarts a daemon that is stopped", lifecycle.watches),
     ("the monitor replaces a worker that is stopped", lifecycle.replaces_workers),
+    ("it serves by epoll where io_uring is not to be had", lifecycle.runs_without_io_uring),
     ("docs/SANDBOX.md is so, line by line", pages.is_so),
     ("the examples of settings and rules are valid", pages.examples_are_valid),
     ("the packages pass their own tests", packages.pass_their_tests),
