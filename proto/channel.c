@@ -24,19 +24,13 @@
 #include "base/kernel-compat.h"
 
 union channel_control {
-        char bytes[CMSG_SPACE(CHANNEL_FDS_MAX * sizeof(int))];
+        char bytes[CMSG_SPACE(CHANNEL_FDS_ALL * sizeof(int))];
         struct cmsghdr align;
 };
 
-static void channel_close_fds(int *fds, size_t n_fds) {
-        for (size_t i = 0; i < n_fds; i++)
-                fds[i] = fd_close(fds[i]);
-}
-
-/* Collects the descriptors of a message. Returns false when there were more than fit into `fds`. */
-static int channel_collect_fds(struct msghdr *message, int fds[CHANNEL_FDS_MAX], size_t *ret_n_fds) {
+/* Collects the descriptors of a message. */
+static size_t channel_collect_fds(struct msghdr *message, int fds[CHANNEL_FDS_ALL]) {
         size_t n_fds = 0;
-        int fit = 1;
 
         for (struct cmsghdr *header = CMSG_FIRSTHDR(message); header; header = CMSG_NXTHDR(message, header)) {
                 size_t n;
@@ -44,23 +38,13 @@ static int channel_collect_fds(struct msghdr *message, int fds[CHANNEL_FDS_MAX],
                 if (header->cmsg_level != SOL_SOCKET || header->cmsg_type != SCM_RIGHTS)
                         continue;
                 n = (header->cmsg_len - CMSG_LEN(0)) / sizeof(int);
-                for (size_t i = 0; i < n; i++) {
-                        int fd;
-
-                        memcpy(&fd, CMSG_DATA(header) + i * sizeof(int), sizeof(int));
-                        if (n_fds < CHANNEL_FDS_MAX) {
-                                fds[n_fds++] = fd;
-                        } else {
-                                fd_close(fd);
-                                fit = 0;
-                        }
-                }
+                for (size_t i = 0; i < n && n_fds < CHANNEL_FDS_ALL; i++)
+                        memcpy(&fds[n_fds++], CMSG_DATA(header) + i * sizeof(int), sizeof(int));
         }
-        *ret_n_fds = n_fds;
-        return fit;
+        return n_fds;
 }
 
-ssize_t channel_receive(int fd, void *buffer, size_t size, int fds[CHANNEL_FDS_MAX], size_t *ret_n_fds) {
+ssize_t channel_receive_all(int fd, void *buffer, size_t size, int fds[CHANNEL_FDS_ALL], size_t *ret_n_fds) {
         union channel_control control;
         struct iovec part = { buffer, size };
         struct msghdr message = {
@@ -69,18 +53,30 @@ ssize_t channel_receive(int fd, void *buffer, size_t size, int fds[CHANNEL_FDS_M
                 .msg_control = control.bytes,
                 .msg_controllen = sizeof(control.bytes),
         };
-        size_t n_fds;
         ssize_t n;
-        int fit;
 
+        *ret_n_fds = 0;
         n = recvmsg(fd, &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
         if (n < 0)
                 return -errno;
-        fit = channel_collect_fds(&message, fds, &n_fds);
-        if (!fit || (message.msg_flags & MSG_CTRUNC)) {
-                channel_close_fds(fds, n_fds);
+        *ret_n_fds = channel_collect_fds(&message, fds);
+        return message.msg_flags & MSG_CTRUNC ? -EMSGSIZE : n;
+}
+
+ssize_t channel_receive(int fd, void *buffer, size_t size, int fds[CHANNEL_FDS_MAX], size_t *ret_n_fds) {
+        int all[CHANNEL_FDS_ALL];
+        size_t n_fds;
+        ssize_t n;
+
+        n = channel_receive_all(fd, buffer, size, all, &n_fds);
+        if (n == -EMSGSIZE || n_fds > CHANNEL_FDS_MAX) {
+                for (size_t i = 0; i < n_fds; i++)
+                        fd_close(all[i]);
                 return -EMSGSIZE;
         }
+        if (n < 0)
+                return n;
+        memcpy(fds, all, n_fds * sizeof(*fds));
         *ret_n_fds = n_fds;
         return n;
 }

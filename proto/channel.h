@@ -8,7 +8,8 @@
 #include <sys/types.h>
 #include <sys/uio.h>
 
-#define CHANNEL_FDS_MAX 4 /* descriptors that one receive may bring; more are closed and reported */
+#define CHANNEL_FDS_MAX 4   /* descriptors that one receive may bring; more are closed and reported */
+#define CHANNEL_FDS_ALL 253 /* that one receive can bring at most: the kernel lets nobody send more */
 
 /*
  * Receives what is there.
@@ -20,6 +21,12 @@
  * or another -errno of recvmsg(2).
  */
 ssize_t channel_receive(int fd, void *buffer, size_t size, int fds[CHANNEL_FDS_MAX], size_t *ret_n_fds);
+
+/*
+ * The same for who must not close what somebody chose to wait for: all descriptors are the caller's, also with
+ * -EMSGSIZE, which says that this process has no room for more.
+ */
+ssize_t channel_receive_all(int fd, void *buffer, size_t size, int fds[CHANNEL_FDS_ALL], size_t *ret_n_fds);
 
 /*
  * Sends what fits.

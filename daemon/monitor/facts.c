@@ -115,6 +115,7 @@ int facts_publish(struct facts *facts) {
         free(facts->known);
         facts->known = take_ptr(known);
         facts->has_news = true;
+        facts->is_behind = false;
         return 0;
 }
 
@@ -128,9 +129,13 @@ void facts_learn(struct facts *facts, uint64_t name, const struct ovl_address *a
                 return;
         for (size_t i = 0; i < facts->n_found; i++)
                 if (facts->found[i].name == name && ruling_key_compare(&facts->found[i].address, &key) == 0) {
+                        if (until_s - facts->found[i].until_s < FACTS_FRESH_S)
+                                return;
                         facts->found[i].until_s = until_s;
+                        facts->is_behind = true;
                         return;
                 }
+        facts->is_behind = true;
         /* The oldest gives way. */
         if (facts->n_found == FACTS_FOUND_MAX)
                 memmove(facts->found, facts->found + 1, --facts->n_found * sizeof(*facts->found));

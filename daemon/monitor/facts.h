@@ -12,6 +12,7 @@
 #include "daemon/ruling.h"
 
 #define FACTS_FOUND_MAX 4096u
+#define FACTS_FRESH_S 60u   /* found again so soon after it was found last is no news */
 #define FACTS_FOUND_S 3600u /* how long an address counts as one of a name since it was found */
 
 struct facts {
@@ -26,7 +27,8 @@ struct facts {
         struct ruling_facts *known; /* all of it, as it is decided by */
         int fd;                     /* the same as memory that is sealed */
         bool is_watching;
-        bool has_news; /* workers do not have it yet */
+        bool has_news;  /* workers do not have it yet */
+        bool is_behind; /* something was learned that was not published */
 };
 
 void facts_init(struct facts *facts, sd_event *event, struct journal *journal);

@@ -16,6 +16,8 @@
  * starts one. When no descriptor is left, accepting fails for ever and the loop would spin on a queue that never gets
  * shorter: the spare descriptor is given up, one connection is taken and closed, and the spare is opened again.
  *
+ * No descriptors are let through here: a connection has them from its listener, until a worker takes it.
+ *
  * Rejected: the abstract namespace (anybody may squat a name there, and file permissions do not apply).
  */
 
@@ -33,6 +35,7 @@
 
 #include "base/cleanup.h"
 #include "base/kernel-compat.h"
+#include "daemon/link.h"
 #include "daemon/monitor/origin.h"
 #include "proto/channel.h"
 #include "proto/layout.h"
@@ -41,7 +44,27 @@
 
 #define LISTENER_GROUPS_MAX 1024u
 
+/*
+ * Takes what a connection has sent that is given to nobody: descriptors would be closed with it, and a socket among
+ * them lingers as long as its sender likes. Since Linux 6.16 there are none.
+ */
+static void listener_empty(int fd) {
+        int fds[CHANNEL_FDS_ALL];
+        uint8_t bytes[4096];
+        size_t n_fds;
+        ssize_t n;
+
+        shutdown(fd, SHUT_RDWR);
+        do {
+                n = channel_receive_all(fd, bytes, sizeof(bytes), fds, &n_fds);
+                for (size_t i = 0; i < n_fds; i++)
+                        link_close(fds[i]);
+        } while (n > 0 || n == -EMSGSIZE);
+}
+
 void listener_peer_deinit(struct listener_peer *peer) {
+        if (peer->fd >= 0)
+                listener_empty(peer->fd);
         peer->fd = fd_close(peer->fd);
         free(take_ptr(peer->unit));
         free(take_ptr(peer->cgroup));
@@ -155,6 +178,7 @@ static int listener_make(struct listener *listener, const struct sockaddr_un *ad
         r = listener_share(address->sun_path, group, listener->is_private);
         if (r < 0)
                 return r;
+        channel_allow_fds(listener->fd, 0);
         if (listen(listener->fd, SOMAXCONN) < 0)
                 return -errno;
         return listener_open_spare(listener);
@@ -197,6 +221,7 @@ int listener_adopt(struct listener *listener, int take_fd) {
         flags = fcntl(take_fd, F_GETFL);
         if (flags < 0 || fcntl(take_fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(take_fd, F_SETFD, FD_CLOEXEC) < 0)
                 return -errno;
+        channel_allow_fds(take_fd, 0);
         *listener = (struct listener){ .fd = -1, .spare_fd = -1, .netns = listener_own_netns() };
         r = listener_open_spare(listener);
         if (r < 0)

@@ -368,5 +368,5 @@ bool rulings_learn(struct rulings *rulings, const char *name, const struct ovl_a
         for (size_t i = 0; i < n_hashes; i++)
                 for (size_t j = 0; j < n; j++)
                         facts_learn(&rulings->facts, hashes[i], &addresses[j]);
-        return n_hashes > 0 && facts_publish(&rulings->facts) >= 0;
+        return rulings->facts.is_behind && facts_publish(&rulings->facts) >= 0;
 }

@@ -80,6 +80,7 @@ int peer_new(struct engine *engine, struct reaper *reaper, struct list *graveyar
                 free(peer);
                 return r;
         }
+        channel_allow_fds(*take_fd, 1);
         fd_take(take_fd);
         *ret_peer = peer;
         return 0;
@@ -107,7 +108,8 @@ struct peer *peer_free(struct peer *peer) {
         quota_unit_unref(peer->unit);
         lane_free(peer->lane);
         peer->engine->ops->detach(peer->engine, &peer->file);
-        fd_close(peer->file.fd);
+        /* With it goes what was not read, and that may be descriptors. */
+        peer_drop_fd(peer, peer->file.fd);
         free(peer->inbox);
         free(peer);
         return NULL;
@@ -165,7 +167,7 @@ static void peer_end_input(struct peer *peer) {
 }
 
 void peer_fill(struct peer *peer) {
-        int fds[CHANNEL_FDS_MAX];
+        int fds[CHANNEL_FDS_ALL];
         size_t n_fds = 0;
         ssize_t n;
 
@@ -178,17 +180,19 @@ void peer_fill(struct peer *peer) {
         if (peer->n_filled == FRAME_SIZE_MAX)
                 return;
         peer->engine->stats->system_calls++;
-        n = channel_receive(peer->file.fd, peer->inbox + peer->n_filled, FRAME_SIZE_MAX - peer->n_filled, fds, &n_fds);
+        n = channel_receive_all(peer->file.fd, peer->inbox + peer->n_filled, FRAME_SIZE_MAX - peer->n_filled, fds,
+                                &n_fds);
         if (n > 0)
                 peer->n_filled += (size_t) n;
         else if (n == 0)
                 peer_end_input(peer);
         else if (n == -EMSGSIZE)
-                peer_die(peer, "more descriptors at once than any frame may carry");
+                peer_die(peer, "more descriptors at once than the worker can take");
         else if (n != -EAGAIN && n != -EINTR)
                 peer_die(peer, n == -ECONNRESET ? "" : strerror((int) -n));
-        if (n >= 0)
-                peer_keep_fds(peer, fds, n_fds);
+        if (n_fds > CHANNEL_FDS_MAX)
+                peer_die(peer, "more descriptors at once than any frame may carry");
+        peer_keep_fds(peer, fds, n_fds);
 }
 
 int peer_next_frame(struct peer *peer, struct ovl_frame_header *ret_header, const uint8_t **ret_body,

@@ -203,6 +203,7 @@ static void worker_add_peer(struct worker *worker, int take_fd, const struct lin
                    : peer_new(worker->resources.engine, worker->resources.reaper, &worker->graveyard, &fd, identity,
                               FILE_PEER, &peer);
         if (r < 0) {
+                reaper_close(worker->resources.reaper, fd_take(&fd), identity->uid);
                 report.body.channel.channel = identity->channel;
                 snprintf(report.text, sizeof(report.text), "the worker cannot take the connection: %s", strerror(-r));
                 ask_report(&worker->resources.ask, &report);

@@ -165,8 +165,11 @@ class Bytes(Case):
     def test_descriptors_are_not_kept(self):
         connection = self.administrator()
         with open("/dev/null", "rb") as null:
-            connection.sendmsg([frame.frame(STATUS)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
-                                                        array.array("i", [null.fileno()] * 4))])
+            try:
+                connection.sendmsg([frame.frame(STATUS)], [(socket.SOL_SOCKET, socket.SCM_RIGHTS,
+                                                            array.array("i", [null.fileno()] * 4))])
+            except PermissionError:  # since Linux 6.16 they do not even get there
+                connection.sendall(frame.frame(STATUS))
         self.assertEqual(self.whole_answer(connection), 3)
         connection.close()
         self.unharmed()

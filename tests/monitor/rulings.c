@@ -168,6 +168,9 @@ static void rulings_learn_names(void **state) {
         assert_false(rulings_may_connect(&fixture, client, "198.51.100.1", 80));
         assert_true(rulings_learn(&fixture.rulings, "DB.Example.", &address, 1));
         assert_true(rulings_may_connect(&fixture, client, "198.51.100.1", 80));
+        /* Whoever asks again and again makes no work for the workers. */
+        assert_false(rulings_learn(&fixture.rulings, "db.example", &address, 1));
+        assert_true(rulings_may_connect(&fixture, client, "198.51.100.1", 80));
         address.host[3] = 2;
         assert_true(rulings_learn(&fixture.rulings, "a.b.sub.example", &address, 1));
         assert_true(rulings_may_connect(&fixture, client, "198.51.100.2", 80));
