@@ -562,6 +562,10 @@ class Errors(frame.Case):
         said = self.run_ctl("status", status=LOST)[1]
         self.assertIn("nobody listens there any more", said)
 
+    def test_what_is_no_socket(self):
+        for path in ("/etc/passwd", "/tmp"):
+            self.assertIn(f"{path}: is no socket", self.refused("status", "--admin", path, status=LOST))
+
     def test_somebody_else_listens(self):
         path = f"{self.folder()}/s"
         with socket.socket(socket.AF_UNIX) as other:
