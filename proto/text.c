@@ -83,11 +83,14 @@ bool text_is_host_name(const void *bytes, size_t len) {
 
 bool text_is_service_name(const void *bytes, size_t len) {
         const uint8_t *at = bytes;
+        bool has_letter = false;
 
         if (len == 0 || len > OVL_SERVICE_NAME_MAX)
                 return false;
-        for (size_t i = 0; i < len; i++)
+        for (size_t i = 0; i < len; i++) {
                 if (at[i] >= 0x80 || at[i] == ':' || at[i] == '%' || (at[i] != '+' && !text_is_host_byte(at[i])))
                         return false;
-        return true;
+                has_letter = has_letter || ((at[i] | 0x20) >= 'a' && (at[i] | 0x20) <= 'z');
+        }
+        return has_letter;
 }

@@ -22,7 +22,10 @@ char *text_make_utf8(char *text);
  */
 bool text_is_host_name(const void *bytes, size_t len);
 
-/* Whether the bytes can be the name of a service: 1 to OVL_SERVICE_NAME_MAX letters, digits and "-._+". */
+/*
+ * Whether the bytes can be the name of a service: 1 to OVL_SERVICE_NAME_MAX letters, digits and "-._+", with a letter
+ * (RFC 6335, section 5.1). Without one getaddrinfo(3) takes them for a number, whatever its sign and size.
+ */
 bool text_is_service_name(const void *bytes, size_t len);
 
 #endif

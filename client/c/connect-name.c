@@ -41,7 +41,7 @@ static int connect_name_pack(struct ovl_thread *thread, const char *name, const 
         memcpy(ret_text, name, name_len);
         if (connect_name_read_port(service, ret_port))
                 return (int) name_len;
-        if (!text_is_service_name(service, service_len) || strspn(service, "0123456789") == service_len)
+        if (!text_is_service_name(service, service_len))
                 return error_set(&thread->error, -EINVAL, OVL_REASON_BAD_NAME,
                                  "ovl_connect_name: '%.64s' is neither a port (1 to 65535) nor the name of a service",
                                  service);

@@ -73,7 +73,11 @@ static void daemon_tell_missing(struct doctor *doctor, const char *path, int err
         if (error == EACCES && daemon_find_closed(path, folder, sizeof(folder))) {
                 doctor_tell(doctor, DOCTOR_PROBLEM, "user %s cannot enter %s on the way to %s",
                             membership_user_name(geteuid(), user), folder, path);
-                doctor_repair(doctor, "%schmod a+x %s", doctor_root(), doctor_quote(folder, quoted));
+                /* Elsewhere the folder may be closed with reason. */
+                if (doctor->is_service)
+                        doctor_repair(doctor, "%schmod a+x %s", doctor_root(), doctor_quote(folder, quoted));
+                else
+                        doctor_repair(doctor, "overlapd --private -- COMMAND");
         } else if (error == ENAMETOOLONG || strlen(path) >= sizeof(((struct sockaddr_un *) NULL)->sun_path)) {
                 doctor_tell(doctor, DOCTOR_PROBLEM,
                             "the path of the socket has %zu bytes, and the kernel takes at most 107", strlen(path));
@@ -85,18 +89,31 @@ static void daemon_tell_missing(struct doctor *doctor, const char *path, int err
         }
 }
 
+/* What is in the way of a service is put aside. Elsewhere it may be anything, and was named by mistake. */
+static void daemon_repair_place(struct doctor *doctor) {
+        const char *path = doctor->ctl->socket_path;
+        char quoted[DOCTOR_REPAIR_SIZE];
+
+        if (doctor->is_user_service)
+                doctor_repair(doctor, "mv -i %s /tmp/ && systemctl --user restart overlapd.socket",
+                              doctor_quote(path, quoted));
+        else if (doctor->is_service)
+                doctor_repair(doctor, "%smv -i %s /tmp/ && %ssystemctl restart overlapd.socket", doctor_root(), path,
+                              doctor_root());
+        else
+                doctor_repair(doctor, "export OVERLAPD_SOCKET=" DAEMON_DEFAULT_SOCKET);
+}
+
 static void daemon_check_socket(struct doctor *doctor) {
         char user[MEMBERSHIP_NAME_SIZE], group[MEMBERSHIP_NAME_SIZE];
         const char *path = doctor->ctl->socket_path;
-        char quoted[DOCTOR_REPAIR_SIZE];
         struct stat status;
 
         if (stat(path, &status) < 0) {
                 daemon_tell_missing(doctor, path, errno);
         } else if (!S_ISSOCK(status.st_mode)) {
                 doctor_tell(doctor, DOCTOR_PROBLEM, "%s is %s, and no socket", path, daemon_type(status.st_mode));
-                doctor_repair(doctor, "%smv -i %s /tmp/%s", doctor_root(), doctor_quote(path, quoted),
-                              doctor->has_unit ? " && systemctl restart overlapd.socket" : "");
+                daemon_repair_place(doctor);
         } else {
                 doctor->has_socket = true;
                 doctor_tell(doctor, DOCTOR_OK, "%s is a socket of mode %04o, of user %s and group %s", path,
@@ -114,7 +131,14 @@ static void daemon_tell_forbidden(struct doctor *doctor, const struct stat *stat
 
         membership_user_name(getuid(), user);
         membership_group_name(status->st_gid, group);
-        if (!(status->st_mode & S_IWGRP) || status->st_uid == geteuid() || membership == MEMBERSHIP_NOW) {
+        if (!doctor->is_service && !(status->st_mode & S_IWGRP) && status->st_uid != geteuid()) {
+                char owner[MEMBERSHIP_NAME_SIZE];
+
+                doctor_tell(doctor, DOCTOR_PROBLEM,
+                            "user %s may not connect: this overlapd was started by user %s, and serves nobody else",
+                            user, membership_user_name(status->st_uid, owner));
+                doctor_repair(doctor, "overlapd --private -- COMMAND");
+        } else if (!(status->st_mode & S_IWGRP) || status->st_uid == geteuid() || membership == MEMBERSHIP_NOW) {
                 doctor_tell(doctor, DOCTOR_PROBLEM,
                             "user %s may not connect: the mode of %s is %04o, and should be 0660", user, path,
                             (unsigned) (status->st_mode & 07777));

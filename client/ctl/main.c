@@ -10,6 +10,7 @@
  */
 
 #include <errno.h>
+#include <fcntl.h>
 #include <getopt.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -262,12 +263,25 @@ static int main_run(struct main_given *given, int argc, char **argv) {
         return status;
 }
 
+/*
+ * A standard descriptor that is closed would be the number of the next socket, and what is printed would go to the
+ * daemon. What stands in for it can only be used the other way, so that writing still fails. Returns 0 or -errno.
+ */
+static int main_fill_standard(void) {
+        for (int fd = STDIN_FILENO; fd <= STDERR_FILENO; fd++)
+                if (fcntl(fd, F_GETFD) < 0 && open("/dev/null", fd == STDIN_FILENO ? O_WRONLY : O_RDONLY) < 0)
+                        return -errno;
+        return 0;
+}
+
 int main(int argc, char **argv) {
         struct main_given given = { 0 };
         int status;
 
         if (argc < 1)
                 return CTL_USAGE;
+        if (main_fill_standard() < 0)
+                return CTL_FAILED;
         signal(SIGPIPE, SIG_IGN);
         argc = main_take_options(&given, argc, argv);
         if (argc < 0)

@@ -28,7 +28,7 @@ _overlapctl() {
     mapfile -t COMPREPLY < <(compgen -g -- "$word")
     return
     ;;
-  --unit)
+  --unit | -u)
     mapfile -t COMPREPLY < <(compgen -W "$(systemctl list-units --plain --no-legend --full 2>/dev/null |
       cut -d ' ' -f 1)" -- "$word")
     return

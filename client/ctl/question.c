@@ -16,6 +16,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/un.h>
 #include <unistd.h>
 
@@ -39,7 +40,11 @@ struct question {
 
 static void question_complain_of_connect(const struct ctl *ctl, int error) {
         const char *path = ctl->admin_path;
+        struct stat status;
 
+        /* The kernel says so of whatever cannot be connected to. */
+        if (error == ECONNREFUSED && stat(path, &status) == 0 && !S_ISSOCK(status.st_mode))
+                error = ENOTSOCK;
         switch (error) {
         case ENOENT:
         case ENOTDIR:
@@ -51,6 +56,9 @@ static void question_complain_of_connect(const struct ctl *ctl, int error) {
                 ctl_complain("%s: nobody listens there any more, overlapd has ended: systemctl start "
                              "overlapd-admin.socket overlapd.service",
                              path);
+                break;
+        case ENOTSOCK:
+                ctl_complain("%s: is no socket: name that of overlapd by --socket or --admin", path);
                 break;
         case EACCES:
         case EPERM:

@@ -48,6 +48,8 @@ class Status(frame.Case):
         other.sendall(b"hello")
         receiving.finish(frame.PATIENCE_S)
         pending = mine.recv(5)
+        # Posted is not taken yet.
+        eventually(self, lambda: self.ask_json("status", status=None)["totals"]["ops_in_flight"] >= 1)
         now = self.ask_json("status", status=None)
         self.assertEqual(now["totals"]["sessions"], 1)
         self.assertEqual(now["totals"]["sockets"], 1)
@@ -562,6 +564,10 @@ class Errors(frame.Case):
         said = self.run_ctl("status", status=LOST)[1]
         self.assertIn("nobody listens there any more", said)
 
+    def test_what_is_no_socket(self):
+        for path in ("/etc/passwd", "/tmp"):
+            self.assertIn(f"{path}: is no socket", self.refused("status", "--admin", path, status=LOST))
+
     def test_somebody_else_listens(self):
         path = f"{self.folder()}/s"
         with socket.socket(socket.AF_UNIX) as other:
@@ -604,6 +610,22 @@ class Errors(frame.Case):
                 if one.connect_ex(path) != 0:
                     break
             self.assertIn("as many wait as may", self.refused("status", "--admin", path, status=LOST))
+
+    def test_standard_descriptors_that_are_closed(self):
+        """What is printed and complained of does not go to the daemon, in place of a question."""
+        line = ('"$0" top --batch -n 2 -d 0.1 >&- 2>"$1/said"; echo $? >"$1/top"; '
+                '"$0" status --admin /nowhere/s <&- >&- 2>&-; echo $? >"$1/status"; "$0" ping -c 1 >&- 2>&-; '
+                'echo $? >"$1/ping"')
+        place = self.folder()
+        subprocess.run(["sh", "-c", line, frame.CTL, place], check=True, timeout=frame.PATIENCE_S,
+                       env=os.environ | {"OVERLAPD_SOCKET": self.daemon.path})
+        said = {}
+        for name in ("said", "top", "status", "ping"):
+            with open(f"{place}/{name}", encoding="utf-8") as file:
+                said[name] = file.read()
+        self.assertEqual((said["top"], said["status"], said["ping"]), (f"{FAILED}\n", f"{LOST}\n", f"{FAILED}\n"))
+        self.assertEqual(said["said"], "overlapctl: standard output: Bad file descriptor\n")
+        self.assertNotIn("refused", self.daemon.log())
 
     def test_standard_output_that_is_full(self):
         with open("/dev/full", "w", encoding="utf-8") as full:

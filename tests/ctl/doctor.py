@@ -155,9 +155,11 @@ class Doctor(tool.Case):
         folder = self.folder()
         with open(f"{folder}/s", "w", encoding="ascii"):
             pass
-        self.finds(self.look(path=f"{folder}/s", status=FAILED), "socket", "problem", "is a regular file, and no socket",
-                   f"mv -i {folder}/s /tmp/")
-        self.finds(self.look(path=folder, status=FAILED), "socket", "problem", "is a directory, and no socket")
+        # No repair moves what somebody named by mistake.
+        for path, words in ((f"{folder}/s", "is a regular file, and no socket"), (folder, "is a directory, and no socket"),
+                            ("/dev/null", "is a device, and no socket")):
+            self.finds(self.look(path=path, status=FAILED), "socket", "problem", words,
+                       "export OVERLAPD_SOCKET=/run/overlapd/overlapd.sock")
 
     def test_a_path_that_is_too_long(self):
         self.finds(self.look(path="/" + "x" * 120, status=FAILED), "socket", "problem", "has 121 bytes",
@@ -211,14 +213,15 @@ class Doctor(tool.Case):
 
     def test_nobody_but_the_owner(self):
         found = self.look(prefix=self.as_other(), status=FAILED)
-        self.finds(found, "permission", "problem", "is 0600, and should be 0660", f"chmod 0660 {self.daemon.path}")
+        self.finds(found, "permission", "problem", "started by user root, and serves nobody else",
+                   "overlapd --private -- COMMAND")
         self.assertEqual(found["daemon"][0]["verdict"], "skipped")
 
     def test_a_folder_that_is_closed(self):
         prefix = self.as_other()
         os.chmod(self.daemon.folder, 0o700)
         self.finds(self.look(prefix=prefix, status=FAILED), "socket", "problem",
-                   f"cannot enter {self.daemon.folder} on the way to {self.daemon.path}", f"chmod a+x {self.daemon.folder}")
+                   f"cannot enter {self.daemon.folder} on the way to {self.daemon.path}", "overlapd --private -- COMMAND")
 
     def test_who_is_not_in_the_group(self):
         prefix = self.people() + self.as_other()

@@ -713,8 +713,18 @@ class Wider(stage.Case):
             stage.PATIENCE_S))
         self.refused(Reason.NAME_NOT_FOUND, lambda: mine.connect_name("::1", 80).finish(stage.PATIENCE_S))
         for name, service in (("", 80), ("a" * 254, 80), ("two words", 80), ("a\0b", 80), ("a", 0), ("a", ""),
-                              ("a", 65536), ("a", -1), ("a", "0"), ("a", "s" * 64), ("a", "two words")):
+                              ("a", 65536), ("a", -1), ("a", "0"), ("a", "s" * 64), ("a", "two words"),
+                              ("a", "+80"), ("a", "-1"), ("a", "00")):
             self.refused(Reason.BAD_NAME, mine.connect_name, name, service, verdict=True)
+        for timeout in (-1, -0.001, float("nan"), float("-inf")):
+            with self.assertRaises(OSError) as caught:
+                mine.connect_name("127.0.0.1", port, timeout=timeout)
+            self.assertEqual(caught.exception.errno, errno.EINVAL)
+        for timeout in (0, 1e12, float("inf")):
+            with self.assertRaises(OSError) as caught:
+                mine.connect_name("127.0.0.1", port, timeout=timeout).finish(stage.PATIENCE_S)
+            self.assertIn(caught.exception.errno, (errno.ECONNREFUSED, errno.ETIMEDOUT) if not timeout else
+                          (errno.ECONNREFUSED,))
 
     def test_ioctls(self):
         session = self.open()

@@ -74,7 +74,12 @@ static void text_names(void **state) {
         assert_true(text_is_host_name(long_name, 253));
         assert_false(text_is_host_name(long_name, 254));
         assert_true(text_is_service_name("http+x", 6));
+        assert_true(text_is_service_name("3com-tsmux", 10));
         assert_false(text_is_service_name("", 0));
+        assert_false(text_is_service_name("80", 2));
+        assert_false(text_is_service_name("+99999", 6));
+        assert_false(text_is_service_name("-1", 2));
+        assert_false(text_is_service_name("._-+", 4));
         assert_false(text_is_service_name("a:b", 3));
         assert_false(text_is_service_name("\xc3\xbc", 2));
 }

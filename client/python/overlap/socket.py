@@ -12,6 +12,7 @@ What is lent (a Buffer, or writable memory) belongs to the operation until it ha
 """
 
 import errno
+import math
 import socket as _socket
 from collections.abc import Callable, Sequence
 from io import UnsupportedOperation
@@ -101,7 +102,7 @@ class Socket(Ioctls):
         its addresses in their order, so that a program can reach what no rule lets it know.
 
         name: 1 to 253 bytes, or an address. service: the number of a port, or the name of a service.
-        timeout: seconds after which it ends in any case; None: never.
+        timeout: seconds after which it ends in any case, at least a millisecond; None, or infinite: never.
         The record: ECONNREFUSED and others, of the last address that was tried; ETIMEDOUT; ENOENT (NAME_NOT_FOUND,
         UNKNOWN_SERVICE), EAGAIN (NAME_TRY_AGAIN), EIO (NAME_FAILED); EACCES (DENIED): the policy refuses the name, or
         all that it stands for. The socket can then be connected again. See WSAConnectByName.
@@ -111,11 +112,18 @@ class Socket(Ioctls):
             raise error(-errno.EINVAL, Reason.BAD_NAME, f"{name!r}: a name has 1 to {wire.RESOLVE_NAME_MAX} bytes")
         port = int(service) if isinstance(service, int) or service.isdecimal() else 0
         what = b"" if port else str(service).encode()
-        if not 0 <= port <= 0xffff or len(what) > wire.SERVICE_NAME_MAX or (not port and str(service) in ("", "0")):
+        # What has no letter the machine might take for a number, whatever its sign and size.
+        if not 0 <= port <= 0xffff or len(what) > wire.SERVICE_NAME_MAX or (not port and what.lower() == what.upper()):
             raise error(-errno.EINVAL, Reason.BAD_NAME, f"{service!r}: neither a port (1 to 65535) nor the name of a "
                                                         "service")
+        if timeout is None or timeout == math.inf:
+            timeout_ms = 0
+        elif timeout >= 0:
+            timeout_ms = round(min(max(timeout * 1000, 1), 0xffffffff))
+        else:
+            raise error(-errno.EINVAL, 0, f"timeout {timeout!r}: must be a number of seconds, and not less than 0")
         post = self._post(wire.Op.CONNECT_NAME, common)
-        post.other = port | min(round(timeout * 1000) or 1, 0xffffffff) << 32 if timeout is not None else port
+        post.other = port | timeout_ms << 32
         post.send(raw + b"\0" + what if what else raw)
         return post.start()
 
