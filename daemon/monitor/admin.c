@@ -315,10 +315,11 @@ static int admin_on_listener(sd_event_source *source, int fd, uint32_t events, v
 /* --- Life ----------------------------------------------------------------------------------------------------------
  */
 
-void admin_init(struct admin *admin, sd_event *event, struct journal *journal, const struct admin_sources *sources) {
+void admin_init(struct admin *admin, sd_event *event, struct journal *journal, struct reaper *reaper,
+                const struct admin_sources *sources) {
         const struct group *group = getgrnam(ADMIN_GROUP);
 
-        *admin = (struct admin){ .event = event, .journal = journal, .sources = *sources };
+        *admin = (struct admin){ .event = event, .journal = journal, .reaper = reaper, .sources = *sources };
         list_init(&admin->peers);
         if (group) {
                 admin->has_group = true;
@@ -361,7 +362,7 @@ static int admin_arm(struct admin *admin) {
 int admin_open(struct admin *admin, const char *path, bool is_private, char error[LISTENER_ERROR_SIZE]) {
         int r;
 
-        r = listener_open(&admin->listener, path, ADMIN_GROUP, is_private, error);
+        r = listener_open(&admin->listener, admin->reaper, path, ADMIN_GROUP, is_private, error);
         return r < 0 ? r : admin_arm(admin);
 }
 
@@ -370,7 +371,7 @@ int admin_adopt(struct admin *admin, int take_fd) {
 
         if (admin->is_listening)
                 return -EINVAL;
-        r = listener_adopt(&admin->listener, take_fd);
+        r = listener_adopt(&admin->listener, admin->reaper, take_fd);
         return r < 0 ? r : admin_arm(admin);
 }
 

@@ -23,6 +23,7 @@ struct admin {
         sd_event *event; /* borrowed */
         struct journal *journal;
         struct admin_sources sources;
+        struct reaper *reaper;
         struct listener listener; /* where is_listening is set */
         bool is_listening;
         sd_event_source *source;
@@ -34,8 +35,9 @@ struct admin {
         struct message_arena *arena;
 };
 
-/* journal: borrowed. sources: copied; what it points to is borrowed. */
-void admin_init(struct admin *admin, sd_event *event, struct journal *journal, const struct admin_sources *sources);
+/* journal, reaper: borrowed. sources: copied; what it points to is borrowed. */
+void admin_init(struct admin *admin, sd_event *event, struct journal *journal, struct reaper *reaper,
+                const struct admin_sources *sources);
 
 /* Takes a zeroed structure. */
 void admin_deinit(struct admin *admin);

@@ -16,7 +16,9 @@
  * starts one. When no descriptor is left, accepting fails for ever and the loop would spin on a queue that never gets
  * shorter: the spare descriptor is given up, one connection is taken and closed, and the spare is opened again.
  *
- * No descriptors are let through here: a connection has them from its listener, until a worker takes it.
+ * No descriptors are let through here: a connection has that from its listener, until a worker takes it. Before Linux
+ * 6.16 they cannot be kept out, and are closed with a connection that is given to nobody, for as long as their sender
+ * likes: so the reaper closes it.
  *
  * Rejected: the abstract namespace (anybody may squat a name there, and file permissions do not apply).
  */
@@ -35,8 +37,8 @@
 
 #include "base/cleanup.h"
 #include "base/kernel-compat.h"
-#include "daemon/link.h"
 #include "daemon/monitor/origin.h"
+#include "daemon/reaper.h"
 #include "proto/channel.h"
 #include "proto/layout.h"
 #include "proto/message.h"
@@ -44,28 +46,12 @@
 
 #define LISTENER_GROUPS_MAX 1024u
 
-/*
- * Takes what a connection has sent that is given to nobody: descriptors would be closed with it, and a socket among
- * them lingers as long as its sender likes. Since Linux 6.16 there are none.
- */
-static void listener_empty(int fd) {
-        int fds[CHANNEL_FDS_ALL];
-        uint8_t bytes[4096];
-        size_t n_fds;
-        ssize_t n;
-
-        shutdown(fd, SHUT_RDWR);
-        do {
-                n = channel_receive_all(fd, bytes, sizeof(bytes), fds, &n_fds);
-                for (size_t i = 0; i < n_fds; i++)
-                        link_close(fds[i]);
-        } while (n > 0 || n == -EMSGSIZE);
-}
-
 void listener_peer_deinit(struct listener_peer *peer) {
-        if (peer->fd >= 0)
-                listener_empty(peer->fd);
-        peer->fd = fd_close(peer->fd);
+        if (peer->fd >= 0) {
+                shutdown(peer->fd, SHUT_RDWR);
+                reaper_close(peer->reaper, peer->fd, peer->uid);
+        }
+        peer->fd = -1;
         free(take_ptr(peer->unit));
         free(take_ptr(peer->cgroup));
         free(take_ptr(peer->groups));
@@ -154,6 +140,15 @@ static int listener_share(const char *path, const char *name, bool is_private) {
         return 0;
 }
 
+static void listener_keep_fds_out(int fd) {
+#ifdef OVL_TEST_HOOKS
+        /* As on kernels that cannot. */
+        if (getenv("OVL_TEST_FDS_COME"))
+                return;
+#endif
+        channel_allow_fds(fd, 0);
+}
+
 static int listener_open_spare(struct listener *listener) {
         listener->spare_fd = open("/dev/null", O_RDONLY | O_CLOEXEC);
         return listener->spare_fd < 0 ? -errno : 0;
@@ -178,14 +173,14 @@ static int listener_make(struct listener *listener, const struct sockaddr_un *ad
         r = listener_share(address->sun_path, group, listener->is_private);
         if (r < 0)
                 return r;
-        channel_allow_fds(listener->fd, 0);
+        listener_keep_fds_out(listener->fd);
         if (listen(listener->fd, SOMAXCONN) < 0)
                 return -errno;
         return listener_open_spare(listener);
 }
 
-int listener_open(struct listener *listener, const char *path, const char *group, bool is_private,
-                  char error[LISTENER_ERROR_SIZE]) {
+int listener_open(struct listener *listener, struct reaper *reaper, const char *path, const char *group,
+                  bool is_private, char error[LISTENER_ERROR_SIZE]) {
         struct sockaddr_un address = { .sun_family = AF_UNIX };
         int r;
 
@@ -195,8 +190,13 @@ int listener_open(struct listener *listener, const char *path, const char *group
                 return -ENAMETOOLONG;
         }
         strcpy(address.sun_path, path);
-        *listener =
-                (struct listener){ .fd = -1, .spare_fd = -1, .is_private = is_private, .netns = listener_own_netns() };
+        *listener = (struct listener){
+                .fd = -1,
+                .spare_fd = -1,
+                .reaper = reaper,
+                .is_private = is_private,
+                .netns = listener_own_netns(),
+        };
         strcpy(listener->path, path);
         error[0] = '\0';
         r = listener_make(listener, &address, group, error);
@@ -209,7 +209,7 @@ int listener_open(struct listener *listener, const char *path, const char *group
         return 0;
 }
 
-int listener_adopt(struct listener *listener, int take_fd) {
+int listener_adopt(struct listener *listener, struct reaper *reaper, int take_fd) {
         struct sockaddr_un address = { 0 };
         socklen_t len = sizeof(address);
         int flags, r;
@@ -221,8 +221,8 @@ int listener_adopt(struct listener *listener, int take_fd) {
         flags = fcntl(take_fd, F_GETFL);
         if (flags < 0 || fcntl(take_fd, F_SETFL, flags | O_NONBLOCK) < 0 || fcntl(take_fd, F_SETFD, FD_CLOEXEC) < 0)
                 return -errno;
-        channel_allow_fds(take_fd, 0);
-        *listener = (struct listener){ .fd = -1, .spare_fd = -1, .netns = listener_own_netns() };
+        listener_keep_fds_out(take_fd);
+        *listener = (struct listener){ .fd = -1, .spare_fd = -1, .reaper = reaper, .netns = listener_own_netns() };
         r = listener_open_spare(listener);
         if (r < 0)
                 return r;
@@ -310,6 +310,7 @@ int listener_accept(struct listener *listener, struct listener_peer *ret_peer) {
         cleanup(listener_peer_deinit) struct listener_peer peer = { .fd = -1 };
         int r;
 
+        peer.reaper = listener->reaper;
         peer.fd = accept4(listener->fd, NULL, NULL, SOCK_CLOEXEC | SOCK_NONBLOCK);
         if (peer.fd < 0) {
                 r = -errno;

@@ -12,9 +12,12 @@
 
 #define LISTENER_ERROR_SIZE 512
 
+struct reaper;
+
 struct listener {
         int fd;
-        uint64_t netns; /* the cookie of this process's network namespace; 0: it cannot be told */
+        struct reaper *reaper; /* borrowed; closes connections that are given to nobody */
+        uint64_t netns;        /* the cookie of this process's network namespace; 0: it cannot be told */
         int spare_fd; /* given up for an instant when there is no descriptor left, to take a connection off the queue */
         char path[sizeof(((struct sockaddr_un *) NULL)->sun_path) + 1];
         dev_t device; /* of the socket file that we made */
@@ -28,6 +31,7 @@ struct listener {
 /* A connection that was accepted. */
 struct listener_peer {
         int fd;
+        struct reaper *reaper; /* borrowed; NULL: there is no fd */
         pid_t pid;
         uid_t uid;
         gid_t gid;
@@ -43,12 +47,13 @@ void listener_peer_deinit(struct listener_peer *peer);
 /*
  * Makes the socket file and listens. A file that a dead daemon left is replaced; that of a living one is not.
  *
+ * reaper: borrowed.
  * group: whose members root lets in; where there is no such group, and for anybody else, nobody is.
  *
  * Returns 0 or -errno, and then a text for a person: -EADDRINUSE when a daemon runs there already, -ENAMETOOLONG.
  */
-int listener_open(struct listener *listener, const char *path, const char *group, bool is_private,
-                  char error[LISTENER_ERROR_SIZE]);
+int listener_open(struct listener *listener, struct reaper *reaper, const char *path, const char *group,
+                  bool is_private, char error[LISTENER_ERROR_SIZE]);
 
 /*
  * Uses a socket that the service manager opened.
@@ -57,7 +62,7 @@ int listener_open(struct listener *listener, const char *path, const char *group
  *
  * Returns 0, or -EINVAL when it is no listening Unix stream socket.
  */
-int listener_adopt(struct listener *listener, int take_fd);
+int listener_adopt(struct listener *listener, struct reaper *reaper, int take_fd);
 
 /* Closes, and removes the file if it is still the one that listener_open() made. Takes a zeroed listener. */
 void listener_close(struct listener *listener);

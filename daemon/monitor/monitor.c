@@ -46,6 +46,7 @@
 #include "daemon/monitor/service.h"
 #include "daemon/monitor/shards.h"
 #include "daemon/monitor/spawn.h"
+#include "daemon/reaper.h"
 
 #define MONITOR_ACCEPTS_PER_VISIT 16
 #define MONITOR_PAUSE_US (100 * UINT64_C(1000)) /* of the listener when descriptors are used up */
@@ -64,6 +65,7 @@ struct monitor {
         struct journal journal;
         struct shards shards;
         struct rulings rulings;
+        struct reaper *reaper;
         struct listener listener;
         struct admin admin;
         struct admin_about about;
@@ -102,6 +104,7 @@ static void monitor_deinit(struct monitor *monitor) {
         lobby_deinit(&monitor->lobby);
         sd_event_source_disable_unref(monitor->lobby_timer);
         listener_close(&monitor->listener);
+        monitor->reaper = reaper_free(monitor->reaper);
         shards_deinit(&monitor->shards);
         rulings_deinit(&monitor->rulings);
         journal_deinit(&monitor->journal);
@@ -541,7 +544,7 @@ static void monitor_complain_of_admin(struct monitor *monitor, const char *why) 
 static int monitor_adopt_one(struct monitor *monitor, int take_fd, const char *name, bool has_listener) {
         if (name && strcmp(name, MONITOR_ADMIN) == 0)
                 return admin_adopt(&monitor->admin, take_fd);
-        return has_listener ? -EEXIST : listener_adopt(&monitor->listener, take_fd);
+        return has_listener ? -EEXIST : listener_adopt(&monitor->listener, monitor->reaper, take_fd);
 }
 
 /* Returns 1 when a socket for clients was taken of the service manager, 0 when there is none. */
@@ -600,7 +603,8 @@ static int monitor_open(struct monitor *monitor, const char *path) {
         char error[LISTENER_ERROR_SIZE], admin_error[LISTENER_ERROR_SIZE];
         int admin_r = monitor_open_admin(monitor, path, admin_error), r;
 
-        r = listener_open(&monitor->listener, path, LISTENER_GROUP, monitor_is_private(monitor), error);
+        r = listener_open(&monitor->listener, monitor->reaper, path, LISTENER_GROUP, monitor_is_private(monitor),
+                          error);
         if (r < 0)
                 journal_write(&monitor->journal, LOG_ERR, &(struct journal_fields){ .message_id = EVENT_START_FAILED },
                               "%s", error);
@@ -706,7 +710,7 @@ static void monitor_init_admin(struct monitor *monitor) {
                 .state = "starting",
                 .started_ns = now_ns(),
         };
-        admin_init(&monitor->admin, monitor->event, &monitor->journal, &sources);
+        admin_init(&monitor->admin, monitor->event, &monitor->journal, monitor->reaper, &sources);
 }
 
 static int monitor_init(struct monitor *monitor, const struct monitor_options *options) {
@@ -726,6 +730,9 @@ static int monitor_init(struct monitor *monitor, const struct monitor_options *o
         monitor_raise_files(monitor);
         service_init(&monitor->service);
         lobby_init(&monitor->lobby);
+        r = reaper_new(&monitor->reaper);
+        if (r < 0)
+                return r;
         r = shards_init(&monitor->shards);
         if (r < 0)
                 return r;

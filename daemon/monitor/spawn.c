@@ -11,8 +11,8 @@
  * A worker is this executable again: fork and exec instead of fork alone, so that it inherits no memory of the monitor
  * (its address-space layout included) and its addresses say nothing about the monitor's.
  *
- * Between fork and exec only what is safe there is called, although the monitor has no threads. Rejected: posix_spawn,
- * which cannot set the death signal.
+ * Between fork and exec only what is safe there is called: the monitor's other threads close descriptors, and have no
+ * lock that is needed there. Rejected: posix_spawn, which cannot set the death signal.
  */
 
 #include "daemon/monitor/spawn.h"

@@ -26,7 +26,7 @@
 
 #include "base/cleanup.h"
 #include "base/kernel-compat.h"
-#include "daemon/worker/reaper.h"
+#include "daemon/reaper.h"
 
 int files_init(struct files *files, struct reaper *reaper) {
         *files = (struct files){ .reaper = reaper };

@@ -10,9 +10,9 @@
 
 #include "base/list.h"
 #include "daemon/link.h"
+#include "daemon/reaper.h"
 #include "daemon/worker/engine.h"
 #include "daemon/worker/op.h"
-#include "daemon/worker/reaper.h"
 #include "proto/channel.h"
 #include "proto/frame.h"
 

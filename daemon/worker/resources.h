@@ -7,12 +7,12 @@
 #include <stdint.h>
 
 #include "base/list.h"
+#include "daemon/reaper.h"
 #include "daemon/worker/apc.h"
 #include "daemon/worker/ask.h"
 #include "daemon/worker/engine.h"
 #include "daemon/worker/file.h"
 #include "daemon/worker/quota.h"
-#include "daemon/worker/reaper.h"
 #include "daemon/worker/rules.h"
 #include "daemon/worker/stats.h"
 

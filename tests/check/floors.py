@@ -5,7 +5,8 @@
 usage: floors.py ROOT
 
     base < proto < {daemon, client}
-    daemon/monitor and daemon/worker meet only in daemon/link.h, daemon/limit.h, daemon/ruling.h and daemon/snapshot.h, daemon/monitor and daemon/resolver in its query.h
+    daemon/monitor and daemon/worker meet only in daemon/link.h, daemon/limit.h, daemon/ruling.h and daemon/snapshot.h
+    (each has a daemon/reaper.h of its own), daemon/monitor and daemon/resolver in its query.h
     in the worker: quota < op < engine < {thread, port, socket} < session < control < worker
 
 A module of the worker that is not in this list may stand anywhere, but nothing may go up through it.
@@ -28,16 +29,18 @@ MAY_INCLUDE = {
     "client/nc": ["base", "client/c/overlap.h", "client/nc"],
     # This one also speaks with the monitor, over a socket of its own.
     "client/ctl": ["base", "proto", "client/c/overlap.h", "client/ctl"],
-    "daemon/monitor": ["base", "proto", "daemon/limit.h", "daemon/link.h", "daemon/ruling.h",
+    "daemon/monitor": ["base", "proto", "daemon/limit.h", "daemon/link.h", "daemon/reaper.h", "daemon/ruling.h",
                        "daemon/snapshot.h",
                        "daemon/monitor",
                        "daemon/resolver/query.h"],
     "daemon/resolver": ["base", "proto", "daemon/resolver"],
-    "daemon/worker": ["base", "proto", "daemon/limit.h", "daemon/link.h", "daemon/ruling.h", "daemon/snapshot.h",
+    "daemon/worker": ["base", "proto", "daemon/limit.h", "daemon/link.h", "daemon/reaper.h", "daemon/ruling.h",
+                      "daemon/snapshot.h",
                       "daemon/worker"],
     "daemon/limit": ["base", "daemon/limit.h"],
     "daemon/link": ["base", "proto", "daemon/limit.h", "daemon/link.h", "daemon/snapshot.h"],
     "daemon/snapshot": ["base", "proto", "daemon/limit.h"],
+    "daemon/reaper": ["base", "daemon/reaper.h"],
     "daemon/ruling": ["base", "proto", "daemon/ruling.h"],
     # main.c is glue: it joins the two.
     "daemon/main": ["base", "proto", "daemon/monitor", "daemon/resolver/resolver.h", "daemon/worker/worker.h"],

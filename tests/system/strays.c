@@ -9,6 +9,7 @@
 #include <errno.h>
 #include <netinet/in.h>
 #include <signal.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
 #include <unistd.h>
@@ -141,11 +142,18 @@ static void strays_refused(void **state) {
         daemon_stop(&daemon);
 }
 
+/* Likewise where descriptors cannot be kept out: Linux before 6.16. */
+static void strays_refused_later(void **state) {
+        setenv("OVL_TEST_FDS_COME", "1", 1);
+        strays_refused(state);
+}
+
 int main(int argc, char **argv) {
         static const struct harness_test tests[] = {
                 { "behind the end", strays_unread },
                 { "too many", strays_too_many },
                 { "of a connection that is refused", strays_refused },
+                { "of a connection that is refused, on an older kernel", strays_refused_later },
         };
 
         return harness_main(argc, argv, tests, HARNESS_N(tests));

@@ -12,7 +12,7 @@
  * reserved at once and touched as they are used. A user is known here only while something of his waits or is closed.
  */
 
-#include "daemon/worker/reaper.h"
+#include "daemon/reaper.h"
 
 #include <errno.h>
 #include <pthread.h>

@@ -1,6 +1,6 @@
 /* SPDX-License-Identifier: Apache-2.0 */
-#ifndef DAEMON_WORKER_REAPER_H
-#define DAEMON_WORKER_REAPER_H
+#ifndef DAEMON_REAPER_H
+#define DAEMON_REAPER_H
 
 /*
  * Closes foreign descriptors in threads of its own: what a client passed may be a lingering socket or a file on a dead
