@@ -203,7 +203,8 @@ static void storm_op_write_post(struct storm_worker *worker, struct storm_conn *
 
 int storm_op_post(struct storm_worker *worker, struct storm_conn *conn, enum event_op kind, uint32_t len,
                   unsigned flags, uint32_t place) {
-        struct storm_op *op = storm_op_take(worker);
+        bool is_aborted = __atomic_load_n(&worker->client->is_aborted, __ATOMIC_RELAXED);
+        struct storm_op *op = is_aborted ? NULL : storm_op_take(worker);
         int r;
 
         if (!op)
@@ -282,6 +283,9 @@ void storm_op_done(struct storm_worker *worker, struct storm_op *op, enum event_
         __atomic_fetch_add(&worker->client->board->steps[worker->client->slot], 1, __ATOMIC_RELAXED);
         if (!is_first || !conn)
                 return;
+        /* Before its memory can be used again: where the library gave the session up, the daemon did not, and sends. */
+        if (status == -ECONNABORTED)
+                storm_worker_failed(worker, "an operation", status);
         pthread_mutex_lock(&conn->lock);
         storm_op_give(op);
         conn->n_out[kind]--;
@@ -290,6 +294,4 @@ void storm_op_done(struct storm_worker *worker, struct storm_op *op, enum event_
         pthread_mutex_unlock(&conn->lock);
         if (kind == EVENT_OP_ACCEPT && status == 0)
                 storm_conn_adopt(worker, value);
-        if (status == -ECONNABORTED)
-                storm_worker_failed(worker, "an operation", status);
 }
