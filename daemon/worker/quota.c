@@ -6,8 +6,8 @@
  * charge.
  *
  *   unit: (none) -> there   the limits come, and then a connection
- *         there -> (none)   its last connection, session, and file that is still read
- *   user: as long as he has a unit
+ *         there -> (none)   its last connection, session, and file that is still read, unless a connection was
+ * announced user: as long as he has a unit
  *
  * Shares. What a worker has of something is everybody's, so no user may take too much of it: with what he takes he may
  * have at most 1/(n+1) of what is left and what he has, where n users have some, himself included. So who is alone gets
@@ -194,6 +194,7 @@ int quotas_take(struct quotas *quotas, uint32_t uid, uint64_t shard, const char 
                 if (r < 0)
                         return r;
         }
+        unit->is_announced |= is_new;
         memcpy(unit->session_max, limits->max[LIMIT_SESSION], sizeof(unit->session_max));
         unit->credits_max = unit->session_max[LIMIT_OPS];
         unit->session_max[LIMIT_OPS] = LIMIT_NONE;
@@ -218,11 +219,15 @@ struct quota_unit *quota_unit_ref(struct quota_unit *unit) {
 }
 
 struct quota_unit *quotas_ref(struct quotas *quotas, uint64_t shard) {
-        return quota_unit_ref(quotas_find(quotas, shard));
+        struct quota_unit *unit = quota_unit_ref(quotas_find(quotas, shard));
+
+        if (unit)
+                unit->is_announced = false;
+        return unit;
 }
 
 struct quota_unit *quota_unit_unref(struct quota_unit *unit) {
-        return unit && --unit->n_refs == 0 ? quota_unit_free(unit) : NULL;
+        return unit && --unit->n_refs == 0 && !unit->is_announced ? quota_unit_free(unit) : NULL;
 }
 
 void quota_init(struct quota *quota, struct quota_unit *unit) {

@@ -54,6 +54,7 @@ struct quota_unit {
         uint64_t shard;
         char *name; /* NULL: its sessions are in no unit */
         unsigned n_refs;
+        bool is_announced; /* a connection of it follows, which finds it also when all others have gone meanwhile */
         uint64_t max[LIMIT_SLOTS];
         uint64_t session_max[LIMIT_SLOTS]; /* of each of its sessions */
         struct bucket_rate session_rates[LIMIT_RATES];
@@ -101,7 +102,7 @@ void quotas_deinit(struct quotas *quotas);
 int quotas_take(struct quotas *quotas, uint32_t uid, uint64_t shard, const char *name, const struct limits *limits,
                 bool is_new);
 
-/* The unit of a shard, for one more that refers to it; NULL where there is none. */
+/* The unit of a shard, for the connection that was announced; NULL where there is none. */
 struct quota_unit *quotas_ref(struct quotas *quotas, uint64_t shard);
 struct quota_unit *quota_unit_ref(struct quota_unit *unit);
 

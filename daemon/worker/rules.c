@@ -76,12 +76,23 @@ static struct rules_entry *rules_find(const struct rules *rules, uint64_t number
         return NULL;
 }
 
+/* Those whose connection was announced and never came: the next announcement shows it. */
+static void rules_drop_unused(struct rules *rules) {
+        list_for_each_safe(link, &rules->all) {
+                struct rules_entry *entry = list_entry(link, struct rules_entry, link);
+
+                if (entry->n_refs == 0)
+                        rules_free(entry);
+        }
+}
+
 void rules_take(struct rules *rules, const struct link_message *message, int take_fd) {
         struct rules_entry *entry = rules_find(rules, message->body.ruling.number);
         _cleanup_fd_ int fd = take_fd;
         size_t len = 0;
 
         if (!entry && message->body.ruling.is_new) {
+                rules_drop_unused(rules);
                 entry = calloc(1, sizeof(*entry));
                 if (!entry)
                         return;
@@ -90,6 +101,8 @@ void rules_take(struct rules *rules, const struct link_message *message, int tak
                 list_init(&entry->link);
                 list_push_back(&rules->all, &entry->link);
         }
+        if (entry && message->body.ruling.is_new)
+                entry->is_announced = true;
         /* One that is gone here is soon gone there. One that is there already came with an earlier connection. */
         if (!entry || (message->body.ruling.is_new && (entry->ruling || entry->is_open)))
                 return;
@@ -128,8 +141,16 @@ struct rules_entry *rules_ref(struct rules *rules, uint64_t number) {
         return rules_ref_again(rules_find(rules, number));
 }
 
+struct rules_entry *rules_claim(struct rules *rules, uint64_t number) {
+        struct rules_entry *entry = rules_ref(rules, number);
+
+        if (entry)
+                entry->is_announced = false;
+        return entry;
+}
+
 struct rules_entry *rules_unref(struct rules_entry *entry) {
-        return entry && --entry->n_refs == 0 ? rules_free(entry) : NULL;
+        return entry && --entry->n_refs == 0 && !entry->is_announced ? rules_free(entry) : NULL;
 }
 
 /* --- Questions --------------------------------------------------------------------------------------------------- */

@@ -29,6 +29,7 @@ struct rules_entry {
         size_t ruling_len;
         bool is_open;
         unsigned n_refs;
+        bool is_announced; /* a connection of it follows, which finds it also when all others have gone meanwhile */
         uint64_t told_ns;  /* when the monitor was told of a refusal last */
         uint32_t n_untold; /* refusals since then */
 };
@@ -46,6 +47,10 @@ void rules_take_facts(struct rules *rules, int take_fd);
 
 /* The ruling of a number, for one more that refers to it; NULL where there is none: nothing is allowed. */
 struct rules_entry *rules_ref(struct rules *rules, uint64_t number);
+
+/* The same for the connection that was announced with it. */
+struct rules_entry *rules_claim(struct rules *rules, uint64_t number);
+
 struct rules_entry *rules_ref_again(struct rules_entry *entry);
 struct rules_entry *rules_unref(struct rules_entry *entry);
 

@@ -209,7 +209,7 @@ static void worker_add_peer(struct worker *worker, int take_fd, const struct lin
                 ask_report(&worker->resources.ask, &report);
                 return;
         }
-        peer->rules = rules_ref(&worker->resources.rules, identity->ruling);
+        peer->rules = rules_claim(&worker->resources.rules, identity->ruling);
         peer->unit = quotas_ref(&worker->resources.quotas, identity->shard);
         peer->deadline_ns =
                 now + (now - worker->started_ns < WORKER_FRESH_NS ? WORKER_HELLO_FRESH_NS : WORKER_HELLO_NS);

@@ -227,6 +227,7 @@ def main():
     start = time.monotonic()
     tally = Tally()
     status = 0
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(128 + signal.SIGTERM))
     service = None if options.suite or options.build else Service()
     try:
         for build, plan in BUILDS.items():

@@ -241,6 +241,32 @@ static void quota_tells_once_a_minute(void **state) {
         quota_expect_empty(&quotas);
 }
 
+/* The last connection of a unit goes while the next one is on its way: that finds it, and its limits. */
+static void quota_units_wait_for_whom_they_know(void **state) {
+        struct quotas quotas;
+        struct limits limits = quota_limits(10);
+        struct quota_unit *unit, *other;
+
+        quotas_init(&quotas);
+        assert_ok(quotas_take(&quotas, 1000, 1, NULL, &limits, true));
+        unit = quotas_ref(&quotas, 1);
+        assert_ok(quotas_take(&quotas, 1000, 1, NULL, &limits, true));
+        quota_unit_unref(unit);
+        unit = quotas_ref(&quotas, 1);
+        assert_non_null(unit);
+        quota_unit_unref(unit);
+        assert_null(quotas_ref(&quotas, 1));
+        /* One that never came is found out with the next. */
+        assert_ok(quotas_take(&quotas, 1000, 2, NULL, &limits, true));
+        assert_ok(quotas_take(&quotas, 1000, 3, NULL, &limits, true));
+        assert_null(quotas_ref(&quotas, 2));
+        other = quotas_ref(&quotas, 3);
+        assert_non_null(other);
+        quota_unit_unref(other);
+        assert_int_equal(quotas.n_users, 0);
+        quotas_deinit(&quotas);
+}
+
 static void quota_limits_change(void **state) {
         struct limits limits = quota_limits(10);
         struct quota_report reports[4];
@@ -479,8 +505,8 @@ static void model_set_limits(struct model *model) {
                 memcpy(limits.max[LIMIT_WORKER], pool, sizeof(pool));
                 for (unsigned unit = 0; unit < MODEL_UNITS; unit++) {
                         model->limits[user][unit] = limits;
-                        assert_ok(
-                                quotas_take(&model->quotas, user, 1 + user * MODEL_UNITS + unit, NULL, &limits, true));
+                        assert_ok(quotas_take(&model->quotas, user, 1 + user * MODEL_UNITS + unit, NULL, &limits,
+                                              !model->units[user][unit]));
                         if (!model->units[user][unit])
                                 model->units[user][unit] = quotas_ref(&model->quotas, 1 + user * MODEL_UNITS + unit);
                 }
@@ -541,6 +567,7 @@ int main(int argc, char **argv) {
                 { "what is left is shared", quota_shares_what_is_left },
                 { "a refusal says what to do", quota_says_what_to_do },
                 { "told once a minute", quota_tells_once_a_minute },
+                { "units wait for whom they know", quota_units_wait_for_whom_they_know },
                 { "limits change", quota_limits_change },
                 { "the model", quota_decides_as_the_model, 120 },
         };
