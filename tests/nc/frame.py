@@ -227,6 +227,8 @@ class Case(stage.Case):
             with open(f"/proc/{child}/comm", encoding="ascii") as file:
                 if file.read().strip() == "overlapd-worker":
                     os.kill(int(child), signal.SIGKILL)
+                    # Gone when the monitor has dealt with it: who comes from here on is not given to it.
+                    wait_for(lambda: not os.path.exists(f"/proc/{child}"), f"process {child} is gone")
                     return
         self.fail(f"none of {children} is a worker")
 
