@@ -228,7 +228,7 @@ class Case(stage.Case):
                 if file.read().strip() == "overlapd-worker":
                     os.kill(int(child), signal.SIGKILL)
                     # Gone when the monitor has dealt with it: who comes from here on is not given to it.
-                    wait_for(lambda: not os.path.exists(f"/proc/{child}"), f"process {child} is gone")
+                    eventually(self, lambda: not os.path.exists(f"/proc/{child}"))
                     return
         self.fail(f"none of {children} is a worker")
 
